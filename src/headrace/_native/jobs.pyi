@@ -1,0 +1,31 @@
+"""A slab of fixed-size job records with an index by id."""
+
+from collections.abc import Iterator
+from typing import final
+
+@final
+class JobTable:
+    """Opaque records of `record_bytes` bytes, found by a 16-byte id or by handle.
+
+    Handles are small, dense and reused, the last freed one first.
+    Raises: IndexError for a handle that is not in use, ValueError for a wrong size.
+    """
+
+    def __init__(self, record_bytes: int) -> None: ...
+    @property
+    def record_bytes(self) -> int: ...
+    def add(self, job_id: bytes, record: bytes) -> int:
+        """Return the new handle. Raises: KeyError if the id is present."""
+    def find(self, job_id: bytes) -> int:
+        """Return the handle, or -1."""
+    def id(self, handle: int) -> bytes: ...
+    def record(self, handle: int) -> bytes: ...
+    def set(self, handle: int, record: bytes) -> None: ...
+    def remove(self, handle: int) -> None: ...
+    def ids(self) -> Iterator[bytes]:
+        """Yield the ids in handle order; the table must not change meanwhile."""
+    def __len__(self) -> int: ...
+    def memory_bytes(self) -> int:
+        """Return the bytes allocated for slab and index."""
+    def check(self) -> None:
+        """Assert every invariant."""

@@ -1,0 +1,88 @@
+"""The exact match index."""
+
+from typing import final
+
+@final
+class MatchIndex:
+    """Queued jobs by class; finds the first job by (key, handle) that a worker may run.
+
+    A class is what jobs with equal requirements share; a shape is what a worker can serve.
+    Raises: IndexError for a class or shape that is not in use, OverflowError for a handle or
+    key out of range, ValueError for a bad queue, need or capacity.
+    """
+
+    def __init__(self) -> None: ...
+    def set_queue(self, queue: int, capacity: int, paused: bool) -> None:
+        """Set a queue's limit of leases (-1: none); a queue never set is unlimited and runs."""
+    def class_add(
+        self,
+        queue: int,
+        kind: int,
+        need: tuple[int, int, int, int],
+        gpu_models: frozenset[int],
+        labels: frozenset[int],
+    ) -> int:
+        """Return a new class number; equal classes are not merged.
+
+        Units: need is (cpu_milli, memory_mb, storage_mb, gpu_milli), each below 2**31.
+        """
+    def class_drop(self, cls: int) -> None:
+        """Free the number. Raises: AssertionError if it has queued jobs or leases."""
+    def class_len(self, cls: int) -> int:
+        """Return how many jobs are queued in the class."""
+    def class_info(
+        self, cls: int
+    ) -> tuple[int, int, tuple[int, int, int, int], frozenset[int], frozenset[int]]:
+        """Return (queue, kind, need, gpu_models, labels)."""
+    def need(self, cls: int) -> tuple[int, int, int, int]: ...
+    def classes(self) -> list[int]:
+        """Return the numbers in use, rising."""
+    def shape_add(
+        self,
+        kinds: frozenset[int] | None,
+        queues: frozenset[int] | None,
+        gpu_model: int,
+        labels: frozenset[int],
+    ) -> int:
+        """Return a new shape number; None means any, gpu_model -1 means no GPU."""
+    def shape_drop(self, shape: int) -> None: ...
+    def push(self, cls: int, handle: int, key: int) -> None:
+        """Queue a job; the smallest key goes first. Raises: KeyError if it is queued."""
+    def remove(self, handle: int) -> bool:
+        """Return whether the job was queued."""
+    def class_of(self, handle: int) -> int:
+        """Raises: KeyError if the job is not queued."""
+    def key(self, handle: int) -> int:
+        """Raises: KeyError if the job is not queued."""
+    def __contains__(self, handle: int, /) -> bool: ...
+    def __len__(self) -> int: ...
+    def take(
+        self, shape: int, cpu_milli: int, memory_mb: int, storage_mb: int, gpu_milli: int
+    ) -> int:
+        """Remove and return the first job that fits, and count a lease on its class; or -1."""
+    def take_many(self, shape: int, free: tuple[int, int, int, int], max_jobs: int) -> list[int]:
+        """Take up to `max_jobs` jobs, subtracting each need from `free`."""
+    def peek(
+        self, shape: int, cpu_milli: int, memory_mb: int, storage_mb: int, gpu_milli: int
+    ) -> int:
+        """Return what `take` would, and change nothing."""
+    def fits(
+        self,
+        cls: int,
+        shape: int,
+        cpu_milli: int,
+        memory_mb: int,
+        storage_mb: int,
+        gpu_milli: int,
+    ) -> bool:
+        """Return whether the class suits the shape and the free amounts; queue state aside."""
+    def runnable(self, cls: int) -> bool:
+        """Return whether the class's queue is not paused and below its capacity."""
+    def lease(self, cls: int) -> None:
+        """Count a lease that was not made by `take`, as after a restart."""
+    def release(self, cls: int) -> None:
+        """Uncount a lease. Raises: AssertionError if the class has none."""
+    def queue_leases(self, queue: int) -> int: ...
+    def memory_bytes(self) -> int: ...
+    def check(self) -> None:
+        """Assert every invariant, with all tree aggregates recomputed."""

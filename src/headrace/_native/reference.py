@@ -1,0 +1,396 @@
+"""Plain-Python twins of the compiled structures: same names, same signatures, linear scans.
+
+Each class here is meant to be obviously right and nothing else. Tests run every sequence of
+operations on a compiled structure and on its twin and compare all answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+HANDLE_MAX = 2**32 - 2  # the last u32 value means "none" inside the compiled structures
+KEY_MAX = 2**64 - 1
+AMOUNT_MAX = 2**31 - 1  # per dimension of a need; a larger free amount counts as this much
+QUEUE_MAX = 2**20 - 1  # queues are a dense table
+ID_BYTES = 16
+UNLIMITED = -1
+
+Need = tuple[int, int, int, int]
+ClassInfo = tuple[int, int, Need, frozenset[int], frozenset[int]]
+
+
+def _check_range(value: int, most: int) -> None:
+    if not 0 <= value <= most:
+        raise OverflowError(f"{value} is not within 0..{most}")
+
+
+class Heap:
+    """An addressable min-heap of (key, handle); equal keys are ordered by handle."""
+
+    def __init__(self) -> None:
+        self._keys: dict[int, int] = {}
+
+    def push(self, handle: int, key: int) -> None:
+        _check_range(handle, HANDLE_MAX)
+        _check_range(key, KEY_MAX)
+        if handle in self._keys:
+            raise KeyError(handle)
+        self._keys[handle] = key
+
+    def remove(self, handle: int) -> bool:
+        return self._keys.pop(handle, None) is not None
+
+    def update(self, handle: int, key: int) -> None:
+        _check_range(key, KEY_MAX)
+        if handle not in self._keys:
+            raise KeyError(handle)
+        self._keys[handle] = key
+
+    def peek(self) -> tuple[int, int] | None:
+        if not self._keys:
+            return None
+        key, handle = min((key, handle) for handle, key in self._keys.items())
+        return handle, key
+
+    def pop(self) -> tuple[int, int] | None:
+        head = self.peek()
+        if head is not None:
+            del self._keys[head[0]]
+        return head
+
+    def key(self, handle: int) -> int:
+        return self._keys[handle]
+
+    def __contains__(self, handle: int) -> bool:
+        return handle in self._keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def memory_bytes(self) -> int:
+        return 0
+
+    def check(self) -> None:
+        assert all(0 <= handle <= HANDLE_MAX for handle in self._keys)
+
+
+class TimerIndex:
+    """When each handle is due; handles that are due come out in (due, handle) order."""
+
+    def __init__(self) -> None:
+        self._due_ms: dict[int, int] = {}
+
+    def set(self, handle: int, due_ms: int) -> None:
+        _check_range(handle, HANDLE_MAX)
+        _check_range(due_ms, 2**63 - 1)
+        self._due_ms[handle] = due_ms
+
+    def cancel(self, handle: int) -> bool:
+        return self._due_ms.pop(handle, None) is not None
+
+    def due_ms(self) -> int | None:
+        return min(self._due_ms.values(), default=None)
+
+    def pop_due(self, now_ms: int, limit: int) -> list[int]:
+        due = sorted((due, handle) for handle, due in self._due_ms.items() if due <= now_ms)
+        handles = [handle for _, handle in due[: max(limit, 0)]]
+        for handle in handles:
+            del self._due_ms[handle]
+        return handles
+
+    def due_of(self, handle: int) -> int | None:
+        return self._due_ms.get(handle)
+
+    def __len__(self) -> int:
+        return len(self._due_ms)
+
+    def memory_bytes(self) -> int:
+        return 0
+
+    def check(self) -> None:
+        assert all(0 <= due < 2**63 for due in self._due_ms.values())
+
+
+class JobTable:
+    """Fixed-size opaque records, found by a 16-byte id or by handle; handles are reused."""
+
+    def __init__(self, record_bytes: int) -> None:
+        if record_bytes <= 0:
+            raise ValueError("record_bytes must be positive")
+        self.record_bytes = record_bytes
+        self._rows: list[tuple[bytes, bytes] | None] = []
+        self._free: list[int] = []
+
+    def add(self, job_id: bytes, record: bytes) -> int:
+        self._check_sizes(job_id, record)
+        if self.find(job_id) >= 0:
+            raise KeyError(job_id)
+        if self._free:
+            handle = self._free.pop()
+            self._rows[handle] = (job_id, record)
+        else:
+            handle = len(self._rows)
+            self._rows.append((job_id, record))
+        return handle
+
+    def find(self, job_id: bytes) -> int:
+        self._check_sizes(job_id)
+        for handle, row in enumerate(self._rows):
+            if row is not None and row[0] == job_id:
+                return handle
+        return -1
+
+    def id(self, handle: int) -> bytes:
+        return self._row(handle)[0]
+
+    def record(self, handle: int) -> bytes:
+        return self._row(handle)[1]
+
+    def set(self, handle: int, record: bytes) -> None:
+        id_, _ = self._row(handle)
+        self._check_sizes(id_, record)
+        self._rows[handle] = (id_, record)
+
+    def remove(self, handle: int) -> None:
+        self._row(handle)
+        self._rows[handle] = None
+        self._free.append(handle)
+
+    def ids(self) -> Iterator[bytes]:
+        """Yield the ids in handle order; the table must not change meanwhile."""
+        return iter([row[0] for row in self._rows if row is not None])
+
+    def __len__(self) -> int:
+        return len(self._rows) - len(self._free)
+
+    def memory_bytes(self) -> int:
+        return len(self) * (ID_BYTES + self.record_bytes)
+
+    def check(self) -> None:
+        assert len({*self.ids()}) == len(self)
+        assert sorted(self._free) == [h for h, row in enumerate(self._rows) if row is None]
+
+    def _row(self, handle: int) -> tuple[bytes, bytes]:
+        row = self._rows[handle] if 0 <= handle < len(self._rows) else None
+        if row is None:
+            raise IndexError(handle)
+        return row
+
+    def _check_sizes(self, id_: bytes, record: bytes | None = None) -> None:
+        if len(id_) != ID_BYTES:
+            raise ValueError(f"an id has {ID_BYTES} bytes")
+        if record is not None and len(record) != self.record_bytes:
+            raise ValueError(f"a record has {self.record_bytes} bytes here")
+
+
+class MatchIndex:
+    """The exact match index: the first job by (key, handle) that a worker may and can run."""
+
+    def __init__(self) -> None:
+        self._queues: dict[int, tuple[int, bool]] = {}  # capacity, paused
+        self._classes: list[ClassInfo | None] = []
+        self._classes_free: list[int] = []
+        self._leases: dict[int, int] = {}  # by class
+        self._shapes: list[
+            tuple[frozenset[int] | None, frozenset[int] | None, int, frozenset[int]] | None
+        ] = []
+        self._shapes_free: list[int] = []
+        self._jobs: dict[int, tuple[int, int]] = {}  # handle: (class, key)
+
+    def set_queue(self, queue: int, capacity: int, paused: bool) -> None:
+        _check_queue(queue)
+        if capacity < UNLIMITED:
+            raise ValueError("capacity is -1 for unlimited, or at least 0")
+        self._queues[queue] = (capacity, paused)
+
+    def class_add(
+        self,
+        queue: int,
+        kind: int,
+        need: Need,
+        gpu_models: frozenset[int],
+        labels: frozenset[int],
+    ) -> int:
+        _check_queue(queue)
+        _check_range(kind, 2**32 - 1)
+        if not all(0 <= amount <= AMOUNT_MAX for amount in need):
+            raise ValueError("a need is four amounts within 0..2**31-1")
+        for number in (*gpu_models, *labels):
+            _check_range(number, 2**31 - 1)
+        info = (queue, kind, need, gpu_models, labels)
+        if self._classes_free:
+            cls = self._classes_free.pop()
+            self._classes[cls] = info
+        else:
+            cls = len(self._classes)
+            self._classes.append(info)
+        self._leases[cls] = 0
+        return cls
+
+    def class_drop(self, cls: int) -> None:
+        self.class_info(cls)
+        assert self.class_len(cls) == 0, "a class with queued jobs is not dropped"
+        assert self._leases[cls] == 0, "a class with leases is not dropped"
+        self._classes[cls] = None
+        self._classes_free.append(cls)
+
+    def class_len(self, cls: int) -> int:
+        self.class_info(cls)
+        return sum(1 for job_class, _ in self._jobs.values() if job_class == cls)
+
+    def class_info(self, cls: int) -> ClassInfo:
+        info = self._classes[cls] if 0 <= cls < len(self._classes) else None
+        if info is None:
+            raise IndexError(cls)
+        return info
+
+    def need(self, cls: int) -> Need:
+        return self.class_info(cls)[2]
+
+    def classes(self) -> list[int]:
+        return [cls for cls, info in enumerate(self._classes) if info is not None]
+
+    def shape_add(
+        self,
+        kinds: frozenset[int] | None,
+        queues: frozenset[int] | None,
+        gpu_model: int,
+        labels: frozenset[int],
+    ) -> int:
+        for queue in queues or ():
+            _check_queue(queue)
+        for number in (*(kinds or ()), *labels):
+            _check_range(number, 2**32 - 1)
+        shape = (kinds, queues, gpu_model, labels)
+        if self._shapes_free:
+            number = self._shapes_free.pop()
+            self._shapes[number] = shape
+            return number
+        self._shapes.append(shape)
+        return len(self._shapes) - 1
+
+    def shape_drop(self, shape: int) -> None:
+        self._shape(shape)
+        self._shapes[shape] = None
+        self._shapes_free.append(shape)
+
+    def push(self, cls: int, handle: int, key: int) -> None:
+        self.class_info(cls)
+        _check_range(handle, HANDLE_MAX)
+        _check_range(key, KEY_MAX)
+        if handle in self._jobs:
+            raise KeyError(handle)
+        self._jobs[handle] = (cls, key)
+
+    def remove(self, handle: int) -> bool:
+        return self._jobs.pop(handle, None) is not None
+
+    def class_of(self, handle: int) -> int:
+        return self._jobs[handle][0]
+
+    def key(self, handle: int) -> int:
+        return self._jobs[handle][1]
+
+    def __contains__(self, handle: int) -> bool:
+        return handle in self._jobs
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def take(
+        self, shape: int, cpu_milli: int, memory_mb: int, storage_mb: int, gpu_milli: int
+    ) -> int:
+        handle = self.peek(shape, cpu_milli, memory_mb, storage_mb, gpu_milli)
+        if handle >= 0:
+            cls, _ = self._jobs.pop(handle)
+            self.lease(cls)
+        return handle
+
+    def take_many(self, shape: int, free: Need, max_jobs: int) -> list[int]:
+        self._shape(shape)
+        handles: list[int] = []
+        cpu_milli, memory_mb, storage_mb, gpu_milli = free
+        while len(handles) < max_jobs:
+            handle = self.peek(shape, cpu_milli, memory_mb, storage_mb, gpu_milli)
+            if handle < 0:
+                break
+            need = self.need(self.class_of(handle))
+            self.take(shape, cpu_milli, memory_mb, storage_mb, gpu_milli)
+            cpu_milli -= need[0]
+            memory_mb -= need[1]
+            storage_mb -= need[2]
+            gpu_milli -= need[3]
+            handles.append(handle)
+        return handles
+
+    def peek(
+        self, shape: int, cpu_milli: int, memory_mb: int, storage_mb: int, gpu_milli: int
+    ) -> int:
+        self._shape(shape)
+        free = (cpu_milli, memory_mb, storage_mb, gpu_milli)
+        able = [
+            (key, handle)
+            for handle, (cls, key) in self._jobs.items()
+            if self.runnable(cls) and self.fits(cls, shape, *free)
+        ]
+        return min(able)[1] if able else -1
+
+    def fits(
+        self,
+        cls: int,
+        shape: int,
+        cpu_milli: int,
+        memory_mb: int,
+        storage_mb: int,
+        gpu_milli: int,
+    ) -> bool:
+        queue, kind, need, gpu_models, labels = self.class_info(cls)
+        shape_kinds, shape_queues, gpu_model, shape_labels = self._shape(shape)
+        return (
+            need[0] <= cpu_milli
+            and need[1] <= memory_mb
+            and need[2] <= storage_mb
+            and need[3] <= gpu_milli
+            and (not gpu_models or gpu_model in gpu_models)
+            and labels <= shape_labels
+            and (shape_kinds is None or kind in shape_kinds)
+            and (shape_queues is None or queue in shape_queues)
+        )
+
+    def runnable(self, cls: int) -> bool:
+        queue = self.class_info(cls)[0]
+        capacity, paused = self._queues.get(queue, (UNLIMITED, False))
+        return not paused and (capacity == UNLIMITED or self.queue_leases(queue) < capacity)
+
+    def lease(self, cls: int) -> None:
+        self.class_info(cls)
+        self._leases[cls] += 1
+
+    def release(self, cls: int) -> None:
+        self.class_info(cls)
+        assert self._leases[cls] > 0, "a release without a lease"
+        self._leases[cls] -= 1
+
+    def queue_leases(self, queue: int) -> int:
+        _check_queue(queue)
+        return sum(self._leases[cls] for cls in self.classes() if self.class_info(cls)[0] == queue)
+
+    def memory_bytes(self) -> int:
+        return 0
+
+    def check(self) -> None:
+        assert all(leases >= 0 for leases in self._leases.values())
+        assert all(self._classes[cls] is not None for cls, _ in self._jobs.values())
+
+    def _shape(
+        self, shape: int
+    ) -> tuple[frozenset[int] | None, frozenset[int] | None, int, frozenset[int]]:
+        row = self._shapes[shape] if 0 <= shape < len(self._shapes) else None
+        if row is None:
+            raise IndexError(shape)
+        return row
+
+
+def _check_queue(queue: int) -> None:
+    if not 0 <= queue <= QUEUE_MAX:
+        raise ValueError(f"a queue is a number within 0..{QUEUE_MAX}")
