@@ -1,0 +1,236 @@
+"""Everything the engine can be told, and everything it answers. Values only.
+
+Each command names its reply. A refusal is a `wire.problems.Problem` in the reply's place.
+"""
+
+from enum import IntEnum, unique
+
+import msgspec
+
+from headrace.core.job import Status
+from headrace.core.resources import Amounts, Profile, Requirements
+from headrace.wire.problems import Problem
+
+
+@unique
+class Outcome(IntEnum):
+    """How a worker reports an attempt. Stored; a number is never reused."""
+
+    COMPLETED = 1
+    FAILED = 2
+    TIMEOUT = 3
+    CANCELLED = 4
+    SUSPENDED = 5
+    RELEASED = 6
+    SNOOZED = 7
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks. Handlers take it from the key, or in open mode from the headers."""
+
+    tenant: str = "default"
+    user: str = "anonymous"
+    admin: bool = False
+
+
+# Submit -----------------------------------------------------------------------------------------
+
+
+class NewJob(msgspec.Struct):
+    """One job of a submit, already valid in itself."""
+
+    job_id: bytes
+    spec: bytes
+    """What a worker gets: JSON, encoded once, never changed."""
+    requirements: Requirements
+    priority: int
+    timeout_ms: int
+    retry_delay_ms: int
+    retry_backoff_centi: int
+    retries_max: int
+    module_sha256: bytes = b""
+    """32 bytes; empty for a typed job."""
+    delay_ms: int = 0
+    scheduled_at_ms: int = 0
+    """Wall clock; 0 for none. With it `delay_ms` is 0."""
+    start_before_at_ms: int = 0
+    key_digest: bytes = b""
+    """16 bytes over (tenant, queue, idempotency key); empty for none."""
+    request_digest: bytes = b""
+    """16 bytes over the canonical request."""
+
+
+class Module(msgspec.Struct, frozen=True):
+    """A verified WASM module that comes with a submit or an upload."""
+
+    sha256: bytes
+    data: bytes
+
+
+class Submit(msgspec.Struct):
+    """Take jobs, all or none. Reply: `list[Submitted]` in the order of `jobs`, or a `Problem`."""
+
+    caller: Caller
+    jobs: list[NewJob]
+    modules: list[Module] = []
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    job_id: bytes
+    status: Status
+    replayed: bool = False
+    """True: an earlier submit with the same idempotency key had made this job."""
+    never_fits: str = ""
+    """Why none of the workers known now could ever run it; empty if one could, or none is known."""
+
+
+class PutModule(msgspec.Struct):
+    """Store a verified module. Reply: `bool`, True if it was not there before."""
+
+    module: Module
+
+
+# Clients ----------------------------------------------------------------------------------------
+
+
+@unique
+class Act(IntEnum):
+    CANCEL = 1
+    SUSPEND = 2
+    RESUME = 3
+    DELETE = 4
+
+
+class Control(msgspec.Struct):
+    """Cancel, suspend, resume a live job, or delete a finished one. Reply: `Status` after it.
+
+    Problems: JOB_UNKNOWN, FORBIDDEN, JOB_STATE_CONFLICT.
+    """
+
+    caller: Caller
+    job_id: bytes
+    act: Act
+
+
+class Explain(msgspec.Struct):
+    """Why a job waits. Reply: `Explanation`."""
+
+    caller: Caller
+    job_id: bytes
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    status: Status
+    reasons: list[str]
+    """Sentences, most telling first; empty when it does not wait."""
+    workers_known: int = 0
+    workers_fit: int = 0
+    queue_capacity: int | None = None
+    queue_running: int = 0
+    ahead_in_class: int = 0
+
+
+# Workers ----------------------------------------------------------------------------------------
+
+
+class Report(msgspec.Struct):
+    """The end of an attempt, as its worker tells it."""
+
+    lease: str
+    outcome: Outcome
+    body: bytes = b""
+    """Encoded `wire.schema.ReportBody`: stored as it came."""
+    permanent: bool = False
+    error: str = ""
+    code: str = ""
+    retry_delay_ms: int | None = None
+    checkpoint: bytes | None = None
+    """Encoded JSON, for SUSPENDED (and any other planned stop)."""
+
+
+class Progress(msgspec.Struct):
+    """News of a running attempt."""
+
+    lease: str
+    started: bool = False
+    progress: float | None = None
+    """0..1"""
+    details: str | None = None
+    log: bytes = b""
+
+
+class Poll(msgspec.Struct):
+    """Everything a worker says in one call. Reply: `PollReply`.
+
+    The engine answers at once if there is anything to say, else parks the poll under `ticket`
+    until there is, or until `wait_ms` is over; then the reply is an effect `Answered`.
+    """
+
+    ticket: int
+    """The caller's number for a parked reply; unique while parked."""
+    worker: str
+    tenant: str = "default"
+    session: str = ""
+    """One start of a worker process; empty: no repeat of lost answers."""
+    seq: int = 0
+    profile: Profile = Profile()
+    free: Amounts = Amounts()
+    total: Amounts | None = None
+    jobs_max: int = 0
+    wait_ms: int = 0
+    reports: list[Report] = []
+    progress: list[Progress] = []
+    running: list[str] = []
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """The answer to one report. `status` after it, or the problem."""
+
+    lease: str
+    status: Status | None = None
+    problem: Problem | None = None
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """One job given out. The shell adds the spec and the checkpoint from the store."""
+
+    lease: str
+    job_id: bytes
+    attempt: int
+    deadline_at_ms: int
+    """Wall clock: when its timeout runs out if it starts now."""
+    has_checkpoint: bool = False
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a worker shall do about a lease: cancel, suspend, or forget it (lost)."""
+
+    lease: str
+    do: str
+
+
+class PollReply(msgspec.Struct, frozen=True):
+    acks: list[Ack] = []
+    jobs: list[Grant] = []
+    orders: list[Order] = []
+
+
+class Withdraw(msgspec.Struct):
+    """The client of a parked poll is gone, or must be answered now. Reply: None.
+
+    A parked poll is answered empty (effect `Answered`); for an unknown ticket nothing happens.
+    """
+
+    ticket: int
+
+
+# Time -------------------------------------------------------------------------------------------
+
+
+class Tick(msgspec.Struct):
+    """Let time pass: fire what is due. `wall_ms` is the wall clock at `now_ms`. Reply: None."""
+
+    wall_ms: int
+
+
+Command = Submit | PutModule | Control | Explain | Poll | Withdraw | Tick

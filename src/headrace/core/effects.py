@@ -1,0 +1,150 @@
+"""What happened: the engine's output, in order. The store writes effects, and only effects.
+
+Versioned by `EFFECTS_FORMAT`: a later journal carries this stream to other nodes. `Answered` and
+`Noted` are for the shell and are not stored.
+"""
+
+from typing import Final
+
+import msgspec
+
+from headrace.core.commands import PollReply
+from headrace.core.job import Event, Status
+from headrace.core.resources import Requirements
+
+EFFECTS_FORMAT: Final = 1
+
+
+class ClassStored(msgspec.Struct, frozen=True, tag=1):
+    """A class of requirements has its first live job."""
+
+    class_id: int
+    requirements: Requirements
+
+
+class ClassDropped(msgspec.Struct, frozen=True, tag=2):
+    """A class has no live job any more; its number may come again."""
+
+    class_id: int
+
+
+class OwnerStored(msgspec.Struct, frozen=True, tag=3):
+    """A (tenant, user) submits for the first time. Numbers are never reused."""
+
+    owner_id: int
+    tenant: str
+    user: str
+
+
+class ModuleStored(msgspec.Struct, frozen=True, tag=4):
+    sha256: bytes
+    data: bytes
+
+
+class JobStored(msgspec.Struct, frozen=True, gc=False, tag=5):
+    """A job was accepted."""
+
+    job_id: bytes
+    owner_id: int
+    record: bytes
+    spec: bytes
+    key_digest: bytes = b""
+    request_digest: bytes = b""
+
+
+class Trail(msgspec.Struct, omit_defaults=True):
+    """What is kept of a live job beside its record: for display, and to find leases again.
+
+    Persisted behind the record; not in memory while the job waits.
+    """
+
+    updated_at_ms: int = 0
+    started_at_ms: int = 0
+    worker: str = ""
+    session: str = ""
+    seq: int = 0
+    error: str = ""
+    """Of the last failed attempt."""
+    code: str = ""
+
+
+class JobChanged(msgspec.Struct, frozen=True, gc=False, tag=6):
+    """A live job took `event`; it stays live."""
+
+    job_id: bytes
+    event: Event
+    record: bytes
+    trail: Trail
+
+
+class Finished(msgspec.Struct, omit_defaults=True):
+    """The terminal record: written once, never changed."""
+
+    status: Status
+    finished_at_ms: int
+    record: bytes
+    """The last `Job` record: counters, attempt, epoch, outcome."""
+    started_at_ms: int = 0
+    worker: str = ""
+    error: str = ""
+    code: str = ""
+    body: bytes = b""
+    """Encoded `wire.schema.ReportBody`, as the worker sent it."""
+
+
+class JobFinished(msgspec.Struct, frozen=True, gc=False, tag=7):
+    job_id: bytes
+    event: Event
+    finished: Finished
+
+
+class JobDeleted(msgspec.Struct, frozen=True, tag=8):
+    """A finished job's record is removed, with its log, checkpoint and idempotency key."""
+
+    job_id: bytes
+    owner_id: int
+
+
+class LogAppended(msgspec.Struct, frozen=True, tag=9):
+    """A piece of a job's log. `position` rises; it orders the pieces."""
+
+    job_id: bytes
+    position: int
+    chunk: bytes
+
+
+class CheckpointStored(msgspec.Struct, frozen=True, tag=10):
+    job_id: bytes
+    checkpoint: bytes
+
+
+StoredEffect = (
+    ClassStored
+    | ClassDropped
+    | OwnerStored
+    | ModuleStored
+    | JobStored
+    | JobChanged
+    | JobFinished
+    | JobDeleted
+    | LogAppended
+    | CheckpointStored
+)
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """A parked poll has its reply. For the shell."""
+
+    ticket: int
+    reply: PollReply
+
+
+class Noted(msgspec.Struct, frozen=True, gc=False):
+    """A job's progress moved, in memory only. For watchers in the shell."""
+
+    job_id: bytes
+    progress: float
+    details: str
+
+
+Effect = StoredEffect | Answered | Noted

@@ -1,0 +1,304 @@
+"""The life of one job: its states, its events, the one table that joins them, and its record.
+
+Rule 1: every state and every transition is in this file.
+Rule 2: this file knows no queues, workers, clocks or storage; callers pass times.
+
+The picture in README.md is generated from `TRANSITIONS` by `tools/diagram`.
+"""
+
+import struct
+from enum import IntEnum, unique
+from typing import Final
+
+import msgspec
+
+
+@unique
+class Status(IntEnum):
+    """Stored on disk as one byte; a number is never reused. Names are the words of the wire."""
+
+    INITIALIZING = 1  # accepted; a dependency or an announced module is not there yet
+    SCHEDULED = 2  # waits for its time: a delay, a schedule, or the next try
+    QUEUED = 3  # may be leased now
+    RESUMING = 4  # as QUEUED, and its next run starts from a checkpoint
+    LOCKED = 5  # leased; the worker has not yet said that it started
+    RUNNING = 6  # leased, and started
+    SUSPENDING = 7  # leased; the worker was asked to stop at a checkpoint
+    SUSPENDED = 8  # waits for a resume; holds no resources
+    CANCELING = 9  # leased; the worker was asked to stop for good
+    COMPLETED = 10  # terminal
+    FAILED = 11  # terminal: attempts spent, a permanent error, or poison
+    TIMEOUT = 12  # terminal: ran longer than allowed
+    CANCELLED = 13  # terminal
+    SKIPPED = 14  # terminal: never run, its deadline to start passed
+
+
+@unique
+class Event(IntEnum):
+    """What can happen to a job. Stored in effects; a number is never reused."""
+
+    READY = 1  # what it waited for (dependency, module) is there
+    DUE = 2  # its time has come
+    LEASE = 3  # given to a worker: attempt + 1
+    START = 4  # the worker says that it runs
+    COMPLETE = 5  # reported: succeeded
+    RETRY = 6  # reported: failed, and tries are left
+    FAIL = 7  # reported: failed for good; or crashed too often
+    TIME_OUT = 8  # ran out of its time
+    LAPSE = 9  # the lease ran out: a crash of the worker
+    RELEASE = 10  # given back unrun, or as a planned stop
+    SNOOZE = 11  # given back for a later time
+    SUSPEND = 12  # asked for by a client
+    CHECKPOINT = 13  # the worker stopped at a checkpoint
+    RESUME = 14  # asked for by a client
+    CANCEL = 15  # asked for by a client
+    CANCELED = 16  # the worker has stopped, or had its time to
+    SKIP = 17  # its deadline to start passed
+
+
+_S, _E = Status, Event
+
+TRANSITIONS: Final[dict[tuple[Status, Event], Status]] = {
+    (_S.INITIALIZING, _E.READY): _S.QUEUED,
+    (_S.INITIALIZING, _E.CANCEL): _S.CANCELLED,
+    (_S.INITIALIZING, _E.SKIP): _S.SKIPPED,
+    (_S.INITIALIZING, _E.FAIL): _S.FAILED,
+    (_S.SCHEDULED, _E.DUE): _S.QUEUED,
+    (_S.SCHEDULED, _E.SUSPEND): _S.SUSPENDED,
+    (_S.SCHEDULED, _E.CANCEL): _S.CANCELLED,
+    (_S.SCHEDULED, _E.SKIP): _S.SKIPPED,
+    (_S.QUEUED, _E.LEASE): _S.LOCKED,
+    (_S.QUEUED, _E.SUSPEND): _S.SUSPENDED,
+    (_S.QUEUED, _E.CANCEL): _S.CANCELLED,
+    (_S.QUEUED, _E.SKIP): _S.SKIPPED,
+    (_S.RESUMING, _E.LEASE): _S.LOCKED,
+    (_S.RESUMING, _E.SUSPEND): _S.SUSPENDED,
+    (_S.RESUMING, _E.CANCEL): _S.CANCELLED,
+    (_S.LOCKED, _E.START): _S.RUNNING,
+    (_S.SUSPENDED, _E.RESUME): _S.RESUMING,
+    (_S.SUSPENDED, _E.CANCEL): _S.CANCELLED,
+    (_S.SUSPENDING, _E.CANCEL): _S.CANCELING,
+    (_S.SUSPENDING, _E.CHECKPOINT): _S.SUSPENDED,
+    (_S.SUSPENDING, _E.RELEASE): _S.SUSPENDED,
+    (_S.SUSPENDING, _E.SNOOZE): _S.SUSPENDED,
+    (_S.SUSPENDING, _E.RETRY): _S.SUSPENDED,
+    (_S.SUSPENDING, _E.LAPSE): _S.SUSPENDED,
+    (_S.CANCELING, _E.CANCELED): _S.CANCELLED,
+    (_S.CANCELING, _E.CHECKPOINT): _S.CANCELLED,
+    (_S.CANCELING, _E.RELEASE): _S.CANCELLED,
+    (_S.CANCELING, _E.SNOOZE): _S.CANCELLED,
+    (_S.CANCELING, _E.RETRY): _S.CANCELLED,
+    (_S.CANCELING, _E.LAPSE): _S.CANCELLED,
+    # A worker's last word counts while its attempt is current, also after its lease ran out.
+    **{
+        (status, event): target
+        for status in (_S.LOCKED, _S.RUNNING, _S.QUEUED, _S.SUSPENDING, _S.SUSPENDED, _S.CANCELING)
+        for event, target in (
+            (_E.COMPLETE, _S.COMPLETED),
+            (_E.FAIL, _S.FAILED),
+            (_E.TIME_OUT, _S.TIMEOUT),
+        )
+    },
+    **{
+        (status, event): target
+        for status in (_S.LOCKED, _S.RUNNING)
+        for event, target in (
+            (_E.RETRY, _S.SCHEDULED),
+            (_E.LAPSE, _S.QUEUED),
+            (_E.RELEASE, _S.QUEUED),
+            (_E.SNOOZE, _S.SCHEDULED),
+            (_E.SUSPEND, _S.SUSPENDING),
+            (_E.CHECKPOINT, _S.SUSPENDED),
+            (_E.CANCEL, _S.CANCELING),
+            (_E.CANCELED, _S.CANCELLED),
+        )
+    },
+    **{
+        (_S.QUEUED, event): target
+        for event, target in (
+            (_E.RETRY, _S.SCHEDULED),
+            (_E.RELEASE, _S.QUEUED),
+            (_E.SNOOZE, _S.SCHEDULED),
+            (_E.CHECKPOINT, _S.SUSPENDED),
+            (_E.CANCELED, _S.CANCELLED),
+        )
+    },
+    **{
+        (_S.SUSPENDED, event): target
+        for event, target in (
+            (_E.RETRY, _S.SUSPENDED),
+            (_E.RELEASE, _S.SUSPENDED),
+            (_E.SNOOZE, _S.SUSPENDED),
+            (_E.CHECKPOINT, _S.SUSPENDED),
+            (_E.CANCELED, _S.CANCELLED),
+        )
+    },
+    (_S.SUSPENDING, _E.CANCELED): _S.CANCELLED,
+}
+
+TERMINAL: Final = frozenset(
+    {_S.COMPLETED, _S.FAILED, _S.TIMEOUT, _S.CANCELLED, _S.SKIPPED},
+)
+LEASED: Final = frozenset({_S.LOCKED, _S.RUNNING, _S.SUSPENDING, _S.CANCELING})
+READY: Final = frozenset({_S.QUEUED, _S.RESUMING})
+"""In the match index."""
+
+assert not any(start in TERMINAL for start, _ in TRANSITIONS), "terminal means terminal"
+assert {s for s, _ in TRANSITIONS} | set(TRANSITIONS.values()) == set(Status)
+
+STATUS_WORDS: Final[dict[str, frozenset[Status]]] = {
+    **{status.name.lower(): frozenset({status}) for status in Status},
+    "waiting": frozenset({_S.SCHEDULED, _S.QUEUED, _S.RESUMING}),
+    "pending": frozenset({_S.SCHEDULED, _S.QUEUED, _S.RESUMING}),
+    "processing": frozenset({_S.LOCKED, _S.RUNNING}),
+    "canceled": frozenset({_S.CANCELLED}),
+}
+"""Words accepted as filters. `retrying` is SCHEDULED with an attempt behind it (see the lists)."""
+
+
+class InvalidTransition(AssertionError):  # noqa: N818 - named for what happened
+    """A defect: an event reached a job in a state that has no row for it."""
+
+    def __init__(self, job_id: bytes, status: Status, event: Event, story: str = "") -> None:
+        super().__init__(f"job {job_id.hex()}: {event.name} in {status.name} {story}".rstrip())
+
+
+class Job(msgspec.Struct, gc=False):
+    """The changing part of a live job. Persisted as `pack()` writes it, 68 bytes.
+
+    Units: `_ms` durations, `_at_ms` wall-clock instants, `due_ms` as `due_is_wall` says.
+    """
+
+    job_id: bytes
+    """16 bytes, a UUIDv7; not part of the record, it is its key."""
+    status: Status
+    priority: int
+    """0..9, 9 first."""
+    class_id: int
+    """The interned requirements (see `core.classes`)."""
+    owner_id: int
+    """The interned (tenant, user)."""
+    order: int
+    """Age among jobs of one priority: 42 bits of milliseconds, 18 bits of counter."""
+    timeout_ms: int
+    retry_delay_ms: int
+    retry_backoff_centi: int
+    retries_max: int
+    attempt: int = 0
+    """Deliveries so far; strictly rising, the fence of every report."""
+    epoch: int = 0
+    """The server's epoch when the current attempt was given out."""
+    attempt_open: bool = False
+    """The current attempt has not been reported. Stays true when its lease lapses."""
+    outcome: int = 0
+    """How the last closed attempt was reported (`commands.Outcome`), 0 for none."""
+    failures: int = 0
+    crashes: int = 0
+    stops: int = 0
+    """Planned: released, snoozed, suspended. Cost no try."""
+    due_ms: int = 0
+    """SCHEDULED: when it becomes QUEUED. On the wall clock if `due_is_wall`."""
+    due_is_wall: bool = False
+    start_before_at_ms: int = 0
+    """Wall clock; 0 for none."""
+    has_checkpoint: bool = False
+
+    def pack(self) -> bytes:
+        """Return the record as stored, `RECORD_BYTES` long."""
+        flags = self.attempt_open | self.due_is_wall << 1 | self.has_checkpoint << 2
+        return _RECORD.pack(
+            RECORD_FORMAT,
+            self.status,
+            self.priority,
+            flags,
+            self.outcome,
+            self.class_id,
+            self.owner_id,
+            self.attempt,
+            self.epoch,
+            self.timeout_ms,
+            self.retry_delay_ms,
+            self.retry_backoff_centi,
+            self.retries_max,
+            min(self.failures, 0xFFFF),
+            min(self.crashes, 0xFFFF),
+            min(self.stops, 0xFFFF),
+            self.order,
+            self.due_ms,
+            self.start_before_at_ms,
+        )
+
+    @classmethod
+    def unpack(cls, job_id: bytes, record: bytes) -> "Job":
+        """Read a record. Raises `ValueError` on a format this version does not know."""
+        (
+            record_format,
+            status,
+            priority,
+            flags,
+            outcome,
+            class_id,
+            owner_id,
+            attempt,
+            epoch,
+            timeout_ms,
+            retry_delay_ms,
+            retry_backoff_centi,
+            retries_max,
+            failures,
+            crashes,
+            stops,
+            order,
+            due_ms,
+            start_before_at_ms,
+        ) = _RECORD.unpack_from(record)
+        if record_format != RECORD_FORMAT:
+            raise ValueError(f"job record of format {record_format}, not {RECORD_FORMAT}")
+        return cls(
+            job_id,
+            _STATUS_OF[status],
+            priority,
+            class_id,
+            owner_id,
+            order,
+            timeout_ms,
+            retry_delay_ms,
+            retry_backoff_centi,
+            retries_max,
+            attempt,
+            epoch,
+            bool(flags & 1),
+            outcome,
+            failures,
+            crashes,
+            stops,
+            due_ms,
+            bool(flags & 2),
+            start_before_at_ms,
+            bool(flags & 4),
+        )
+
+    def move(self, event: Event) -> None:
+        """Take the transition of the table. Raises `InvalidTransition`: a defect of the caller."""
+        target = TRANSITIONS.get((self.status, event))
+        if target is None:
+            raise InvalidTransition(self.job_id, self.status, event, repr(self))
+        self.status = target
+
+    def can(self, event: Event) -> bool:
+        return (self.status, event) in TRANSITIONS
+
+    @property
+    def match_key(self) -> int:
+        """Position in the match index: higher priority first, older first. Fits 64 bits."""
+        return (9 - self.priority) << ORDER_BITS | self.order
+
+
+RECORD_FORMAT: Final = 1
+ORDER_BITS: Final = 60
+ORDER_COUNTER_BITS: Final = 18
+_RECORD: Final = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
+RECORD_BYTES: Final = _RECORD.size
+_STATUS_OF: Final = {int(status): status for status in Status}
+
+assert RECORD_BYTES == 68, RECORD_BYTES

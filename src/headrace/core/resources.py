@@ -1,0 +1,62 @@
+"""Amounts, requirements and offers: what a job needs and what a worker has.
+
+Amounts are integers in the smallest unit, so that matching holds no float; floats exist at the
+wire only.
+"""
+
+from typing import Final
+
+import msgspec
+
+WASM_KIND: Final = ""
+"""The kind of a WASM job; typed jobs have their type's name, which is never empty."""
+
+
+class Amounts(msgspec.Struct, frozen=True, gc=False):
+    """A vector of resources. Each 0 or more."""
+
+    cpu_milli: int = 0
+    memory_mb: int = 0
+    storage_mb: int = 0
+    gpu_milli: int = 0
+
+    def vector(self) -> tuple[int, int, int, int]:
+        return (self.cpu_milli, self.memory_mb, self.storage_mb, self.gpu_milli)
+
+    def fits(self, free: "Amounts") -> bool:
+        return (
+            self.cpu_milli <= free.cpu_milli
+            and self.memory_mb <= free.memory_mb
+            and self.storage_mb <= free.storage_mb
+            and self.gpu_milli <= free.gpu_milli
+        )
+
+
+DIMENSIONS: Final = ("cpu_milli", "memory_mb", "storage_mb", "gpu_milli")
+
+
+class Requirements(msgspec.Struct, frozen=True):
+    """What a job asks of its worker: a class of jobs that are equal to the matcher.
+
+    Persisted: one row per class that has live jobs.
+    """
+
+    queue: str
+    kind: str
+    """`WASM_KIND` or the job type's name."""
+    amounts: Amounts
+    gpu_models: frozenset[str] = frozenset()
+    """Alternatives; empty for any."""
+    labels: frozenset[str] = frozenset()
+    """`key=value`; each must be among the worker's."""
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What does not change about a worker from poll to poll. In memory only."""
+
+    kinds: frozenset[str] | None = None
+    """None: every type, and WASM."""
+    queues: frozenset[str] | None = None
+    """None: every queue."""
+    gpu_model: str = ""
+    labels: frozenset[str] = frozenset()

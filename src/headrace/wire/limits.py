@@ -1,0 +1,108 @@
+"""Every bound of the protocol, with its unit and its reason.
+
+A request beyond a bound is refused with a problem that names it; nothing here is silently clamped
+except priority, which published clients send out of range.
+"""
+
+from typing import Final
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+SECOND_MS: Final = 1_000
+HOUR_MS: Final = 3_600 * SECOND_MS
+DAY_MS: Final = 24 * HOUR_MS
+
+# Bodies -----------------------------------------------------------------------------------------
+BODY_BYTES_MAX: Final = 64 * MIB
+"""One request body: a batch of jobs, a module, or a poll full of results."""
+JSON_DEPTH_MAX: Final = 64
+"""Nesting of a body; a decoder of any client language survives it."""
+SPEC_BYTES_MAX: Final = 1 * MIB
+"""One job as stored, without its module: what a lease answer carries for it."""
+MODULE_BYTES_MAX: Final = 4 * MIB
+"""One WASM module; compile time grows with it (bounded again in `wire.wasm`)."""
+SUBMIT_JOBS_MAX: Final = 10_000
+"""Jobs of one submit: one commit, so one pause for everybody else."""
+
+# A job ------------------------------------------------------------------------------------------
+NAME_CHARS_MAX: Final = 200
+KEY_CHARS_MAX: Final = 256
+"""Idempotency key."""
+ARGUMENTS_MAX: Final = 1_024
+ENVIRONMENT_MAX: Final = 256
+LABELS_MAX: Final = 64
+TAGS_MAX: Final = 32
+GPU_TYPES_MAX: Final = 32
+SUCCESS_CODES_MAX: Final = 64
+PRIORITY_MIN: Final = 0
+PRIORITY_MAX: Final = 9
+PRIORITY_DEFAULT: Final = 5
+CPU_MILLI_MAX: Final = 1_000_000_000
+MEMORY_MB_MAX: Final = 1 << 40
+STORAGE_MB_MAX: Final = 1 << 40
+GPU_MILLI_MAX: Final = 1_000_000_000
+RETRIES_MAX: Final = 1_000
+RETRIES_DEFAULT: Final = 2
+"""Typed jobs: three attempts in all. WASM jobs: `RETRIES_DEFAULT_WASM`."""
+RETRIES_DEFAULT_WASM: Final = 0
+"""A sandboxed module that failed once on its input fails again on the same input."""
+RETRY_DELAY_MS_DEFAULT: Final = 1 * SECOND_MS
+RETRY_DELAY_MS_MAX: Final = 7 * DAY_MS
+RETRY_CAP_MS: Final = 300 * SECOND_MS
+"""Exponential growth of the delay stops here; a longer delay asked for is kept, but not grown."""
+RETRY_BACKOFF_DEFAULT: Final = 2.0
+RETRY_BACKOFF_MAX: Final = 100.0
+TIMEOUT_MS_MIN: Final = 1
+TIMEOUT_MS_MAX: Final = 30 * DAY_MS
+TIMEOUT_MS_DEFAULT: Final = HOUR_MS
+DELAY_MS_MAX: Final = 366 * DAY_MS
+ERROR_CHARS_MAX: Final = 16 * KIB
+OUTPUT_BYTES_MAX: Final = 1 * MIB
+"""Output and result of one attempt, each; a worker cuts its output and marks the cut."""
+LOG_BYTES_MAX: Final = 1 * MIB
+"""Log kept per job; the cut is marked."""
+LOG_CHUNK_BYTES_MAX: Final = 64 * KIB
+"""Longer chunks are stored in parts."""
+METRICS_MAX: Final = 64
+DETAILS_CHARS_MAX: Final = 4 * KIB
+
+# Leases and polls -------------------------------------------------------------------------------
+LEASE_MS_MIN: Final = 100
+LEASE_MS_DEFAULT: Final = 30 * SECOND_MS
+LEASE_MS_MAX: Final = HOUR_MS
+WAIT_MS_MAX: Final = 60 * SECOND_MS
+POLL_JOBS_MAX: Final = 1_000
+POLL_REPORTS_MAX: Final = 10_000
+POLL_RUNNING_MAX: Final = 10_000
+SERVE_NAMES_MAX: Final = 1_000
+CRASHES_MAX_DEFAULT: Final = 3
+"""Lapsed leases after which a job is poison."""
+CANCEL_GRACE_MS: Final = 30 * SECOND_MS
+"""A cancel that the worker has not confirmed by then is final without it."""
+TIMEOUT_GRACE_MS: Final = 10 * SECOND_MS
+"""The worker enforces a job's timeout; this long after it the server does."""
+SESSION_MS_MAX: Final = 10 * 60 * SECOND_MS
+"""A worker session that says nothing and holds nothing for this long is forgotten."""
+WORKERS_KNOWN_MAX: Final = 20_000
+"""Worker profiles remembered to say whether a job fits any of them."""
+
+# Lists ------------------------------------------------------------------------------------------
+LIST_LIMIT_DEFAULT: Final = 100
+LIST_LIMIT_MAX: Final = 1_000
+LIST_EXAMINED_MAX: Final = 5_000
+"""Rows one list page looks at; a page may be short, its cursor goes on."""
+
+# Connections ------------------------------------------------------------------------------------
+HEADER_MS_MAX: Final = 10 * SECOND_MS
+BODY_MS_BASE: Final = 30 * SECOND_MS
+BODY_BYTES_PER_S_MIN: Final = 64 * KIB
+IDLE_MS_MAX: Final = 75 * SECOND_MS
+
+assert LEASE_MS_MIN < LEASE_MS_DEFAULT < LEASE_MS_MAX
+assert SPEC_BYTES_MAX < BODY_BYTES_MAX
+assert MODULE_BYTES_MAX * 4 // 3 + SPEC_BYTES_MAX < BODY_BYTES_MAX, "an inline module fits a body"
+assert OUTPUT_BYTES_MAX * 4 // 3 * 2 < BODY_BYTES_MAX, "a report fits a body"
+assert TIMEOUT_MS_MAX < 1 << 32, "stored in 32 bits"
+assert RETRY_DELAY_MS_MAX < 1 << 32, "stored in 32 bits"
+assert RETRIES_MAX < 1 << 16, "stored in 16 bits"
+assert LIST_LIMIT_MAX <= LIST_EXAMINED_MAX

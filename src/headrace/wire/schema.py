@@ -1,0 +1,308 @@
+"""The shapes of requests and answers. JSON and MessagePack come from the same Structs.
+
+Requests refuse unknown fields by name; answers may gain fields. Durations are a number of seconds
+or text (`wire.durations`), instants RFC 3339.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from headrace.wire import limits
+
+Duration = int | float | str
+Instant = int | float | str
+Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_CHARS_MAX)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Labels = dict[str, str]
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Base of everything a client may send."""
+
+
+class Requirements(Request):
+    """What the job needs of its worker; each amount is reserved while it runs."""
+
+    cpu_cores: Annotated[int | float, Meta(ge=0)] = 0
+    memory_mb: Annotated[int, Meta(ge=0, le=limits.MEMORY_MB_MAX)] = 0
+    storage_mb: Annotated[int, Meta(ge=0, le=limits.STORAGE_MB_MAX)] = 0
+    gpu_count: Annotated[int | float, Meta(ge=0)] = 0
+    """Fractions share a GPU: 0.5 is half of one."""
+    gpu_type: str | list[str] | None = None
+    """One model, or alternatives."""
+    duration: Duration | None = None
+    """How long the client expects it to run; kept for display and planning."""
+    labels: Labels = {}
+
+
+class SubmitJob(Request):
+    """`POST /api/v1/jobs`: one of these, or an array of them."""
+
+    name: Name | None = None
+    type: Name | None = None
+    params: msgspec.Raw | None = None
+    parameters: msgspec.Raw | None = None
+    """Alias of `params`."""
+    wasm_module: str | None = None
+    """Base64 of the module's bytes."""
+    wasm_sha256: Sha256 | None = None
+    """A module stored before."""
+    entry_point: Name | None = None
+    arguments: Annotated[list[str], Meta(max_length=limits.ARGUMENTS_MAX)] = []
+    environment: Annotated[dict[str, str], Meta(max_length=limits.ENVIRONMENT_MAX)] = {}
+    stdin: str | None = None
+    """Text given to the module's standard input."""
+    success_codes: (
+        Annotated[
+            list[Annotated[int, Meta(ge=0, le=255)]], Meta(max_length=limits.SUCCESS_CODES_MAX)
+        ]
+        | None
+    ) = None
+    """Exit codes of the module that mean success; None: only 0."""
+    requirements: Requirements | None = None
+    priority: int | str | None = None
+    queue: Name = "default"
+    max_retries: Annotated[int, Meta(ge=0, le=limits.RETRIES_MAX)] | None = None
+    retry_delay: Duration | None = None
+    retry_backoff: Annotated[int | float, Meta(ge=1, le=limits.RETRY_BACKOFF_MAX)] | None = None
+    timeout: Duration | None = None
+    scheduled_at: Instant | None = None
+    delay: Duration | None = None
+    start_before: Instant | None = None
+    idempotency_key: Annotated[str, Meta(min_length=1, max_length=limits.KEY_CHARS_MAX)] | None = (
+        None
+    )
+    tags: Annotated[list[Name], Meta(max_length=limits.TAGS_MAX)] = []
+
+
+class Spec(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A job as it is stored and as a worker gets it. Never changes after submit."""
+
+    id: str
+    name: str
+    type: str = ""
+    """Empty for a WASM job."""
+    params: msgspec.Raw = msgspec.Raw(b"")
+    wasm_sha256: str = ""
+    entry_point: str = ""
+    arguments: list[str] = []
+    environment: dict[str, str] = {}
+    stdin: str | None = None
+    success_codes: list[int] = []
+    """Empty: only 0."""
+    requirements: dict[str, Any] = {}
+    priority: int = limits.PRIORITY_DEFAULT
+    queue: str = "default"
+    max_retries: int = 0
+    retry_delay: int | float = 0
+    retry_backoff: int | float = 1
+    timeout: int | float = 0
+    """Seconds."""
+    scheduled_at: str | None = None
+    start_before: str | None = None
+    idempotency_key: str | None = None
+    tags: list[str] = []
+    tenant: str = "default"
+    owner: str = ""
+    created_at: str = ""
+
+
+class Submitted(msgspec.Struct, omit_defaults=True):
+    job_id: str
+    status: str
+    replayed: bool = False
+    warning: dict[str, str] | None = None
+    """`{"code": "never_fits", "detail": …}`: no worker known now could run it."""
+
+
+# The worker's side ------------------------------------------------------------------------------
+
+
+class Serve(Request):
+    types: Annotated[list[str], Meta(max_length=limits.SERVE_NAMES_MAX)] | None = None
+    """None or `["*"]`: every type."""
+    queues: Annotated[list[str], Meta(max_length=limits.SERVE_NAMES_MAX)] | None = None
+    wasm: bool = False
+
+
+class Resources(Request):
+    cpu_cores: Annotated[int | float, Meta(ge=0)] = 0
+    memory_mb: Annotated[int, Meta(ge=0, le=limits.MEMORY_MB_MAX)] = 0
+    storage_mb: Annotated[int, Meta(ge=0, le=limits.STORAGE_MB_MAX)] = 0
+    gpu_count: Annotated[int | float, Meta(ge=0)] = 0
+    gpu_type: str | None = None
+
+
+OutcomeWord = Literal[
+    "completed", "failed", "timeout", "cancelled", "suspended", "released", "snoozed"
+]
+
+
+class ReportBody(Request, omit_defaults=True):
+    """What the server keeps of a report and shows as the job's result."""
+
+    result: msgspec.Raw | None = None
+    """Any JSON value."""
+    output: str | None = None
+    """Base64 of the job's output bytes."""
+    output_cut: bool = False
+    exit_code: Annotated[int, Meta(ge=-(2**31), lt=2**31)] | None = None
+    metrics: Annotated[dict[str, float], Meta(max_length=limits.METRICS_MAX)] = {}
+
+
+class LeaseReport(ReportBody, omit_defaults=True):
+    """The end of an attempt by `POST /leases/{lease}/complete | fail | release`."""
+
+    error: Annotated[str, Meta(max_length=limits.ERROR_CHARS_MAX)] | None = None
+    code: Annotated[str, Meta(max_length=limits.NAME_CHARS_MAX)] | None = None
+    permanent: bool = False
+    """Do not try again."""
+    retry_delay: Duration | None = None
+    """Before the next try, or the length of a snooze."""
+    checkpoint: msgspec.Raw | None = None
+    """Any JSON value; handed to the next run."""
+
+
+class Report(LeaseReport, omit_defaults=True):
+    """The end of an attempt, inside a poll."""
+
+    lease: str
+    outcome: OutcomeWord
+
+
+class LeaseProgress(Request):
+    """News of a running attempt by `POST /leases/{lease}/progress`. Also its heartbeat."""
+
+    started: bool = False
+    progress: Annotated[int | float, Meta(ge=0, le=1)] | None = None
+    details: Annotated[str, Meta(max_length=limits.DETAILS_CHARS_MAX)] | None = None
+    log: Annotated[str, Meta(max_length=limits.LOG_BYTES_MAX)] | None = None
+
+
+class Progress(LeaseProgress):
+    """News of a running attempt, inside a poll."""
+
+    lease: str
+
+
+class PollRequest(Request):
+    """`POST /api/v1/work/poll`."""
+
+    worker: Name
+    session: Annotated[str, Meta(max_length=limits.NAME_CHARS_MAX)] = ""
+    serve: Serve = Serve()
+    free: Resources = Resources()
+    total: Resources | None = None
+    """All that the worker has; lets the server say that a job fits no worker."""
+    labels: Annotated[Labels, Meta(max_length=limits.LABELS_MAX)] = {}
+    max_jobs: Annotated[int, Meta(ge=0, le=limits.POLL_JOBS_MAX)] = 1
+    wait: Duration = 0
+    seq: Annotated[int, Meta(ge=0, lt=2**63)] = 0
+    reports: Annotated[list[Report], Meta(max_length=limits.POLL_REPORTS_MAX)] = []
+    progress: Annotated[list[Progress], Meta(max_length=limits.POLL_RUNNING_MAX)] = []
+    running: Annotated[list[str], Meta(max_length=limits.POLL_RUNNING_MAX)] = []
+
+
+class Ack(msgspec.Struct, omit_defaults=True):
+    lease: str
+    ok: bool = False
+    status: str | None = None
+    problem: dict[str, Any] | None = None
+
+
+class Work(msgspec.Struct, omit_defaults=True):
+    """One job given out."""
+
+    lease: str
+    job: msgspec.Raw
+    """A `Spec`."""
+    attempt: int
+    deadline: str
+    checkpoint: msgspec.Raw | None = None
+
+
+class Order(msgspec.Struct, omit_defaults=True):
+    do: Literal["cancel", "suspend", "lost", "drain", "quit"]
+    lease: str | None = None
+
+
+class PollAnswer(msgspec.Struct, omit_defaults=False):
+    acks: list[Ack]
+    jobs: list[Work]
+    control: list[Order]
+    lease_term: str
+    poll_again: str = "0s"
+
+
+# What clients read ------------------------------------------------------------------------------
+
+
+class JobView(msgspec.Struct, kw_only=True):
+    """A job: its spec, and where it stands."""
+
+    id: str
+    name: str
+    type: str | None
+    owner: str
+    tenant_id: str
+    status: str
+    priority: int
+    queue: str
+    tags: list[str]
+    params: msgspec.Raw | None
+    wasm_sha256: str | None
+    entry_point: str | None
+    arguments: list[str]
+    environment: dict[str, str]
+    requirements: dict[str, Any]
+    timeout: int | float
+    max_retries: int
+    retry_delay: int | float
+    retry_backoff: int | float
+    idempotency_key: str | None
+    attempt: int
+    failures: int
+    crashes: int
+    stops: int
+    progress: float
+    progress_details: str | None
+    error: str | None
+    locked_by: str | None
+    created_at: str | None
+    updated_at: str | None
+    scheduled_at: str | None
+    start_before: str | None
+    started_at: str | None
+    finished_at: str | None
+
+
+class ResultView(msgspec.Struct, kw_only=True):
+    """How a job ended; before that, only its status."""
+
+    job_id: str
+    status: str
+    result: msgspec.Raw | None = None
+    output: str | None = None
+    """Base64."""
+    output_cut: bool = False
+    error: str | None = None
+    code: str | None = None
+    exit_code: int | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    worker_id: str | None = None
+    metrics: dict[str, float] = {}
+
+
+class JobAnswer(msgspec.Struct):
+    job: JobView
+    result: ResultView
+
+
+class JobsAnswer(msgspec.Struct):
+    jobs: list[JobView]
+    count: int
+    next: str | None = None
+    """Cursor of the next page; None at the end. A page may be short and still have one."""
