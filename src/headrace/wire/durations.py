@@ -25,10 +25,7 @@ def duration_ms(value: float | str) -> int:
 
     Raises: ValueError with a sentence that says what is accepted.
     """
-    if isinstance(value, str):
-        seconds = _seconds_of_text(value.strip())
-    else:
-        seconds = float(value)
+    seconds = _seconds_of_text(value.strip()) if isinstance(value, str) else float(value)
     if not math.isfinite(seconds) or not 0 <= seconds <= SECONDS_MAX:
         raise ValueError("a duration is 0 or more seconds, and finite")
     return round(seconds * 1000)

@@ -22,7 +22,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base of everything a client may send."""
 
 
-class Requirements(Request):
+class Requirements(Request, kw_only=True):
     """What the job needs of its worker; each amount is reserved while it runs."""
 
     cpu_cores: Annotated[int | float, Meta(ge=0)] = 0
@@ -37,7 +37,7 @@ class Requirements(Request):
     labels: Labels = {}
 
 
-class SubmitJob(Request):
+class SubmitJob(Request, kw_only=True):
     """`POST /api/v1/jobs`: one of these, or an array of them."""
 
     name: Name | None = None
@@ -109,7 +109,7 @@ class Spec(msgspec.Struct, omit_defaults=True, kw_only=True):
     created_at: str = ""
 
 
-class Submitted(msgspec.Struct, omit_defaults=True):
+class Submitted(msgspec.Struct, omit_defaults=True, kw_only=True):
     job_id: str
     status: str
     replayed: bool = False
@@ -120,14 +120,14 @@ class Submitted(msgspec.Struct, omit_defaults=True):
 # The worker's side ------------------------------------------------------------------------------
 
 
-class Serve(Request):
+class Serve(Request, kw_only=True):
     types: Annotated[list[str], Meta(max_length=limits.SERVE_NAMES_MAX)] | None = None
     """None or `["*"]`: every type."""
     queues: Annotated[list[str], Meta(max_length=limits.SERVE_NAMES_MAX)] | None = None
     wasm: bool = False
 
 
-class Resources(Request):
+class Resources(Request, kw_only=True):
     cpu_cores: Annotated[int | float, Meta(ge=0)] = 0
     memory_mb: Annotated[int, Meta(ge=0, le=limits.MEMORY_MB_MAX)] = 0
     storage_mb: Annotated[int, Meta(ge=0, le=limits.STORAGE_MB_MAX)] = 0
@@ -140,7 +140,7 @@ OutcomeWord = Literal[
 ]
 
 
-class ReportBody(Request, omit_defaults=True):
+class ReportBody(Request, omit_defaults=True, kw_only=True):
     """What the server keeps of a report and shows as the job's result."""
 
     result: msgspec.Raw | None = None
@@ -152,7 +152,7 @@ class ReportBody(Request, omit_defaults=True):
     metrics: Annotated[dict[str, float], Meta(max_length=limits.METRICS_MAX)] = {}
 
 
-class LeaseReport(ReportBody, omit_defaults=True):
+class LeaseReport(ReportBody, omit_defaults=True, kw_only=True):
     """The end of an attempt by `POST /leases/{lease}/complete | fail | release`."""
 
     error: Annotated[str, Meta(max_length=limits.ERROR_CHARS_MAX)] | None = None
@@ -165,14 +165,14 @@ class LeaseReport(ReportBody, omit_defaults=True):
     """Any JSON value; handed to the next run."""
 
 
-class Report(LeaseReport, omit_defaults=True):
+class Report(LeaseReport, omit_defaults=True, kw_only=True):
     """The end of an attempt, inside a poll."""
 
     lease: str
     outcome: OutcomeWord
 
 
-class LeaseProgress(Request):
+class LeaseProgress(Request, kw_only=True):
     """News of a running attempt by `POST /leases/{lease}/progress`. Also its heartbeat."""
 
     started: bool = False
@@ -181,13 +181,13 @@ class LeaseProgress(Request):
     log: Annotated[str, Meta(max_length=limits.LOG_BYTES_MAX)] | None = None
 
 
-class Progress(LeaseProgress):
+class Progress(LeaseProgress, kw_only=True):
     """News of a running attempt, inside a poll."""
 
     lease: str
 
 
-class PollRequest(Request):
+class PollRequest(Request, kw_only=True):
     """`POST /api/v1/work/poll`."""
 
     worker: Name
@@ -205,14 +205,14 @@ class PollRequest(Request):
     running: Annotated[list[str], Meta(max_length=limits.POLL_RUNNING_MAX)] = []
 
 
-class Ack(msgspec.Struct, omit_defaults=True):
+class Ack(msgspec.Struct, omit_defaults=True, kw_only=True):
     lease: str
     ok: bool = False
     status: str | None = None
     problem: dict[str, Any] | None = None
 
 
-class Work(msgspec.Struct, omit_defaults=True):
+class Work(msgspec.Struct, omit_defaults=True, kw_only=True):
     """One job given out."""
 
     lease: str
@@ -223,12 +223,12 @@ class Work(msgspec.Struct, omit_defaults=True):
     checkpoint: msgspec.Raw | None = None
 
 
-class Order(msgspec.Struct, omit_defaults=True):
+class Order(msgspec.Struct, omit_defaults=True, kw_only=True):
     do: Literal["cancel", "suspend", "lost", "drain", "quit"]
     lease: str | None = None
 
 
-class PollAnswer(msgspec.Struct, omit_defaults=False):
+class PollAnswer(msgspec.Struct, omit_defaults=False, kw_only=True):
     acks: list[Ack]
     jobs: list[Work]
     control: list[Order]
@@ -296,12 +296,12 @@ class ResultView(msgspec.Struct, kw_only=True):
     metrics: dict[str, float] = {}
 
 
-class JobAnswer(msgspec.Struct):
+class JobAnswer(msgspec.Struct, kw_only=True):
     job: JobView
     result: ResultView
 
 
-class JobsAnswer(msgspec.Struct):
+class JobsAnswer(msgspec.Struct, kw_only=True):
     jobs: list[JobView]
     count: int
     next: str | None = None
