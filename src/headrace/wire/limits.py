@@ -38,8 +38,8 @@ PRIORITY_MIN: Final = 0
 PRIORITY_MAX: Final = 9
 PRIORITY_DEFAULT: Final = 5
 CPU_MILLI_MAX: Final = 1_000_000_000
-MEMORY_MB_MAX: Final = 1 << 40
-STORAGE_MB_MAX: Final = 1 << 40
+MEMORY_MB_MAX: Final = 1 << 30
+STORAGE_MB_MAX: Final = 1 << 30
 GPU_MILLI_MAX: Final = 1_000_000_000
 RETRIES_MAX: Final = 1_000
 RETRIES_DEFAULT: Final = 2
@@ -105,4 +105,5 @@ assert OUTPUT_BYTES_MAX * 4 // 3 * 2 < BODY_BYTES_MAX, "a report fits a body"
 assert TIMEOUT_MS_MAX < 1 << 32, "stored in 32 bits"
 assert RETRY_DELAY_MS_MAX < 1 << 32, "stored in 32 bits"
 assert RETRIES_MAX < 1 << 16, "stored in 16 bits"
+assert max(CPU_MILLI_MAX, MEMORY_MB_MAX, STORAGE_MB_MAX, GPU_MILLI_MAX) < 1 << 31, "the match index"
 assert LIST_LIMIT_MAX <= LIST_EXAMINED_MAX

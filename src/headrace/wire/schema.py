@@ -17,6 +17,9 @@ Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_CHARS_MAX)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Labels = dict[str, str]
 
+ABSENT = msgspec.Raw(b"")
+"""A field of any JSON value that was not sent; an explicit null is `Raw(b"null")`."""
+
 
 class Request(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base of everything a client may send."""
@@ -25,10 +28,10 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class Requirements(Request, kw_only=True):
     """What the job needs of its worker; each amount is reserved while it runs."""
 
-    cpu_cores: Annotated[int | float, Meta(ge=0)] = 0
+    cpu_cores: Annotated[float, Meta(ge=0)] = 0
     memory_mb: Annotated[int, Meta(ge=0, le=limits.MEMORY_MB_MAX)] = 0
     storage_mb: Annotated[int, Meta(ge=0, le=limits.STORAGE_MB_MAX)] = 0
-    gpu_count: Annotated[int | float, Meta(ge=0)] = 0
+    gpu_count: Annotated[float, Meta(ge=0)] = 0
     """Fractions share a GPU: 0.5 is half of one."""
     gpu_type: str | list[str] | None = None
     """One model, or alternatives."""
@@ -42,8 +45,8 @@ class SubmitJob(Request, kw_only=True):
 
     name: Name | None = None
     type: Name | None = None
-    params: msgspec.Raw | None = None
-    parameters: msgspec.Raw | None = None
+    params: msgspec.Raw = ABSENT
+    parameters: msgspec.Raw = ABSENT
     """Alias of `params`."""
     wasm_module: str | None = None
     """Base64 of the module's bytes."""
@@ -66,7 +69,7 @@ class SubmitJob(Request, kw_only=True):
     queue: Name = "default"
     max_retries: Annotated[int, Meta(ge=0, le=limits.RETRIES_MAX)] | None = None
     retry_delay: Duration | None = None
-    retry_backoff: Annotated[int | float, Meta(ge=1, le=limits.RETRY_BACKOFF_MAX)] | None = None
+    retry_backoff: Annotated[float, Meta(ge=1, le=limits.RETRY_BACKOFF_MAX)] | None = None
     timeout: Duration | None = None
     scheduled_at: Instant | None = None
     delay: Duration | None = None
@@ -84,7 +87,7 @@ class Spec(msgspec.Struct, omit_defaults=True, kw_only=True):
     name: str
     type: str = ""
     """Empty for a WASM job."""
-    params: msgspec.Raw = msgspec.Raw(b"")
+    params: msgspec.Raw = ABSENT
     wasm_sha256: str = ""
     entry_point: str = ""
     arguments: list[str] = []
@@ -120,18 +123,18 @@ class Submitted(msgspec.Struct, omit_defaults=True, kw_only=True):
 # The worker's side ------------------------------------------------------------------------------
 
 
-class Serve(Request, kw_only=True):
+class Serve(Request, kw_only=True, frozen=True):
     types: Annotated[list[str], Meta(max_length=limits.SERVE_NAMES_MAX)] | None = None
     """None or `["*"]`: every type."""
     queues: Annotated[list[str], Meta(max_length=limits.SERVE_NAMES_MAX)] | None = None
     wasm: bool = False
 
 
-class Resources(Request, kw_only=True):
-    cpu_cores: Annotated[int | float, Meta(ge=0)] = 0
+class Resources(Request, kw_only=True, frozen=True):
+    cpu_cores: Annotated[float, Meta(ge=0)] = 0
     memory_mb: Annotated[int, Meta(ge=0, le=limits.MEMORY_MB_MAX)] = 0
     storage_mb: Annotated[int, Meta(ge=0, le=limits.STORAGE_MB_MAX)] = 0
-    gpu_count: Annotated[int | float, Meta(ge=0)] = 0
+    gpu_count: Annotated[float, Meta(ge=0)] = 0
     gpu_type: str | None = None
 
 
@@ -143,7 +146,7 @@ OutcomeWord = Literal[
 class ReportBody(Request, omit_defaults=True, kw_only=True):
     """What the server keeps of a report and shows as the job's result."""
 
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = ABSENT
     """Any JSON value."""
     output: str | None = None
     """Base64 of the job's output bytes."""
@@ -161,7 +164,7 @@ class LeaseReport(ReportBody, omit_defaults=True, kw_only=True):
     """Do not try again."""
     retry_delay: Duration | None = None
     """Before the next try, or the length of a snooze."""
-    checkpoint: msgspec.Raw | None = None
+    checkpoint: msgspec.Raw = ABSENT
     """Any JSON value; handed to the next run."""
 
 
@@ -176,7 +179,7 @@ class LeaseProgress(Request, kw_only=True):
     """News of a running attempt by `POST /leases/{lease}/progress`. Also its heartbeat."""
 
     started: bool = False
-    progress: Annotated[int | float, Meta(ge=0, le=1)] | None = None
+    progress: Annotated[float, Meta(ge=0, le=1)] | None = None
     details: Annotated[str, Meta(max_length=limits.DETAILS_CHARS_MAX)] | None = None
     log: Annotated[str, Meta(max_length=limits.LOG_BYTES_MAX)] | None = None
 
@@ -199,7 +202,7 @@ class PollRequest(Request, kw_only=True):
     labels: Annotated[Labels, Meta(max_length=limits.LABELS_MAX)] = {}
     max_jobs: Annotated[int, Meta(ge=0, le=limits.POLL_JOBS_MAX)] = 1
     wait: Duration = 0
-    seq: Annotated[int, Meta(ge=0, lt=2**63)] = 0
+    seq: Annotated[int, Meta(ge=0, lt=2**62)] = 0
     reports: Annotated[list[Report], Meta(max_length=limits.POLL_REPORTS_MAX)] = []
     progress: Annotated[list[Progress], Meta(max_length=limits.POLL_RUNNING_MAX)] = []
     running: Annotated[list[str], Meta(max_length=limits.POLL_RUNNING_MAX)] = []
@@ -220,7 +223,7 @@ class Work(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A `Spec`."""
     attempt: int
     deadline: str
-    checkpoint: msgspec.Raw | None = None
+    checkpoint: msgspec.Raw = ABSENT
 
 
 class Order(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -283,7 +286,7 @@ class ResultView(msgspec.Struct, kw_only=True):
 
     job_id: str
     status: str
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = ABSENT
     output: str | None = None
     """Base64."""
     output_cut: bool = False
