@@ -1,7 +1,7 @@
 """A slab of fixed-size job records with an index by id."""
 
 from collections.abc import Iterator
-from typing import final
+from typing import Self, final
 
 @final
 class JobTable:
@@ -11,7 +11,7 @@ class JobTable:
     Raises: IndexError for a handle that is not in use, ValueError for a wrong size.
     """
 
-    def __init__(self, record_bytes: int) -> None: ...
+    def __new__(cls, record_bytes: int) -> Self: ...
     @property
     def record_bytes(self) -> int: ...
     def add(self, job_id: bytes, record: bytes) -> int:

@@ -216,7 +216,7 @@ class MatchIndex:
         if not all(0 <= amount <= AMOUNT_MAX for amount in need):
             raise ValueError("a need is four amounts within 0..2**31-1")
         for number in (*gpu_models, *labels):
-            _check_range(number, 2**31 - 1)
+            _check_range(number, 2**32 - 1)
         info = (queue, kind, need, gpu_models, labels)
         if self._classes_free:
             cls = self._classes_free.pop()
@@ -261,6 +261,7 @@ class MatchIndex:
             _check_queue(queue)
         for number in (*(kinds or ()), *labels):
             _check_range(number, 2**32 - 1)
+        _check_range(gpu_model + 1, 2**32)
         shape = (kinds, queues, gpu_model, labels)
         if self._shapes_free:
             number = self._shapes_free.pop()

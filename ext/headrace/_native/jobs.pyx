@@ -1,0 +1,316 @@
+"""A slab of fixed-size job records with an index by id.
+
+Shape of a row: next (u32, the chain of its bucket) | id (16 bytes) | record.
+Rows live in chunks that never move. The index is a linear hash: it grows and shrinks by one
+bucket with each row, so that no single call has to rehash ten million rows, and removal leaves
+no tombstones. One row per bucket on average: 4 bytes of bucket and 4 of chain per job.
+Source: W. Litwin, Linear Hashing (VLDB 1980).
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy
+
+from headrace._native.heap cimport NONE, larger
+
+cdef enum:
+    CHUNK_ROWS = 4096
+    ID_BYTES_C = 16
+    ROW_HEAD_BYTES = 20  # next and id
+    BUCKETS_MIN = 64     # a power of two
+
+cdef uint32_t FREED = 0xFFFFFFFE  # `next` of a row not in use; its id holds the next free row
+cdef uint32_t ROWS_MAX = 0xFFFFFFF0
+
+
+cdef inline uint32_t hash_id(const char* job_id) noexcept nogil:
+    """Mix all bits: the high half is a timestamp, the low half random."""
+    cdef uint64_t high, low, mixed
+    memcpy(&high, job_id, 8)
+    memcpy(&low, job_id + 8, 8)
+    mixed = (low ^ 0x9E3779B97F4A7C15ull) * 0xBF58476D1CE4E5B9ull
+    mixed ^= mixed >> 32
+    mixed = (mixed ^ high) * 0x94D049BB133111EBull
+    return <uint32_t>(mixed >> 32)
+
+
+@cython.final
+cdef class JobTable:
+    """Opaque records of `record_bytes` bytes, found by a 16-byte id or by handle.
+
+    Handles are small, dense and reused, the last freed one first.
+    Cost: O(1) per call; about `record_bytes` + 24 bytes per job. Chunks are kept once allocated.
+    Raises: IndexError for a handle that is not in use, ValueError for a wrong size.
+    """
+
+    cdef readonly Py_ssize_t record_bytes
+    cdef size_t row_bytes
+    cdef char** chunks
+    cdef size_t chunks_count
+    cdef size_t chunks_capacity
+    cdef uint32_t rows_used      # rows ever handed out; handles are below
+    cdef uint32_t free_head      # last freed row
+    cdef uint32_t size
+    cdef uint32_t* buckets
+    cdef size_t buckets_capacity
+    cdef uint32_t buckets_count  # round + split
+    cdef uint32_t round_size     # power of two at which this round of splits began
+
+    def __cinit__(self, Py_ssize_t record_bytes):
+        cdef uint32_t bucket
+        if record_bytes <= 0:
+            raise ValueError("record_bytes must be positive")
+        self.record_bytes = record_bytes
+        self.row_bytes = ROW_HEAD_BYTES + <size_t>record_bytes
+        self.free_head = NONE
+        self.buckets = <uint32_t*>malloc(BUCKETS_MIN * sizeof(uint32_t))
+        if self.buckets == NULL:
+            raise MemoryError
+        self.buckets_capacity = BUCKETS_MIN
+        self.buckets_count = self.round_size = BUCKETS_MIN
+        for bucket in range(self.buckets_count):
+            self.buckets[bucket] = NONE
+
+    def __dealloc__(self):
+        cdef size_t chunk
+        for chunk in range(self.chunks_count):
+            free(self.chunks[chunk])
+        free(self.chunks)
+        free(self.buckets)
+
+    def add(self, bytes job_id not None, bytes record not None):
+        """Return the new handle. Raises: KeyError if the id is present."""
+        cdef uint32_t handle, bucket
+        cdef char* row
+        self.check_id(job_id)
+        self.check_record(record)
+        if self.lookup(PyBytes_AS_STRING(job_id)) != NONE:
+            raise KeyError(job_id)
+        self.buckets_grow()
+        if self.free_head != NONE:
+            handle = self.free_head
+            row = self.row_at(handle)
+            memcpy(&self.free_head, row + 4, 4)
+        else:
+            handle = self.rows_used
+            if handle == ROWS_MAX:
+                raise MemoryError("the job table is full")
+            if handle // CHUNK_ROWS == self.chunks_count:
+                self.chunk_add()
+            row = self.row_at(handle)
+            self.rows_used += 1
+        memcpy(row + 4, PyBytes_AS_STRING(job_id), ID_BYTES_C)
+        memcpy(row + ROW_HEAD_BYTES, PyBytes_AS_STRING(record), self.record_bytes)
+        bucket = self.bucket_of(row + 4)
+        self.next_set(row, self.buckets[bucket])
+        self.buckets[bucket] = handle
+        self.size += 1
+        return handle
+
+    def find(self, bytes job_id not None):
+        """Return the handle, or -1."""
+        cdef uint32_t handle
+        self.check_id(job_id)
+        handle = self.lookup(PyBytes_AS_STRING(job_id))
+        return -1 if handle == NONE else handle
+
+    def id(self, Py_ssize_t handle):
+        return PyBytes_FromStringAndSize(self.row_used(handle) + 4, ID_BYTES_C)
+
+    def record(self, Py_ssize_t handle):
+        return PyBytes_FromStringAndSize(
+            self.row_used(handle) + ROW_HEAD_BYTES, self.record_bytes
+        )
+
+    def set(self, Py_ssize_t handle, bytes record not None):
+        cdef char* row = self.row_used(handle)
+        self.check_record(record)
+        memcpy(row + ROW_HEAD_BYTES, PyBytes_AS_STRING(record), self.record_bytes)
+
+    def remove(self, Py_ssize_t handle):
+        cdef char* row = self.row_used(handle)
+        cdef char* other
+        cdef uint32_t bucket = self.bucket_of(row + 4)
+        cdef uint32_t at = self.buckets[bucket]
+        if at == <uint32_t>handle:
+            self.buckets[bucket] = self.next_of(row)
+        else:
+            other = self.row_at(at)
+            while self.next_of(other) != <uint32_t>handle:
+                other = self.row_at(self.next_of(other))
+            self.next_set(other, self.next_of(row))
+        self.next_set(row, FREED)
+        memcpy(row + 4, &self.free_head, 4)
+        self.free_head = <uint32_t>handle
+        self.size -= 1
+        self.buckets_shrink()
+
+    def ids(self):
+        """Yield the ids in handle order; the table must not change meanwhile."""
+        cdef uint32_t handle
+        for handle in range(self.rows_used):
+            if self.next_of(self.row_at(handle)) != FREED:
+                yield PyBytes_FromStringAndSize(self.row_at(handle) + 4, ID_BYTES_C)
+
+    def __len__(self):
+        return self.size
+
+    def memory_bytes(self):
+        """Return the bytes allocated for slab and index."""
+        return (
+            self.chunks_count * CHUNK_ROWS * self.row_bytes
+            + self.chunks_capacity * sizeof(char*)
+            + self.buckets_capacity * sizeof(uint32_t)
+        )
+
+    def check(self):
+        """Assert every invariant."""
+        cdef uint32_t handle, bucket, rows = 0
+        cdef char* row
+        assert self.round_size <= self.buckets_count <= 2 * <uint64_t>self.round_size
+        assert self.buckets_count <= self.buckets_capacity
+        assert self.buckets_count >= BUCKETS_MIN
+        assert self.buckets_count == larger(BUCKETS_MIN, self.size)
+        for bucket in range(self.buckets_count):
+            handle = self.buckets[bucket]
+            while handle != NONE:
+                assert handle < self.rows_used
+                row = self.row_at(handle)
+                assert self.next_of(row) != FREED
+                assert self.bucket_of(row + 4) == bucket
+                assert self.lookup(row + 4) == handle
+                rows += 1
+                assert rows <= self.size, "a chain has a loop"
+                handle = self.next_of(row)
+        assert rows == self.size
+        handle = self.free_head
+        while handle != NONE:
+            row = self.row_at(handle)
+            assert self.next_of(row) == FREED
+            rows += 1
+            assert rows <= self.rows_used, "the list of free rows has a loop"
+            memcpy(&handle, row + 4, 4)
+        assert rows == self.rows_used
+        assert self.rows_used <= self.chunks_count * CHUNK_ROWS
+
+    cdef inline char* row_at(self, uint32_t handle) noexcept:
+        return self.chunks[handle // CHUNK_ROWS] + (handle % CHUNK_ROWS) * self.row_bytes
+
+    cdef inline char* row_used(self, Py_ssize_t handle) except NULL:
+        cdef char* row
+        if not 0 <= handle < <Py_ssize_t>self.rows_used:
+            raise IndexError(handle)
+        row = self.row_at(<uint32_t>handle)
+        if self.next_of(row) == FREED:
+            raise IndexError(handle)
+        return row
+
+    cdef inline uint32_t next_of(self, const char* row) noexcept:
+        cdef uint32_t value
+        memcpy(&value, row, 4)
+        return value
+
+    cdef inline void next_set(self, char* row, uint32_t value) noexcept:
+        memcpy(row, &value, 4)
+
+    cdef inline int check_id(self, bytes job_id) except -1:
+        if len(job_id) != ID_BYTES_C:
+            raise ValueError("an id has 16 bytes")
+        return 0
+
+    cdef inline int check_record(self, bytes record) except -1:
+        if len(record) != self.record_bytes:
+            raise ValueError(f"a record has {self.record_bytes} bytes here")
+        return 0
+
+    cdef inline uint32_t bucket_of(self, const char* job_id) noexcept:
+        """Buckets below the split point of this round are already addressed by one more bit."""
+        cdef uint32_t hashed = hash_id(job_id)
+        cdef uint32_t bucket = hashed & (2 * self.round_size - 1)
+        return bucket if bucket < self.buckets_count else hashed & (self.round_size - 1)
+
+    cdef inline uint32_t lookup(self, const char* job_id) noexcept:
+        cdef uint32_t handle = self.buckets[self.bucket_of(job_id)]
+        cdef char* row
+        while handle != NONE:
+            row = self.row_at(handle)
+            if memcmp(row + 4, job_id, ID_BYTES_C) == 0:
+                break
+            handle = self.next_of(row)
+        return handle
+
+    cdef int buckets_grow(self) except -1:
+        """Split one bucket if the next row would exceed one row per bucket."""
+        cdef uint32_t source, handle, following
+        cdef uint32_t* buckets
+        cdef size_t capacity
+        cdef char* row
+        if self.size < self.buckets_count:
+            return 0
+        if self.buckets_count == self.buckets_capacity:
+            capacity = self.buckets_capacity + self.buckets_capacity // 4
+            buckets = <uint32_t*>realloc(self.buckets, capacity * sizeof(uint32_t))
+            if buckets == NULL:
+                raise MemoryError
+            self.buckets = buckets
+            self.buckets_capacity = capacity
+        if self.buckets_count == 2 * self.round_size:
+            self.round_size *= 2
+        source = self.buckets_count - self.round_size
+        handle = self.buckets[source]
+        self.buckets[source] = NONE
+        self.buckets[self.buckets_count] = NONE
+        self.buckets_count += 1
+        while handle != NONE:
+            row = self.row_at(handle)
+            following = self.next_of(row)
+            source = self.bucket_of(row + 4)
+            self.next_set(row, self.buckets[source])
+            self.buckets[source] = handle
+            handle = following
+        return 0
+
+    cdef void buckets_shrink(self) noexcept:
+        """Merge the last bucket into the one it was split from."""
+        cdef uint32_t target, handle
+        cdef char* row
+        cdef uint32_t* buckets
+        if self.buckets_count <= BUCKETS_MIN or self.size >= self.buckets_count:
+            return
+        if self.buckets_count == self.round_size:
+            self.round_size //= 2
+        self.buckets_count -= 1
+        target = self.buckets_count - self.round_size
+        handle = self.buckets[self.buckets_count]
+        if handle != NONE:
+            row = self.row_at(handle)
+            while self.next_of(row) != NONE:
+                row = self.row_at(self.next_of(row))
+            self.next_set(row, self.buckets[target])
+            self.buckets[target] = handle
+        if self.buckets_count < self.buckets_capacity // 2:
+            # A shrink that fails leaves the larger block, which is as good.
+            buckets = <uint32_t*>realloc(
+                self.buckets, (self.buckets_capacity * 5 // 8) * sizeof(uint32_t)
+            )
+            if buckets != NULL:
+                self.buckets = buckets
+                self.buckets_capacity = self.buckets_capacity * 5 // 8
+
+    cdef int chunk_add(self) except -1:
+        cdef size_t capacity
+        cdef char** chunks
+        if self.chunks_count == self.chunks_capacity:
+            capacity = larger(16, self.chunks_capacity + self.chunks_capacity // 2)
+            chunks = <char**>realloc(self.chunks, capacity * sizeof(char*))
+            if chunks == NULL:
+                raise MemoryError
+            self.chunks = chunks
+            self.chunks_capacity = capacity
+        self.chunks[self.chunks_count] = <char*>malloc(CHUNK_ROWS * self.row_bytes)
+        if self.chunks[self.chunks_count] == NULL:
+            raise MemoryError
+        self.chunks_count += 1
+        return 0

@@ -1,0 +1,673 @@
+"""The exact match index: a heap of jobs per class, a tree of classes per queue, a heap of queues.
+
+    queue_heap ── queues that are not paused, below capacity and have jobs, by first head
+      └─ Queue.tree ── its classes, with heads, smallest needs and traits summed up (tree.pxd)
+           └─ Class.jobs ── its queued jobs by (key, handle) (heap.pxd)
+
+A queue that closes leaves `queue_heap` and costs a search nothing. A search goes through the
+queues in the order of their heads, or through the shape's own list of queues, and stops where
+no better head is left.
+"""
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+
+from headrace._native.heap cimport (
+    KEY_MAX,
+    NONE,
+    Entry,
+    HeapCore,
+    Positions,
+    heap_check,
+    heap_free,
+    heap_place,
+    heap_push,
+    heap_remove_at,
+    larger,
+    position_of,
+    positions_free,
+    positions_reserve,
+    positions_used,
+)
+from headrace._native.tree cimport (
+    DIMENSIONS,
+    Class,
+    Node,
+    Search,
+    Shape,
+    Traits,
+    Tree,
+    class_suits,
+    need_fits,
+    node_search,
+    summary_may_fit,
+    trait_bit,
+    trait_listed,
+    tree_check,
+    tree_free,
+    tree_insert,
+    tree_remove,
+    tree_update,
+)
+
+cdef enum:
+    QUEUES_MAX = 1 << 20  # queues are a dense table of pointers
+    AMOUNT_MAX_C = 0x7FFFFFFF  # a need is below 2**31; a free amount beyond counts as this
+
+
+cdef struct Queue:
+    Tree tree
+    int64_t capacity  # -1: unlimited
+    uint64_t leases
+    uint64_t classes
+    bint paused
+
+
+cdef inline bint queue_is_open(const Queue* queue) noexcept nogil:
+    return not queue.paused and (
+        queue.capacity < 0 or queue.leases < <uint64_t>queue.capacity
+    )
+
+
+@cython.final
+cdef class _TraitsRow:
+    """Owns the traits that classes with equal gpu_models and labels share."""
+
+    cdef Traits* traits
+
+    def __dealloc__(self):
+        free(self.traits)
+
+
+@cython.final
+cdef class MatchIndex:
+    """Queued jobs by class; finds the first job by (key, handle) that a worker may run.
+
+    Cost: `push`, `remove` and `take` are O(log jobs of the class + log classes of the queue)
+    when the first heads fit; heads that do not fit add the tree nodes they cannot be told by.
+    """
+
+    cdef Queue** queues
+    cdef size_t queues_capacity
+    cdef HeapCore queue_heap
+    cdef Positions queue_at
+    cdef Class** classes_by_number
+    cdef size_t classes_count     # numbers ever used
+    cdef size_t classes_capacity
+    cdef list classes_free
+    cdef Shape** shapes
+    cdef size_t shapes_count
+    cdef size_t shapes_capacity
+    cdef list shapes_free
+    cdef dict traits              # (gpu_models, labels): _TraitsRow
+    cdef Positions job_at         # in the heap of its class
+    cdef Positions job_class
+    cdef size_t size
+
+    def __cinit__(self):
+        self.classes_free = []
+        self.shapes_free = []
+        self.traits = {}
+
+    def __dealloc__(self):
+        cdef size_t i
+        for i in range(self.queues_capacity):
+            if self.queues[i] != NULL:
+                tree_free(&self.queues[i].tree, self.queues[i].tree.root)
+                free(self.queues[i])
+        for i in range(self.classes_count):
+            if self.classes_by_number[i] != NULL:
+                heap_free(&self.classes_by_number[i].jobs)
+                free(self.classes_by_number[i])
+        for i in range(self.shapes_count):
+            free(self.shapes[i])
+        free(self.queues)
+        free(self.classes_by_number)
+        free(self.shapes)
+        heap_free(&self.queue_heap)
+        positions_free(&self.queue_at)
+        positions_free(&self.job_at)
+        positions_free(&self.job_class)
+
+    # Queues
+
+    def set_queue(self, int64_t queue, int64_t capacity, bint paused):
+        """Set a queue's limit of leases (-1: none); a queue never set is unlimited and runs."""
+        cdef Queue* row
+        if capacity < -1:
+            raise ValueError("capacity is -1 for unlimited, or at least 0")
+        row = self.queue_made(queue)
+        row.capacity = capacity
+        row.paused = paused
+        self.queue_place(<uint32_t>queue)
+
+    def queue_leases(self, int64_t queue):
+        queue_check_number(queue)
+        if <size_t>queue >= self.queues_capacity or self.queues[queue] == NULL:
+            return 0
+        return self.queues[queue].leases
+
+    cdef Queue* queue_made(self, int64_t number) except NULL:
+        cdef size_t capacity, i
+        cdef Queue** queues
+        cdef Queue* queue
+        queue_check_number(number)
+        if <size_t>number >= self.queues_capacity:
+            capacity = larger(16, self.queues_capacity + self.queues_capacity // 2)
+            capacity = larger(capacity, <size_t>number + 1)
+            queues = <Queue**>realloc(self.queues, capacity * sizeof(Queue*))
+            if queues == NULL:
+                raise MemoryError
+            self.queues = queues
+            for i in range(self.queues_capacity, capacity):
+                queues[i] = NULL
+            self.queues_capacity = capacity
+        if self.queues[number] == NULL:
+            positions_reserve(&self.queue_at, <uint32_t>number)
+            queue = <Queue*>calloc(1, sizeof(Queue))
+            if queue == NULL:
+                raise MemoryError
+            queue.capacity = -1
+            queue.tree.summary.key = KEY_MAX
+            queue.tree.summary.handle = NONE
+            self.queues[number] = queue
+        return self.queues[number]
+
+    cdef inline int queue_place(self, uint32_t number) except -1:
+        """Put the queue where its state and its first head belong."""
+        cdef Queue* queue = self.queues[number]
+        cdef uint32_t at = self.queue_at.at[number]
+        cdef uint64_t key = queue.tree.summary.key
+        if queue.tree.summary.handle == NONE or not queue_is_open(queue):
+            if at != NONE:
+                heap_remove_at(&self.queue_heap, &self.queue_at, at)
+        elif at == NONE:
+            heap_push(&self.queue_heap, &self.queue_at, key, number)
+        elif self.queue_heap.entries[at].key != key:
+            heap_place(&self.queue_heap, &self.queue_at, at, key, number)
+        return 0
+
+    # Classes
+
+    def class_add(
+        self,
+        int64_t queue,
+        uint32_t kind,
+        tuple need not None,
+        frozenset gpu_models not None,
+        frozenset labels not None,
+    ):
+        """Return a new class number; equal classes are not merged.
+
+        Units: need is (cpu_milli, memory_mb, storage_mb, gpu_milli), each below 2**31.
+        """
+        cdef Queue* row = self.queue_made(queue)
+        cdef Class* cls
+        cdef Class** classes
+        cdef Traits* traits
+        cdef size_t capacity
+        cdef int64_t amounts[4]
+        cdef int i
+        if len(need) != DIMENSIONS:
+            raise ValueError("a need is four amounts")
+        for i in range(DIMENSIONS):
+            amounts[i] = need[i]
+            if not 0 <= amounts[i] <= AMOUNT_MAX_C:
+                raise ValueError("a need is four amounts within 0..2**31-1")
+        traits = self.traits_made(gpu_models, labels)
+        cls = <Class*>calloc(1, sizeof(Class))
+        if cls == NULL:
+            raise MemoryError
+        if not self.classes_free and self.classes_count == self.classes_capacity:
+            capacity = larger(64, self.classes_capacity + self.classes_capacity // 2)
+            classes = <Class**>realloc(self.classes_by_number, capacity * sizeof(Class*))
+            if classes == NULL:
+                free(cls)
+                raise MemoryError
+            self.classes_by_number = classes
+            self.classes_capacity = capacity
+        if self.classes_free:
+            cls.number = self.classes_free.pop()
+        else:
+            cls.number = <uint32_t>self.classes_count
+            self.classes_count += 1
+        self.classes_by_number[cls.number] = cls
+        cls.queue = <uint32_t>queue
+        cls.kind = kind
+        cls.traits = traits
+        for i in range(DIMENSIONS):
+            cls.need[i] = <int32_t>amounts[i]
+        tree_insert(&row.tree, cls)
+        traits.classes += 1
+        row.classes += 1
+        return cls.number
+
+    def class_drop(self, Py_ssize_t cls):
+        """Free the number. Raises: AssertionError if it has queued jobs or leases."""
+        cdef Class* row = self.class_at(cls)
+        assert row.jobs.size == 0, "a class with queued jobs is not dropped"
+        assert row.leases == 0, "a class with leases is not dropped"
+        tree_remove(&self.queues[row.queue].tree, row)
+        self.queues[row.queue].classes -= 1
+        row.traits.classes -= 1
+        if row.traits.classes == 0:
+            del self.traits[traits_key(row.traits)]
+        self.classes_by_number[cls] = NULL
+        self.classes_free.append(cls)
+        heap_free(&row.jobs)
+        free(row)
+
+    def class_len(self, Py_ssize_t cls):
+        """Return how many jobs are queued in the class."""
+        return self.class_at(cls).jobs.size
+
+    def class_info(self, Py_ssize_t cls):
+        """Return (queue, kind, need, gpu_models, labels)."""
+        cdef Class* row = self.class_at(cls)
+        gpu_models, labels = traits_key(row.traits)
+        return row.queue, row.kind, self.need(cls), gpu_models, labels
+
+    def need(self, Py_ssize_t cls):
+        cdef Class* row = self.class_at(cls)
+        return row.need[0], row.need[1], row.need[2], row.need[3]
+
+    def classes(self):
+        """Return the numbers in use, rising."""
+        cdef size_t i
+        return [i for i in range(self.classes_count) if self.classes_by_number[i] != NULL]
+
+    cdef inline Class* class_at(self, Py_ssize_t number) except NULL:
+        if not 0 <= number < <Py_ssize_t>self.classes_count:
+            raise IndexError(number)
+        if self.classes_by_number[number] == NULL:
+            raise IndexError(number)
+        return self.classes_by_number[number]
+
+    cdef Traits* traits_made(self, frozenset gpu_models, frozenset labels) except NULL:
+        cdef tuple key = (gpu_models, labels)
+        cdef _TraitsRow row = self.traits.get(key)
+        cdef Traits* traits
+        cdef uint32_t number
+        cdef size_t i = 0
+        if row is not None:
+            return row.traits
+        row = _TraitsRow()
+        traits = <Traits*>calloc(
+            1, sizeof(Traits) + <size_t>(len(gpu_models) + len(labels)) * sizeof(uint32_t)
+        )
+        if traits == NULL:
+            raise MemoryError
+        row.traits = traits
+        traits.gpus_mask = 0 if gpu_models else <uint32_t>1 << 31
+        for number in sorted(gpu_models):
+            traits.numbers[i] = number
+            traits.gpus_mask |= trait_bit(number, 31)
+            i += 1
+        for number in sorted(labels):
+            traits.numbers[i] = number
+            traits.labels_mask |= trait_bit(number, 32)
+            i += 1
+        traits.gpus_count = <uint32_t>len(gpu_models)
+        traits.labels_count = <uint32_t>len(labels)
+        self.traits[key] = row
+        return traits
+
+    # Shapes
+
+    def shape_add(self, frozenset kinds, frozenset queues, int64_t gpu_model,
+                  frozenset labels not None):
+        """Return a new shape number; None means any, gpu_model -1 means no GPU."""
+        cdef list numbers = sorted(kinds or ())
+        cdef Shape* shape
+        cdef Shape** shapes
+        cdef size_t capacity, number, i
+        cdef uint32_t trait
+        for queue in sorted(queues or ()):
+            queue_check_number(queue)
+            numbers.append(queue)
+        numbers.extend(sorted(labels))
+        if not -1 <= gpu_model <= 0xFFFFFFFF:
+            raise OverflowError("a GPU model is an u32, or -1")
+        for trait in numbers:
+            pass  # converts each once, so that a bad one is refused before anything changes
+        if not self.shapes_free and self.shapes_count == self.shapes_capacity:
+            capacity = larger(64, self.shapes_capacity + self.shapes_capacity // 2)
+            shapes = <Shape**>realloc(self.shapes, capacity * sizeof(Shape*))
+            if shapes == NULL:
+                raise MemoryError
+            self.shapes = shapes
+            self.shapes_capacity = capacity
+        shape = <Shape*>malloc(sizeof(Shape) + <size_t>len(numbers) * sizeof(uint32_t))
+        if shape == NULL:
+            raise MemoryError
+        for i in range(<size_t>len(numbers)):
+            shape.numbers[i] = numbers[i]
+        shape.any_kind = kinds is None
+        shape.any_queue = queues is None
+        shape.kinds_count = 0 if kinds is None else <uint32_t>len(kinds)
+        shape.queues_count = 0 if queues is None else <uint32_t>len(queues)
+        shape.labels_count = <uint32_t>len(labels)
+        shape.kinds_mask = 0xFFFFFFFF if kinds is None else 0
+        for i in range(shape.kinds_count):
+            shape.kinds_mask |= trait_bit(shape.numbers[i], 32)
+        shape.labels_mask = 0
+        for i in range(<size_t>len(numbers) - shape.labels_count, <size_t>len(numbers)):
+            shape.labels_mask |= trait_bit(shape.numbers[i], 32)
+        shape.gpu_model = gpu_model
+        shape.gpus_mask = <uint32_t>1 << 31
+        if gpu_model >= 0:
+            shape.gpus_mask |= trait_bit(<uint32_t>gpu_model, 31)
+        if self.shapes_free:
+            number = self.shapes_free.pop()
+        else:
+            number = self.shapes_count
+            self.shapes_count += 1
+        self.shapes[number] = shape
+        return number
+
+    def shape_drop(self, Py_ssize_t shape):
+        cdef Shape* row = self.shape_at(shape)
+        self.shapes[shape] = NULL
+        self.shapes_free.append(shape)
+        free(row)
+
+    cdef inline Shape* shape_at(self, Py_ssize_t number) except NULL:
+        if not 0 <= number < <Py_ssize_t>self.shapes_count:
+            raise IndexError(number)
+        if self.shapes[number] == NULL:
+            raise IndexError(number)
+        return self.shapes[number]
+
+    # Jobs
+
+    def push(self, Py_ssize_t cls, uint32_t handle, uint64_t key):
+        """Queue a job; the smallest key goes first. Raises: KeyError if it is queued."""
+        cdef Class* row = self.class_at(cls)
+        positions_reserve(&self.job_at, handle)
+        positions_reserve(&self.job_class, handle)
+        if self.job_at.at[handle] != NONE:
+            raise KeyError(handle)
+        heap_push(&row.jobs, &self.job_at, key, handle)
+        self.job_class.at[handle] = row.number
+        self.size += 1
+        self.class_update(row)
+
+    def remove(self, uint32_t handle):
+        """Return whether the job was queued."""
+        cdef uint32_t at = position_of(&self.job_at, handle)
+        if at == NONE:
+            return False
+        self.job_remove(self.classes_by_number[self.job_class.at[handle]], at)
+        return True
+
+    def class_of(self, uint32_t handle):
+        """Raises: KeyError if the job is not queued."""
+        if position_of(&self.job_at, handle) == NONE:
+            raise KeyError(handle)
+        return self.job_class.at[handle]
+
+    def key(self, uint32_t handle):
+        """Raises: KeyError if the job is not queued."""
+        cdef uint32_t at = position_of(&self.job_at, handle)
+        if at == NONE:
+            raise KeyError(handle)
+        return self.classes_by_number[self.job_class.at[handle]].jobs.entries[at].key
+
+    def __contains__(self, uint32_t handle):
+        return position_of(&self.job_at, handle) != NONE
+
+    def __len__(self):
+        return self.size
+
+    cdef inline int job_remove(self, Class* cls, uint32_t at) except -1:
+        heap_remove_at(&cls.jobs, &self.job_at, at)
+        self.size -= 1
+        return self.class_update(cls)
+
+    cdef inline int class_update(self, Class* cls) except -1:
+        """Carry a changed head up to the tree and to the heap of queues."""
+        tree_update(&self.queues[cls.queue].tree, cls)
+        return self.queue_place(cls.queue)
+
+    # Workers
+
+    def take(
+        self,
+        Py_ssize_t shape,
+        int64_t cpu_milli,
+        int64_t memory_mb,
+        int64_t storage_mb,
+        int64_t gpu_milli,
+    ):
+        """Remove and return the first job that fits, and count a lease on its class; or -1."""
+        cdef int64_t amounts[4]
+        cdef Search search
+        amounts[0] = cpu_milli
+        amounts[1] = memory_mb
+        amounts[2] = storage_mb
+        amounts[3] = gpu_milli
+        self.search(&search, self.shape_at(shape), amounts)
+        if search.found == NULL:
+            return -1
+        self.take_found(search.found)
+        return search.handle
+
+    def take_many(self, Py_ssize_t shape, tuple free not None, Py_ssize_t max_jobs):
+        """Take up to `max_jobs` jobs, subtracting each need from `free`."""
+        cdef Shape* row = self.shape_at(shape)
+        cdef list handles = []
+        cdef int64_t amounts[4]
+        cdef Search search
+        cdef int i
+        if len(free) != DIMENSIONS:
+            raise ValueError("free is four amounts")
+        for i in range(DIMENSIONS):
+            amounts[i] = free[i]
+        while max_jobs > 0:
+            self.search(&search, row, amounts)
+            if search.found == NULL:
+                break
+            for i in range(DIMENSIONS):
+                amounts[i] -= search.found.need[i]
+            self.take_found(search.found)
+            handles.append(search.handle)
+            max_jobs -= 1
+        return handles
+
+    def peek(
+        self,
+        Py_ssize_t shape,
+        int64_t cpu_milli,
+        int64_t memory_mb,
+        int64_t storage_mb,
+        int64_t gpu_milli,
+    ):
+        """Return what `take` would, and change nothing."""
+        cdef int64_t amounts[4]
+        cdef Search search
+        amounts[0] = cpu_milli
+        amounts[1] = memory_mb
+        amounts[2] = storage_mb
+        amounts[3] = gpu_milli
+        self.search(&search, self.shape_at(shape), amounts)
+        return -1 if search.found == NULL else search.handle
+
+    cdef inline int take_found(self, Class* cls) except -1:
+        # The lease is counted first, so that a queue that fills up is moved only once.
+        cls.leases += 1
+        self.queues[cls.queue].leases += 1
+        return self.job_remove(cls, 0)
+
+    cdef void search(self, Search* search, Shape* shape, const int64_t* amounts) noexcept:
+        """Fill in what a search found; `found` is NULL when nothing fits."""
+        cdef uint32_t stack[64]  # three siblings wait on each of the heap's 11 levels
+        cdef int depth = 0, d
+        cdef uint32_t at, i
+        cdef uint64_t child, end
+        search.shape = shape
+        search.key = KEY_MAX
+        search.handle = NONE
+        search.found = NULL
+        for d in range(DIMENSIONS):
+            if amounts[d] < 0:
+                return
+            search.free[d] = <int32_t>(
+                amounts[d] if amounts[d] < AMOUNT_MAX_C else AMOUNT_MAX_C
+            )
+        if not shape.any_queue:
+            for i in range(shape.queues_count):
+                at = position_of(&self.queue_at, shape.numbers[shape.kinds_count + i])
+                if at != NONE:
+                    self.search_queue(search, at)
+            return
+        if self.queue_heap.size:
+            stack[0] = 0
+            depth = 1
+        while depth:
+            depth -= 1
+            at = stack[depth]
+            if self.queue_heap.entries[at].key > search.key:
+                continue
+            self.search_queue(search, at)
+            child = 4 * <uint64_t>at + 1
+            end = child + 4
+            if end > self.queue_heap.size:
+                end = self.queue_heap.size
+            while child < end:
+                end -= 1
+                if self.queue_heap.entries[end].key <= search.key:
+                    stack[depth] = <uint32_t>end
+                    depth += 1
+
+    cdef inline void search_queue(self, Search* search, uint32_t at) noexcept:
+        cdef Tree* tree = &self.queues[self.queue_heap.entries[at].handle].tree
+        if summary_may_fit(&tree.summary, search):
+            node_search(tree.root, search)
+
+    def fits(
+        self,
+        Py_ssize_t cls,
+        Py_ssize_t shape,
+        int64_t cpu_milli,
+        int64_t memory_mb,
+        int64_t storage_mb,
+        int64_t gpu_milli,
+    ):
+        """Return whether the class suits the shape and the free amounts; queue state aside."""
+        cdef Class* row = self.class_at(cls)
+        cdef Shape* profile = self.shape_at(shape)
+        return (
+            row.need[0] <= cpu_milli
+            and row.need[1] <= memory_mb
+            and row.need[2] <= storage_mb
+            and row.need[3] <= gpu_milli
+            and class_suits(row, profile)
+            and (
+                profile.any_queue
+                or trait_listed(
+                    profile.numbers + profile.kinds_count, profile.queues_count, row.queue
+                )
+            )
+        )
+
+    def runnable(self, Py_ssize_t cls):
+        """Return whether the class's queue is not paused and below its capacity."""
+        return queue_is_open(self.queues[self.class_at(cls).queue])
+
+    # Leases
+
+    def lease(self, Py_ssize_t cls):
+        """Count a lease that was not made by `take`, as after a restart."""
+        cdef Class* row = self.class_at(cls)
+        row.leases += 1
+        self.queues[row.queue].leases += 1
+        self.queue_place(row.queue)
+
+    def release(self, Py_ssize_t cls):
+        """Uncount a lease. Raises: AssertionError if the class has none."""
+        cdef Class* row = self.class_at(cls)
+        assert row.leases > 0, "a release without a lease"
+        row.leases -= 1
+        self.queues[row.queue].leases -= 1
+        self.queue_place(row.queue)
+
+    def memory_bytes(self):
+        """Return the bytes allocated; linear in classes."""
+        cdef size_t i, total = 0
+        for i in range(self.classes_count):
+            if self.classes_by_number[i] != NULL:
+                total += sizeof(Class)
+                total += self.classes_by_number[i].jobs.capacity * sizeof(Entry)
+        for i in range(self.queues_capacity):
+            if self.queues[i] != NULL:
+                total += sizeof(Queue) + self.queues[i].tree.nodes * sizeof(Node)
+        total += (self.job_at.capacity + self.job_class.capacity) * sizeof(uint32_t)
+        return total + self.classes_capacity * sizeof(Class*)
+
+    def check(self):
+        """Assert every invariant, with all tree aggregates recomputed."""
+        cdef size_t i, classes = 0, jobs = 0, nodes, tree_classes, open_queues = 0
+        cdef Class* cls
+        cdef Queue* queue
+        cdef uint32_t at, j
+        cdef dict leases = {}, traits = {}
+        for i in range(self.classes_count):
+            cls = self.classes_by_number[i]
+            if cls == NULL:
+                assert i in self.classes_free
+                continue
+            assert cls.number == i
+            classes += 1
+            jobs += cls.jobs.size
+            heap_check(&cls.jobs, &self.job_at)
+            for j in range(cls.jobs.size):
+                assert self.job_class.at[cls.jobs.entries[j].handle] == cls.number
+            leases[cls.queue] = leases.get(cls.queue, 0) + cls.leases
+            key = traits_key(cls.traits)
+            traits[key] = traits.get(key, 0) + 1
+            assert (<_TraitsRow>self.traits[key]).traits == cls.traits
+        assert jobs == self.size == positions_used(&self.job_at)
+        assert classes + <size_t>len(self.classes_free) == self.classes_count
+        assert traits.keys() == self.traits.keys()
+        for key, count in traits.items():
+            assert (<_TraitsRow>self.traits[key]).traits.classes == count
+        for i in range(self.queues_capacity):
+            queue = self.queues[i]
+            if queue == NULL:
+                assert i not in leases
+                continue
+            assert queue.leases == leases.get(i, 0)
+            nodes = tree_classes = 0
+            if queue.tree.root != NULL:
+                tree_check(&queue.tree, queue.tree.root, &tree_classes, &nodes)
+            assert nodes == queue.tree.nodes
+            assert tree_classes == queue.classes
+            classes -= tree_classes
+            at = position_of(&self.queue_at, <uint32_t>i)
+            if queue.tree.root != NULL and queue.tree.summary.handle != NONE:
+                assert (at != NONE) == queue_is_open(queue)
+            else:
+                assert at == NONE
+            if at != NONE:
+                open_queues += 1
+                assert self.queue_heap.entries[at].key == queue.tree.summary.key
+        assert classes == 0, "a class is not in its queue's tree"
+        assert open_queues == self.queue_heap.size
+        heap_check(&self.queue_heap, &self.queue_at)
+
+
+cdef inline int queue_check_number(int64_t queue) except -1:
+    if not 0 <= queue < QUEUES_MAX:
+        raise ValueError(f"a queue is a number within 0..{QUEUES_MAX - 1}")
+    return 0
+
+
+cdef tuple traits_key(const Traits* traits):
+    cdef uint32_t i
+    return (
+        frozenset([traits.numbers[i] for i in range(traits.gpus_count)]),
+        frozenset(
+            [traits.numbers[traits.gpus_count + i] for i in range(traits.labels_count)]
+        ),
+    )

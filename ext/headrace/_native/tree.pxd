@@ -1,0 +1,600 @@
+"""A tree over the classes of one queue that finds the first fitting class head.
+
+Every node holds up to 16 entries side by side: classes in a leaf, nodes above. An entry sums
+up the non-empty classes below it: the first (key, handle), the elementwise smallest need, and
+32-bit masks of traits. A search skips an entry when its head comes after the best one found
+or its summary cannot fit, and goes into the others in order of their heads, so that usually
+one path is walked.
+
+Leaves are ordered by traits, then by the Morton order of needs, so that classes that are
+refused together lie together. Order decides only how well entries can be skipped, never which
+class is found; hence leaves are unsorted inside and separators may be stale.
+
+    kinds   one bit for the kind; above: their union. Skip unless it meets the shape's bits.
+    gpus    a bit for each model, bit 31 for "any will do"; above: their union. Likewise.
+    labels  a bit for each label; above: their intersection. Skip if the shape lacks one.
+
+Masks are hashes, so the search asks the class itself before it takes it.
+Source: B-trees; Morton order compared without interleaving as in T. M. Chan, Closest-point
+problems simplified on the RAM (SODA 2002).
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+from headrace._native.heap cimport KEY_MAX, NONE, HeapCore, before
+
+cdef enum:
+    FANOUT = 16
+    DIMENSIONS = 4
+    MERGE_BELOW = 4  # a node this small joins its neighbour ...
+    MERGE_UP_TO = 12  # ... unless both together would soon split again
+
+
+cdef struct Traits:  # what classes with the same gpu_models and labels share
+    uint32_t classes
+    uint32_t gpus_count
+    uint32_t labels_count
+    uint32_t gpus_mask
+    uint32_t labels_mask
+    uint32_t numbers[1]  # gpu models, then labels, both rising
+
+
+cdef struct Class:
+    HeapCore jobs
+    Node* leaf
+    Traits* traits
+    int32_t need[4]
+    uint64_t leases
+    uint32_t number
+    uint32_t queue
+    uint32_t kind
+    uint8_t slot
+
+
+cdef struct Shape:
+    uint32_t kinds_mask
+    uint32_t gpus_mask
+    uint32_t labels_mask
+    int64_t gpu_model
+    bint any_kind
+    bint any_queue
+    uint32_t kinds_count
+    uint32_t queues_count
+    uint32_t labels_count
+    uint32_t numbers[1]  # kinds, then queues, then labels, each rising
+
+
+cdef struct Summary:
+    uint64_t key
+    uint32_t handle
+    uint32_t kinds
+    uint32_t gpus
+    uint32_t labels
+    int32_t need[4]
+
+
+cdef struct Rank:
+    uint32_t traits
+    int32_t need[4]
+
+
+cdef struct Node:
+    uint64_t keys[16]      # KEY_MAX and NONE: nothing queued below
+    uint32_t handles[16]
+    int32_t needs[16][4]
+    uint32_t kinds[16]
+    uint32_t gpus[16]
+    uint32_t labels[16]
+    void* below[16]        # Class* in a leaf, Node* in an inner node
+    Node* parent
+    uint8_t slot
+    uint8_t count
+    bint is_leaf
+
+
+cdef struct Inner:
+    Node node
+    Rank lows[16]  # entry i holds ranks from lows[i] to lows[i + 1]; lows[0] is not looked at
+
+
+cdef struct Tree:
+    Node* root
+    Summary summary
+    uint32_t nodes
+
+
+cdef struct Search:
+    Shape* shape
+    int32_t free[4]
+    uint64_t key     # of the best found so far; only what comes before it matters
+    uint32_t handle
+    Class* found
+
+
+cdef inline uint32_t trait_bit(uint32_t number, uint32_t bits) noexcept nogil:
+    return <uint32_t>1 << (number % bits)
+
+
+cdef inline bint trait_listed(
+    const uint32_t* numbers, uint32_t count, uint32_t number
+) noexcept nogil:
+    cdef uint32_t low = 0, high = count, middle
+    while low < high:
+        middle = (low + high) >> 1
+        if numbers[middle] < number:
+            low = middle + 1
+        else:
+            high = middle
+    return low < count and numbers[low] == number
+
+
+cdef inline bint class_suits(Class* cls, Shape* shape) noexcept nogil:
+    """Whether kind, GPU models and labels agree, exactly."""
+    cdef Traits* traits = cls.traits
+    cdef uint32_t i
+    if not shape.any_kind and not trait_listed(shape.numbers, shape.kinds_count, cls.kind):
+        return False
+    if traits.gpus_count and (
+        shape.gpu_model < 0
+        or not trait_listed(traits.numbers, traits.gpus_count, <uint32_t>shape.gpu_model)
+    ):
+        return False
+    for i in range(traits.labels_count):
+        if not trait_listed(
+            shape.numbers + shape.kinds_count + shape.queues_count,
+            shape.labels_count,
+            traits.numbers[traits.gpus_count + i],
+        ):
+            return False
+    return True
+
+
+cdef inline bint need_fits(const int32_t* need, const int32_t* free_amounts) noexcept nogil:
+    return (
+        (need[0] <= free_amounts[0])
+        & (need[1] <= free_amounts[1])
+        & (need[2] <= free_amounts[2])
+        & (need[3] <= free_amounts[3])
+    )
+
+
+cdef inline void class_rank(Class* cls, Rank* rank) noexcept nogil:
+    cdef uint32_t labels = cls.traits.labels_mask, gpus = cls.traits.gpus_mask
+    cdef uint32_t label = 0, gpu = 0
+    cdef int d
+    while labels & 1 == 0 and label < 32:
+        labels >>= 1
+        label += 1
+    while gpus & 1 == 0 and gpu < 31:
+        gpus >>= 1
+        gpu += 1
+    rank.traits = (cls.kind % 32) << 16 | label << 8 | gpu
+    for d in range(DIMENSIONS):
+        rank.need[d] = cls.need[d]
+
+
+cdef inline bint rank_before(const Rank* one, const Rank* other) noexcept nogil:
+    """Order by traits, then by the need that differs in the highest bit."""
+    cdef uint32_t most = 0, differs
+    cdef int d, decides = 0
+    if one.traits != other.traits:
+        return one.traits < other.traits
+    for d in range(DIMENSIONS):
+        differs = <uint32_t>(one.need[d] ^ other.need[d])
+        if most < differs and most < (most ^ differs):
+            most = differs
+            decides = d
+    return one.need[decides] < other.need[decides]
+
+
+cdef inline void entry_set(Node* node, int slot, const Summary* summary) noexcept nogil:
+    cdef int d
+    node.keys[slot] = summary.key
+    node.handles[slot] = summary.handle
+    node.kinds[slot] = summary.kinds
+    node.gpus[slot] = summary.gpus
+    node.labels[slot] = summary.labels
+    for d in range(DIMENSIONS):
+        node.needs[slot][d] = summary.need[d]
+
+
+cdef inline void class_summarize(Class* cls, Summary* summary) noexcept nogil:
+    cdef int d
+    if cls.jobs.size:
+        summary.key = cls.jobs.entries[0].key
+        summary.handle = cls.jobs.entries[0].handle
+    else:
+        summary.key = KEY_MAX
+        summary.handle = NONE
+    summary.kinds = trait_bit(cls.kind, 32)
+    summary.gpus = cls.traits.gpus_mask
+    summary.labels = cls.traits.labels_mask
+    for d in range(DIMENSIONS):
+        summary.need[d] = cls.need[d]
+
+
+cdef inline void node_summarize(const Node* node, Summary* summary) noexcept nogil:
+    """Sum up the entries that have something queued."""
+    cdef int i, d
+    summary.key = KEY_MAX
+    summary.handle = NONE
+    summary.kinds = summary.gpus = 0
+    summary.labels = 0xFFFFFFFF
+    for d in range(DIMENSIONS):
+        summary.need[d] = 0x7FFFFFFF
+    for i in range(node.count):
+        if node.handles[i] == NONE:
+            continue
+        if before(node.keys[i], node.handles[i], summary.key, summary.handle):
+            summary.key = node.keys[i]
+            summary.handle = node.handles[i]
+        summary.kinds |= node.kinds[i]
+        summary.gpus |= node.gpus[i]
+        summary.labels &= node.labels[i]
+        for d in range(DIMENSIONS):
+            if node.needs[i][d] < summary.need[d]:
+                summary.need[d] = node.needs[i][d]
+
+
+cdef inline bint entry_equals(const Node* node, int slot, const Summary* summary) noexcept nogil:
+    return (
+        node.keys[slot] == summary.key
+        and node.handles[slot] == summary.handle
+        and node.kinds[slot] == summary.kinds
+        and node.gpus[slot] == summary.gpus
+        and node.labels[slot] == summary.labels
+        and node.needs[slot][0] == summary.need[0]
+        and node.needs[slot][1] == summary.need[1]
+        and node.needs[slot][2] == summary.need[2]
+        and node.needs[slot][3] == summary.need[3]
+    )
+
+
+cdef inline void tree_refresh(Tree* tree, Node* node) noexcept nogil:
+    """Sum up again from `node` to the root; stop where nothing changes."""
+    cdef Summary summary
+    while True:
+        node_summarize(node, &summary)
+        if node.parent == NULL:
+            tree.summary = summary
+            return
+        if entry_equals(node.parent, node.slot, &summary):
+            return
+        entry_set(node.parent, node.slot, &summary)
+        node = node.parent
+
+
+cdef inline void tree_update(Tree* tree, Class* cls) noexcept nogil:
+    """Take over the head of a class after its jobs have changed."""
+    cdef Node* node = cls.leaf
+    cdef int i, slot = cls.slot
+    cdef uint64_t key = KEY_MAX
+    cdef uint32_t handle = NONE
+    if cls.jobs.size:
+        key = cls.jobs.entries[0].key
+        handle = cls.jobs.entries[0].handle
+    if node.keys[slot] == key and node.handles[slot] == handle:
+        return
+    if node.handles[slot] == NONE or handle == NONE:
+        node.keys[slot] = key
+        node.handles[slot] = handle
+        tree_refresh(tree, node)
+        return
+    # A non-empty class stays non-empty: only heads change on the way up.
+    while True:
+        node.keys[slot] = key
+        node.handles[slot] = handle
+        for i in range(node.count):
+            if before(node.keys[i], node.handles[i], key, handle):
+                key = node.keys[i]
+                handle = node.handles[i]
+        slot = node.slot
+        node = node.parent
+        if node == NULL:
+            tree.summary.key = key
+            tree.summary.handle = handle
+            return
+        if node.keys[slot] == key and node.handles[slot] == handle:
+            return
+
+
+cdef inline Node* node_new(Tree* tree, bint is_leaf) except NULL:
+    cdef Node* node = <Node*>malloc(sizeof(Node) if is_leaf else sizeof(Inner))
+    if node == NULL:
+        raise MemoryError
+    node.parent = NULL
+    node.slot = 0
+    node.count = 0
+    node.is_leaf = is_leaf
+    tree.nodes += 1
+    return node
+
+
+cdef inline void entry_adopt(Node* node, int slot) noexcept nogil:
+    """Tell what is below an entry where it is now."""
+    if node.is_leaf:
+        (<Class*>node.below[slot]).leaf = node
+        (<Class*>node.below[slot]).slot = <uint8_t>slot
+    else:
+        (<Node*>node.below[slot]).parent = node
+        (<Node*>node.below[slot]).slot = <uint8_t>slot
+
+
+cdef inline void entry_move(Node* source, int slot, Node* target, int to) noexcept nogil:
+    cdef int d
+    target.keys[to] = source.keys[slot]
+    target.handles[to] = source.handles[slot]
+    target.kinds[to] = source.kinds[slot]
+    target.gpus[to] = source.gpus[slot]
+    target.labels[to] = source.labels[slot]
+    for d in range(DIMENSIONS):
+        target.needs[to][d] = source.needs[slot][d]
+    if not source.is_leaf:
+        (<Inner*>target).lows[to] = (<Inner*>source).lows[slot]
+    target.below[to] = source.below[slot]
+    entry_adopt(target, to)
+
+
+cdef inline void leaf_sort(Node* leaf) noexcept nogil:
+    """Order the classes of a full leaf by rank, before it is split."""
+    cdef Rank ranks[16]
+    cdef void* below[16]
+    cdef Rank rank
+    cdef void* cls
+    cdef Summary summary
+    cdef int i, j
+    for i in range(leaf.count):
+        cls = leaf.below[i]
+        class_rank(<Class*>cls, &rank)
+        j = i
+        while j > 0 and rank_before(&rank, &ranks[j - 1]):
+            ranks[j] = ranks[j - 1]
+            below[j] = below[j - 1]
+            j -= 1
+        ranks[j] = rank
+        below[j] = cls
+    for i in range(leaf.count):
+        leaf.below[i] = below[i]
+        class_summarize(<Class*>below[i], &summary)
+        entry_set(leaf, i, &summary)
+        entry_adopt(leaf, i)
+
+
+cdef inline int node_split(Tree* tree, Node* node) except -1:
+    """Move the upper half of a full node to a new right neighbour; the parent has room.
+
+    The root gets a parent first.
+    """
+    cdef Node* right = node_new(tree, node.is_leaf)
+    cdef Node* parent = node.parent
+    cdef Rank low
+    cdef Summary summary
+    cdef int i, half = FANOUT // 2
+    if parent == NULL:
+        try:
+            parent = node_new(tree, False)
+        except MemoryError:
+            node_free(tree, right)
+            raise
+        parent.count = 1
+        parent.below[0] = node
+        entry_adopt(parent, 0)
+        tree.root = parent
+    if node.is_leaf:
+        leaf_sort(node)
+        class_rank(<Class*>node.below[half], &low)
+    else:
+        low = (<Inner*>node).lows[half]
+    for i in range(half, FANOUT):
+        entry_move(node, i, right, i - half)
+    node.count = <uint8_t>half
+    right.count = <uint8_t>(FANOUT - half)
+    i = parent.count
+    while i > node.slot + 1:
+        entry_move(parent, i - 1, parent, i)
+        i -= 1
+    parent.below[i] = right
+    parent.count += 1
+    (<Inner*>parent).lows[i] = low
+    entry_adopt(parent, i)
+    node_summarize(right, &summary)
+    entry_set(parent, i, &summary)
+    node_summarize(node, &summary)
+    entry_set(parent, node.slot, &summary)
+    return 0
+
+
+cdef inline void node_free(Tree* tree, Node* node) noexcept:
+    tree.nodes -= 1
+    free(node)
+
+
+cdef inline int tree_insert(Tree* tree, Class* cls) except -1:
+    """Add a class; full nodes on the way down are split first, so a parent has room."""
+    cdef Node* node
+    cdef Summary summary
+    cdef Rank rank
+    cdef int i
+    class_rank(cls, &rank)
+    if tree.root == NULL:
+        tree.root = node_new(tree, True)
+    if tree.root.count == FANOUT:
+        node_split(tree, tree.root)
+    node = tree.root
+    while not node.is_leaf:
+        i = node.count - 1
+        while i > 0 and rank_before(&rank, &(<Inner*>node).lows[i]):
+            i -= 1
+        if (<Node*>node.below[i]).count == FANOUT:
+            node_split(tree, <Node*>node.below[i])
+            if not rank_before(&rank, &(<Inner*>node).lows[i + 1]):
+                i += 1
+        node = <Node*>node.below[i]
+    i = node.count
+    node.count += 1
+    class_summarize(cls, &summary)
+    entry_set(node, i, &summary)
+    node.below[i] = cls
+    entry_adopt(node, i)
+    tree_refresh(tree, node)
+    return 0
+
+
+cdef inline void entry_delete(Node* node, int slot) noexcept nogil:
+    """Close the gap: in a leaf with the last entry, in an inner node in order."""
+    cdef int i
+    node.count -= 1
+    if node.is_leaf:
+        if slot != node.count:
+            entry_move(node, node.count, node, slot)
+        return
+    for i in range(slot, node.count):
+        entry_move(node, i + 1, node, i)
+
+
+cdef inline void node_merge(Tree* tree, Node* node) noexcept:
+    """Join a small node with a neighbour under the same parent, if both are small enough."""
+    cdef Node* parent = node.parent
+    cdef Node* left
+    cdef Node* right
+    cdef int i, slot
+    cdef Summary summary
+    if parent.count < 2:
+        return
+    slot = node.slot if node.slot + 1 < parent.count else node.slot - 1
+    left = <Node*>parent.below[slot]
+    right = <Node*>parent.below[slot + 1]
+    if left.count + right.count > MERGE_UP_TO:
+        return
+    if not left.is_leaf:
+        (<Inner*>right).lows[0] = (<Inner*>parent).lows[slot + 1]
+    for i in range(right.count):
+        entry_move(right, i, left, left.count)
+        left.count += 1
+    entry_delete(parent, slot + 1)
+    node_free(tree, right)
+    node_summarize(left, &summary)
+    entry_set(parent, slot, &summary)
+
+
+cdef inline void tree_remove(Tree* tree, Class* cls) noexcept:
+    cdef Node* node = cls.leaf
+    cdef Node* parent
+    entry_delete(node, cls.slot)
+    cls.leaf = NULL
+    while True:
+        parent = node.parent
+        if parent == NULL:
+            break
+        if node.count == 0:
+            entry_delete(parent, node.slot)
+            node_free(tree, node)
+        else:
+            tree_refresh(tree, node)
+            if node.count >= MERGE_BELOW:
+                break
+            node_merge(tree, node)
+        node = parent
+    while not tree.root.is_leaf and tree.root.count == 1:
+        node = tree.root
+        tree.root = <Node*>node.below[0]
+        tree.root.parent = NULL
+        node_free(tree, node)
+    if tree.root.count == 0:
+        node_free(tree, tree.root)
+        tree.root = NULL
+        tree.summary.key = KEY_MAX
+        tree.summary.handle = NONE
+        return
+    tree_refresh(tree, tree.root)
+
+
+cdef inline bint summary_may_fit(const Summary* summary, const Search* search) noexcept nogil:
+    return (
+        before(summary.key, summary.handle, search.key, search.handle)
+        and need_fits(summary.need, search.free)
+        and summary.kinds & search.shape.kinds_mask
+        and summary.gpus & search.shape.gpus_mask
+        and not summary.labels & ~search.shape.labels_mask
+    )
+
+
+cdef inline void node_search(const Node* node, Search* search) noexcept nogil:
+    """Find the first fitting head below `node` that comes before the best one so far."""
+    cdef uint32_t able = 0
+    cdef uint32_t kinds = search.shape.kinds_mask
+    cdef uint32_t gpus = search.shape.gpus_mask
+    cdef uint32_t lacks = ~search.shape.labels_mask
+    cdef int i, first
+    for i in range(node.count):
+        if node.keys[i] <= search.key and need_fits(node.needs[i], search.free):
+            if node.kinds[i] & kinds and node.gpus[i] & gpus and not node.labels[i] & lacks:
+                able |= <uint32_t>1 << i
+    while able:
+        first = -1
+        for i in range(node.count):
+            if able >> i & 1 and (
+                first < 0
+                or before(
+                    node.keys[i], node.handles[i], node.keys[first], node.handles[first]
+                )
+            ):
+                first = i
+        if not before(node.keys[first], node.handles[first], search.key, search.handle):
+            return
+        able &= ~(<uint32_t>1 << first)
+        if not node.is_leaf:
+            node_search(<const Node*>node.below[first], search)
+        elif class_suits(<Class*>node.below[first], search.shape):
+            search.key = node.keys[first]
+            search.handle = node.handles[first]
+            search.found = <Class*>node.below[first]
+            return
+
+
+cdef inline void tree_free(Tree* tree, Node* node) noexcept:
+    """Free the nodes; the classes belong to the caller."""
+    cdef int i
+    if node == NULL:
+        return
+    if not node.is_leaf:
+        for i in range(node.count):
+            tree_free(tree, <Node*>node.below[i])
+    node_free(tree, node)
+
+
+cdef inline int tree_check(Tree* tree, Node* node, size_t* classes, size_t* nodes) except -1:
+    """Assert links, counts and summaries from `node` down; count what is there."""
+    cdef Summary summary
+    cdef Class* cls
+    cdef Node* child
+    cdef int i
+    nodes[0] += 1
+    assert 0 < node.count <= FANOUT
+    assert node.parent != NULL or node == tree.root
+    for i in range(node.count):
+        if node.is_leaf:
+            cls = <Class*>node.below[i]
+            assert cls.leaf == node
+            assert cls.slot == i
+            classes[0] += 1
+            class_summarize(cls, &summary)
+        else:
+            child = <Node*>node.below[i]
+            assert child.parent == node
+            assert child.slot == i
+            tree_check(tree, child, classes, nodes)
+            node_summarize(child, &summary)
+        assert entry_equals(node, i, &summary)
+    if node.parent == NULL:
+        node_summarize(node, &summary)
+        assert summary.key == tree.summary.key
+        assert summary.handle == tree.summary.handle
+        if summary.handle != NONE:
+            assert summary.kinds == tree.summary.kinds
+            assert summary.gpus == tree.summary.gpus
+            assert summary.labels == tree.summary.labels
+            for i in range(DIMENSIONS):
+                assert summary.need[i] == tree.summary.need[i]
+    return 0

@@ -1,0 +1,106 @@
+"""The job table finds every record by id and by handle, and reuses what was freed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace._native import JobTable
+from headrace._native.reference import JobTable as JobTableTwin
+
+EITHER = pytest.mark.parametrize("make", [JobTable, JobTableTwin], ids=["native", "twin"])
+Table = JobTable | JobTableTwin
+
+operations = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "add", "add", "remove", "set", "find", "read"]),
+        st.integers(0, 120),
+    ),
+    max_size=250,
+)
+
+
+def job_id(number: int) -> bytes:
+    return number.to_bytes(8, "big") + (number * 7).to_bytes(8, "little")
+
+
+def apply(table: Table, name: str, number: int) -> object:
+    try:
+        if name == "add":
+            return table.add(job_id(number), bytes([number, 0, 1]))
+        if name == "remove":
+            return table.remove(number)
+        if name == "set":
+            return table.set(number, bytes([number, 2, 3]))
+        if name == "find":
+            return table.find(job_id(number))
+        return table.id(number), table.record(number)
+    except (KeyError, IndexError) as error:
+        return type(error), error.args
+
+
+@given(operations)
+@settings(max_examples=200, deadline=None)
+def test_native_and_twin_agree(steps: list[tuple[str, int]]) -> None:
+    native, twin = JobTable(3), JobTableTwin(3)
+    for name, number in steps:
+        assert apply(native, name, number) == apply(twin, name, number)
+        assert len(native) == len(twin)
+        native.check()
+    assert list(native.ids()) == list(twin.ids())
+
+
+def test_a_large_table_grows_and_shrinks_without_losing_a_record() -> None:
+    random_ = random.Random(2)
+    table = JobTable(8)
+    handles: dict[bytes, int] = {}
+    for round_ in range(3):
+        for number in range(20_000):
+            id_ = job_id(random_.getrandbits(48) << 8 | round_)
+            if id_ not in handles:
+                handles[id_] = table.add(id_, number.to_bytes(8, "big"))
+        table.check()
+        for id_ in random_.sample(sorted(handles), len(handles) * 9 // 10):
+            table.remove(handles.pop(id_))
+        table.check()
+
+    assert len(table) == len(handles)
+    assert sorted(table.ids()) == sorted(handles)
+    assert all(table.find(id_) == handle for id_, handle in handles.items())
+    assert all(table.id(handle) == id_ for id_, handle in handles.items())
+
+
+def test_a_job_costs_its_record_and_at_most_26_bytes_more() -> None:
+    table = JobTable(64)
+    for number in range(65_536):
+        table.add(job_id(number), bytes(64))
+
+    assert table.memory_bytes() / len(table) <= 64 + 26
+
+
+@EITHER
+def test_bad_arguments_are_refused_and_change_nothing(make: type[Table]) -> None:
+    table = make(4)
+    handle = table.add(job_id(1), b"once")
+
+    with pytest.raises(KeyError):
+        table.add(job_id(1), b"more")
+    with pytest.raises(ValueError, match="16 bytes"):
+        table.add(b"short", b"more")
+    with pytest.raises(ValueError, match="4 bytes"):
+        table.add(job_id(2), b"longer")
+    with pytest.raises(ValueError, match="4 bytes"):
+        table.set(handle, b"longer")
+    for bad in (-1, handle + 1, 2**40):
+        with pytest.raises(IndexError):
+            table.record(bad)
+    with pytest.raises(ValueError, match="positive"):
+        make(0)
+
+    assert table.record(handle) == b"once"
+    assert table.find(job_id(2)) == -1
+    assert table.record_bytes == 4
+    table.check()
