@@ -1,0 +1,293 @@
+"""What a store is: rows below, jobs above, and the ways it can fail.
+
+Store  (store.py)   effects in, jobs out; the same over either kind of rows
+  │    layout.py    which rows an effect is: tables, keys, checksums
+KeyValue            ordered rows in numbered tables
+  ├─ lmdb.py        on disk, durable when `write` returns
+  └─ memory.py      gone with the process
+
+StoreError
+├─ StoreBusy         another server has the directory open
+├─ StoreUnsuitable   the filesystem cannot keep the promise of durability
+├─ StoreTooNew       written by a later version; nothing was changed
+├─ StoreDamaged      the structure is broken: refuse to start, restore a backup
+├─ StoreFull         no space: this write was not applied, the same one may be tried again
+├─ StoreBroken       the disk failed: what is on it is unknown, so the process must stop
+└─ RecordCorrupt     one row fails its checksum; all others are fine
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from headrace.core.effects import Finished, Trail
+from headrace.core.job import Status
+from headrace.core.resources import Requirements
+from headrace.wire import limits
+
+# Errors -----------------------------------------------------------------------------------------
+
+
+class StoreError(Exception):
+    """Root of every operating error of a store."""
+
+
+class StoreBusy(StoreError):  # noqa: N818 - named for the state met
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is in use by another server")
+        self.path = path
+
+
+class StoreUnsuitable(StoreError):  # noqa: N818 - named for the state met
+    def __init__(self, path: str, filesystem: str) -> None:
+        super().__init__(
+            f"{path} is on {filesystem}, where an acknowledged job could be lost;"
+            " use a directory on a local disk (ext4 or XFS)"
+        )
+        self.path = path
+        self.filesystem = filesystem
+
+
+class StoreTooNew(StoreError):  # noqa: N818 - named for the state met
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(
+            f"the store has format {found} and this version knows formats up to {known};"
+            " nothing was changed"
+        )
+        self.found = found
+        self.known = known
+
+
+class StoreDamaged(StoreError):  # noqa: N818 - named for the state met
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the store is damaged: {detail}")
+        self.detail = detail
+
+
+class StoreFull(StoreError):  # noqa: N818 - named for the state met
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"no space left for the store: {detail}")
+        self.detail = detail
+
+
+class StoreBroken(StoreError):  # noqa: N818 - named for the state met
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the store cannot be read or written: {detail}")
+        self.detail = detail
+
+
+class RecordCorrupt(StoreError):  # noqa: N818 - named for the state met
+    def __init__(self, table: int, key: bytes) -> None:
+        super().__init__(f"row {key.hex()} of table {table} fails its checksum")
+        self.table = table
+        self.key = key
+
+
+# Rows -------------------------------------------------------------------------------------------
+
+Row = tuple[bytes, bytes]
+"""Key and value."""
+Changes = Mapping[int, Mapping[bytes, bytes | None]]
+"""What one write does, by table, then by key: the new value, or None to delete."""
+
+SCAN_ROWS_MAX = 1_024
+SCAN_BYTES_MAX = 4 * limits.MIB
+"""Values one scan copies before it stops early; one more row may go beyond it."""
+
+
+class KeyValue(Protocol):
+    """Ordered rows in numbered tables. Keys have 1 to 511 bytes.
+
+    Reads see committed rows only and may come from any thread; they copy, and hold nothing open.
+    """
+
+    def get(self, table: int, key: bytes) -> bytes | None: ...
+
+    def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        """Read rows of one and the same moment, in the order wanted."""
+
+    def scan(
+        self,
+        table: int,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        reverse: bool = False,
+        limit: int = SCAN_ROWS_MAX,
+        bytes_max: int = SCAN_BYTES_MAX,
+    ) -> list[Row]:
+        """Read rows with start <= key < stop in order; None is the end of the table.
+
+        With `reverse` the same rows from the last to the first. A scan stops after `limit` rows
+        or `bytes_max` bytes; only an empty answer says that there is no more (see `walk`).
+        """
+
+    def count(self, table: int) -> int: ...
+
+    def write(self, changes: Changes) -> None:
+        """Apply all changes or none; durable on return. One thread at a time.
+
+        Raises: `StoreFull` with nothing applied, `StoreBroken`.
+        """
+
+    def bytes_used(self) -> int: ...
+
+    def bytes_free(self) -> int:
+        """Space left for growth, before the store is full."""
+
+    def close(self) -> None: ...
+
+
+def after(key: bytes) -> bytes:
+    """Return the first key behind `key`."""
+    return key + b"\0"
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """Return the first key behind all keys that begin with `prefix`; None if there is none."""
+    number = int.from_bytes(prefix, "big") + 1
+    return None if number >> (8 * len(prefix)) else number.to_bytes(len(prefix), "big")
+
+
+def walk(
+    kv: KeyValue,
+    table: int,
+    start: bytes = b"",
+    stop: bytes | None = None,
+    *,
+    reverse: bool = False,
+    page: int = SCAN_ROWS_MAX,
+) -> Iterator[Row]:
+    """Yield rows of a range page by page, so that no read stays open in between."""
+    while rows := kv.scan(table, start, stop, reverse=reverse, limit=page):
+        yield from rows
+        if reverse:
+            stop = rows[-1][0]
+        else:
+            start = after(rows[-1][0])
+
+
+# What the engine asks ---------------------------------------------------------------------------
+
+
+class Archive(Protocol):
+    """The engine's view of what it does not keep in memory.
+
+    Sees effects as soon as they are staged, so that the engine never acts on less than it said.
+    Raises `RecordCorrupt` for a row that fails its checksum.
+    """
+
+    def finished(self, job_id: bytes) -> Finished | None: ...
+
+    def key(self, digest: bytes) -> tuple[bytes, bytes] | None:
+        """Return the job and the request digest under an idempotency key."""
+
+    def has_module(self, sha256: bytes) -> bool: ...
+
+    def owner_of(self, job_id: bytes) -> int | None:
+        """Return the owner of a job, live or finished; None for no such job."""
+
+
+# What handlers ask ------------------------------------------------------------------------------
+
+
+class Position(NamedTuple):
+    """Place of a commit in the history of a shard. Rises with each commit."""
+
+    shard: int
+    epoch: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.shard}:{self.epoch}:{self.seq}"
+
+
+class StoredJob(msgspec.Struct, frozen=True):
+    """A job as committed: `trail` while it lives, `finished` afterwards."""
+
+    job_id: bytes
+    owner_id: int
+    spec: bytes
+    record: bytes
+    trail: Trail | None = None
+    finished: Finished | None = None
+    """In a list without a long `body`."""
+
+    @property
+    def status(self) -> Status:
+        return self.finished.status if self.finished else Status(self.record[1])
+
+
+class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs, in which order. All conditions hold together."""
+
+    owner_id: int | None = None
+    tenant: str | None = None
+    statuses: frozenset[Status] | None = None
+    retrying_only: bool = False
+    """A SCHEDULED job counts only if it has an attempt behind it."""
+    types: frozenset[str] | None = None
+    """The empty type is WASM."""
+    queues: frozenset[str] | None = None
+    name: str | None = None
+    tags: frozenset[str] = frozenset()
+    """All of them."""
+    submitted_after_ms: int | None = None
+    """Wall clock, inclusive."""
+    submitted_before_ms: int | None = None
+    """Wall clock, exclusive."""
+    newest_first: bool = True
+    limit: int = limits.LIST_LIMIT_DEFAULT
+    after_id: bytes | None = None
+    """The cursor: `Page.next_id` of the page before."""
+    live_ids: Sequence[bytes] | None = None
+    """Ascending ids of all live jobs whose status, as the engine knows it, is among `statuses`.
+
+    Saves a walk over the live jobs; the caller's word on their status is taken.
+    """
+
+
+class Page(msgspec.Struct, frozen=True):
+    jobs: list[StoredJob]
+    next_id: bytes | None
+    """Cursor of the next page; None at the end. A page may be short, even empty, and have one."""
+    examined: int
+    corrupt: list[bytes] = []
+    """Jobs met of which a row fails its checksum."""
+
+
+class LiveJob(NamedTuple):
+    job_id: bytes
+    record: bytes
+    trail: Trail | None
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What a server starts from."""
+
+    epoch: int
+    """One more than ever before, and already durable."""
+    secret: bytes
+    """32 bytes, made when the store was made."""
+    position: Position
+    classes: dict[int, Requirements]
+    owners: dict[int, tuple[str, str]]
+    live: Callable[[], Iterator[LiveJob]]
+    """Every live job, oldest id first. Read it to its end before the first `write`."""
+    corrupt: list[tuple[int, bytes]]
+    """(table, key) of rows that fail their checksum; grows while `live` is read."""
+
+
+class Stats(msgspec.Struct, frozen=True):
+    bytes_used: int
+    bytes_free: int
+    commits: int
+    commit_ms: float
+    """Duration of the last commit."""
+    pending: int
+    """Batches staged and not settled."""
+    corrupt_records: int
+    jobs_live: int
+    """Committed."""
+    jobs_finished: int

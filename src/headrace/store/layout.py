@@ -1,0 +1,372 @@
+"""The bytes on disk: tables, keys, values, and which rows an effect is.
+
+Numbers are big-endian in keys and in values, so that keys sort as their numbers do. A job id is a
+UUIDv7: it begins with the 48 bits of its millisecond, so that ids sort by age and new rows go to
+the right end of their table.
+
+Each value is sealed: the CRC-32 of (table, key, payload), then the payload.
+
+     0      4
+    ┌──────┬──────────┐   CRC-32 and not CRC-32C: zlib of the standard library computes it at
+    │ crc  │ payload  │   gigabytes per second, and both find every error of up to 32 bits in a row
+    └──────┴──────────┘   and miss others with 1 in 4 billion.
+
+Format: 1. To change a payload, a key or a table: raise `FORMAT`, keep reading what `FORMAT - 1`
+wrote, keep a fixture of the old one in tests/store/fixtures.
+"""
+
+import zlib
+from collections import defaultdict
+from collections.abc import Callable
+from enum import IntEnum, unique
+from typing import Any, Final
+
+import msgspec
+
+from headrace.core.effects import (
+    CheckpointStored,
+    ClassDropped,
+    ClassStored,
+    Finished,
+    JobChanged,
+    JobFinished,
+    JobStored,
+    LogAppended,
+    ModuleStored,
+    OwnerStored,
+    Trail,
+)
+from headrace.core.job import RECORD_BYTES, Status
+from headrace.core.resources import Requirements
+from headrace.store.contract import RecordCorrupt
+
+FORMAT: Final = 1
+
+
+@unique
+class Table(IntEnum):
+    """The tables. A number is never reused.
+
+    ``job`` is a job's 16 bytes, ``u8 u32 u64`` are numbers, ``+`` joins fixed widths::
+
+        table           key                 payload
+        META            name                see `MetaKey`
+        SPEC            job                 envelope: u32 owner + u8 length of key digest
+                                            + u8 length of request digest + both + spec (JSON)
+        LIVE            job                 68 bytes record + Trail (MessagePack), or no trail
+        DONE            job                 u8 1 if the body is in BODIES + Finished (MessagePack)
+        BODIES          job                 a body of more than BODY_INLINE_BYTES_MAX
+        BY_OWNER        u32 owner + job     nothing; every job
+        BY_STATUS       u8 status + job     nothing; finished jobs
+        KEYS            digest              job + request digest
+        CLASSES         u32 class           Requirements (MessagePack)
+        OWNERS          u32 owner           tenant, user (MessagePack)
+        MODULES         sha256              the module
+        MODULE_SIZES    sha256              u32 bytes of the module: is it here, without 4 MiB
+        LOGS            job + u64 position  a piece of the log
+        CHECKPOINTS     job                 JSON
+
+    SPEC is written once and never changed; LIVE and DONE exclude each other, and each SPEC has one
+    of them. BY_OWNER, BY_STATUS and MODULE_SIZES can be computed again from the others.
+    """
+
+    META = 1
+    SPEC = 2
+    LIVE = 3
+    DONE = 4
+    BY_OWNER = 5
+    BY_STATUS = 6
+    KEYS = 7
+    CLASSES = 8
+    OWNERS = 9
+    MODULES = 10
+    LOGS = 11
+    CHECKPOINTS = 12
+    BODIES = 13
+    MODULE_SIZES = 14
+
+
+# Plain integers: an IntEnum member is hashed by its name, in Python, on each use as a dict key.
+META: Final = int(Table.META)
+SPEC: Final = int(Table.SPEC)
+LIVE: Final = int(Table.LIVE)
+DONE: Final = int(Table.DONE)
+BY_OWNER: Final = int(Table.BY_OWNER)
+BY_STATUS: Final = int(Table.BY_STATUS)
+KEYS: Final = int(Table.KEYS)
+CLASSES: Final = int(Table.CLASSES)
+OWNERS: Final = int(Table.OWNERS)
+MODULES: Final = int(Table.MODULES)
+LOGS: Final = int(Table.LOGS)
+CHECKPOINTS: Final = int(Table.CHECKPOINTS)
+BODIES: Final = int(Table.BODIES)
+MODULE_SIZES: Final = int(Table.MODULE_SIZES)
+
+
+class MetaKey:
+    """Rows of META. The first three are written once, when the store is made."""
+
+    FORMAT: Final = b"format"
+    """u32"""
+    SECRET: Final = b"secret"
+    """32 random bytes."""
+    EPOCH: Final = b"epoch"
+    """u32; one more at each restore."""
+    COMMIT: Final = b"commit"
+    """`CommitRecord` (MessagePack) of the last batch; in every batch."""
+
+
+SECRET_BYTES: Final = 32
+BODY_INLINE_BYTES_MAX: Final = 1_024
+"""Longer bodies have their own row: a list of finished jobs does not read them."""
+JOB_ID_BYTES: Final = 16
+
+NewRows = defaultdict[int, dict[bytes, bytes | None]]
+"""`Changes` in the making: per table and key, what came last."""
+
+
+class CommitRecord(msgspec.Struct, frozen=True, array_like=True):
+    """Which batch was the last, and the chain of all batches before it."""
+
+    shard: int
+    epoch: int
+    seq: int
+    at_ms: int
+    """Wall clock of the batch."""
+    chain: bytes
+    """BLAKE2b-128 over the previous chain and the checksums of this batch's rows."""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """The payload of SPEC."""
+
+    owner_id: int
+    key_digest: bytes
+    request_digest: bytes
+    spec: bytes
+
+
+# Seals ------------------------------------------------------------------------------------------
+
+_crc32 = zlib.crc32
+_SEEDS: Final = [zlib.crc32(bytes([table])) for table in range(max(Table) + 1)]
+
+
+def seal(table: int, key: bytes, payload: bytes) -> bytes:
+    return _crc32(payload, _crc32(key, _SEEDS[table])).to_bytes(4, "big") + payload
+
+
+def unseal(table: int, key: bytes, value: bytes) -> bytes:
+    """Return the payload. Raises `RecordCorrupt`."""
+    payload = value[4:]
+    if value[:4] != _crc32(payload, _crc32(key, _SEEDS[table])).to_bytes(4, "big"):
+        raise RecordCorrupt(table, key)
+    return payload
+
+
+# Keys -------------------------------------------------------------------------------------------
+
+
+def number_key(number: int) -> bytes:
+    return number.to_bytes(4, "big")
+
+
+def by_owner_key(owner_id: int, job_id: bytes) -> bytes:
+    return owner_id.to_bytes(4, "big") + job_id
+
+
+def by_status_key(status: int, job_id: bytes) -> bytes:
+    return status.to_bytes(1, "big") + job_id
+
+
+def log_key(job_id: bytes, position: int) -> bytes:
+    return job_id + position.to_bytes(8, "big")
+
+
+def log_position(key: bytes) -> int:
+    return int.from_bytes(key[JOB_ID_BYTES:], "big")
+
+
+def first_id_at(at_ms: int) -> bytes:
+    """Return the least id of a job submitted at `at_ms` or later. Beyond 48 bits: none is."""
+    return min(max(at_ms, 0), (1 << 48) - 1).to_bytes(6, "big") + bytes(10)
+
+
+# Payloads ---------------------------------------------------------------------------------------
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_trail_decode = msgspec.msgpack.Decoder(Trail).decode
+_finished_decode = msgspec.msgpack.Decoder(Finished).decode
+_requirements_decode = msgspec.msgpack.Decoder(Requirements).decode
+_owner_decode = msgspec.msgpack.Decoder(tuple[str, str]).decode
+_commit_decode = msgspec.msgpack.Decoder(CommitRecord).decode
+_NO_TRAIL: Final = _encode(Trail())
+
+
+def envelope_pack(owner_id: int, key_digest: bytes, request_digest: bytes, spec: bytes) -> bytes:
+    lengths = bytes((len(key_digest), len(request_digest)))
+    return b"".join((owner_id.to_bytes(4, "big"), lengths, key_digest, request_digest, spec))
+
+
+def envelope_unpack(payload: bytes) -> Envelope:
+    key_end = 6 + payload[4]
+    request_end = key_end + payload[5]
+    return Envelope(
+        int.from_bytes(payload[:4], "big"),
+        payload[6:key_end],
+        payload[key_end:request_end],
+        payload[request_end:],
+    )
+
+
+def live_pack(record: bytes, trail: Trail) -> bytes:
+    packed = _encode(trail)
+    return record if packed == _NO_TRAIL else record + packed
+
+
+def live_unpack(payload: bytes) -> tuple[bytes, Trail | None]:
+    """Return record and trail; None for a trail that says nothing."""
+    if len(payload) == RECORD_BYTES:
+        return payload, None
+    return payload[:RECORD_BYTES], _trail_decode(payload[RECORD_BYTES:])
+
+
+def record_status(record: bytes) -> int:
+    return record[1]
+
+
+def record_attempt(record: bytes) -> int:
+    return int.from_bytes(record[16:20], "little")
+
+
+def finished_pack(finished: Finished) -> tuple[bytes, bytes | None]:
+    """Return the payload of DONE, and that of BODIES if it gets one."""
+    body = finished.body
+    if len(body) <= BODY_INLINE_BYTES_MAX:
+        return b"\0" + _encode(finished), None
+    return b"\1" + _encode(msgspec.structs.replace(finished, body=b"")), body
+
+
+def finished_unpack(payload: bytes) -> tuple[Finished, bool]:
+    """Return the record, and whether its body is in BODIES."""
+    return _finished_decode(payload[1:]), payload[0] == 1
+
+
+def key_pack(job_id: bytes, request_digest: bytes) -> bytes:
+    return job_id + request_digest
+
+
+def key_unpack(payload: bytes) -> tuple[bytes, bytes]:
+    return payload[:JOB_ID_BYTES], payload[JOB_ID_BYTES:]
+
+
+def class_unpack(payload: bytes) -> Requirements:
+    return _requirements_decode(payload)
+
+
+def owner_unpack(payload: bytes) -> tuple[str, str]:
+    return _owner_decode(payload)
+
+
+def commit_pack(commit: CommitRecord) -> bytes:
+    return _encode(commit)
+
+
+def commit_unpack(payload: bytes) -> CommitRecord:
+    return _commit_decode(payload)
+
+
+# Effects ----------------------------------------------------------------------------------------
+
+
+def _put(rows: NewRows, table: int, key: bytes, payload: bytes) -> None:
+    rows[table][key] = seal(table, key, payload)
+
+
+def _class_stored(rows: NewRows, effect: ClassStored) -> None:
+    _put(rows, CLASSES, number_key(effect.class_id), _encode(effect.requirements))
+
+
+def _class_dropped(rows: NewRows, effect: ClassDropped) -> None:
+    rows[CLASSES][number_key(effect.class_id)] = None
+
+
+def _owner_stored(rows: NewRows, effect: OwnerStored) -> None:
+    _put(rows, OWNERS, number_key(effect.owner_id), _encode((effect.tenant, effect.user)))
+
+
+def _module_stored(rows: NewRows, effect: ModuleStored) -> None:
+    _put(rows, MODULES, effect.sha256, effect.data)
+    _put(rows, MODULE_SIZES, effect.sha256, number_key(len(effect.data)))
+
+
+def _job_stored(rows: NewRows, effect: JobStored) -> None:
+    job_id = effect.job_id
+    owner_id = effect.owner_id
+    key_digest = effect.key_digest
+    envelope = envelope_pack(owner_id, key_digest, effect.request_digest, effect.spec)
+    rows[SPEC][job_id] = seal(SPEC, job_id, envelope)
+    rows[LIVE][job_id] = seal(LIVE, job_id, effect.record)
+    by_owner = by_owner_key(owner_id, job_id)
+    rows[BY_OWNER][by_owner] = seal(BY_OWNER, by_owner, b"")
+    if key_digest:
+        _put(rows, KEYS, key_digest, key_pack(job_id, effect.request_digest))
+
+
+def _job_changed(rows: NewRows, effect: JobChanged) -> None:
+    job_id = effect.job_id
+    rows[LIVE][job_id] = seal(LIVE, job_id, live_pack(effect.record, effect.trail))
+
+
+def _job_finished(rows: NewRows, effect: JobFinished) -> None:
+    job_id = effect.job_id
+    finished = effect.finished
+    done, body = finished_pack(finished)
+    rows[LIVE][job_id] = None
+    rows[DONE][job_id] = seal(DONE, job_id, done)
+    by_status = by_status_key(finished.status, job_id)
+    rows[BY_STATUS][by_status] = seal(BY_STATUS, by_status, b"")
+    if body is not None:
+        _put(rows, BODIES, job_id, body)
+
+
+def _log_appended(rows: NewRows, effect: LogAppended) -> None:
+    _put(rows, LOGS, log_key(effect.job_id, effect.position), effect.chunk)
+
+
+def _checkpoint_stored(rows: NewRows, effect: CheckpointStored) -> None:
+    _put(rows, CHECKPOINTS, effect.job_id, effect.checkpoint)
+
+
+TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
+    ClassStored: _class_stored,
+    ClassDropped: _class_dropped,
+    OwnerStored: _owner_stored,
+    ModuleStored: _module_stored,
+    JobStored: _job_stored,
+    JobChanged: _job_changed,
+    JobFinished: _job_finished,
+    LogAppended: _log_appended,
+    CheckpointStored: _checkpoint_stored,
+}
+"""Effects whose rows follow from the effect alone; `JobDeleted` needs `job_deleted`."""
+
+
+def job_deleted(
+    rows: NewRows,
+    job_id: bytes,
+    owner_id: int,
+    statuses: frozenset[Status],
+    key_digest: bytes,
+    log_keys: list[bytes],
+) -> None:
+    """Take away every row of a finished job. `statuses`: those that it may be indexed under."""
+    for table in (SPEC, LIVE, DONE, BODIES, CHECKPOINTS):
+        rows[table][job_id] = None
+    rows[BY_OWNER][by_owner_key(owner_id, job_id)] = None
+    for status in statuses:
+        rows[BY_STATUS][by_status_key(status, job_id)] = None
+    if key_digest:
+        rows[KEYS][key_digest] = None
+    for key in log_keys:
+        rows[LOGS][key] = None

@@ -1,0 +1,427 @@
+"""The store: effects in, jobs out.
+
+A batch goes three steps, and the order is the promise of durability::
+
+    stage    loop thread      effects become rows; the engine's reads see them from here on
+    write    one other thread rows are on disk when it returns; only then may a reply leave
+    settle   loop thread      the batch is seen in the committed rows, and forgotten here
+
+Batches are staged, written and settled in one order. A write that failed as `StoreFull` may be
+tried again with the same batch; after any other failure memory is ahead of the disk and the
+process must stop.
+"""
+
+import secrets
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+import msgspec
+
+from headrace.core.effects import Answered, Effect, Finished, JobDeleted, Noted, OwnerStored
+from headrace.core.job import RECORD_BYTES, TERMINAL
+from headrace.store import layout, lists
+from headrace.store.contract import (
+    KeyValue,
+    ListQuery,
+    LiveJob,
+    Page,
+    Position,
+    RecordCorrupt,
+    Restored,
+    Stats,
+    StoreDamaged,
+    StoredJob,
+    StoreTooNew,
+    prefix_end,
+    walk,
+)
+from headrace.store.layout import MetaKey, NewRows, Table
+from headrace.store.memory import MemoryKeyValue
+
+SHARD: Final = 0
+"""Of this server; more come with clusters."""
+LOG_READ_MAX: Final = 1_000
+"""Pieces of a log returned at once."""
+EPOCH_MAX: Final = (1 << 32) - 1
+_MISSING: Final = object()
+_NOT_STORED: Final = (Answered, Noted)
+
+
+class Batch:
+    """What one turn of the loop changed; one commit."""
+
+    __slots__ = ("at_ms", "changes", "position")
+
+    def __init__(self, at_ms: int) -> None:
+        self.at_ms = at_ms
+        self.changes: NewRows = defaultdict(dict)
+        self.position = Position(SHARD, 0, 0)
+        """Of this commit; of the one before, if there is nothing to commit."""
+
+    @property
+    def empty(self) -> bool:
+        return not self.changes
+
+    @property
+    def rows(self) -> int:
+        return sum(map(len, self.changes.values()))
+
+
+class Store:
+    """One shard's jobs. `stage`, `settle` and all reads belong to one thread, `write` to any one.
+
+    Opening refuses a newer format without changing it, and makes the store if there is none.
+    """
+
+    def __init__(self, kv: KeyValue) -> None:
+        self._kv = kv
+        self._pending: deque[Batch] = deque()
+        """Staged and not settled, oldest first: what the engine's reads look at first."""
+        self._owners: dict[int, tuple[str, str]] = {}
+        self._commits = 0
+        self._commit_ms = 0.0
+        self.corrupt_records = 0
+        """Times a row failed its checksum since start."""
+        if self._kv.get(layout.META, MetaKey.FORMAT) is None:
+            self._create()
+        self._check_format()
+        self._secret = self._meta(MetaKey.SECRET)
+        self._epoch = int.from_bytes(self._meta(MetaKey.EPOCH), "big")
+        try:
+            commit = layout.commit_unpack(self._meta(MetaKey.COMMIT))
+        except msgspec.MsgspecError as error:
+            raise StoreDamaged(f"row {MetaKey.COMMIT!r} of META: {error}") from error
+        self._seq = commit.seq
+        self._chain = commit.chain
+        self._restored = False
+
+    def _create(self) -> None:
+        if used := [table.name for table in Table if self._kv.count(table)]:
+            raise StoreDamaged(f"it has rows in {', '.join(used)} and no format")
+        rows: NewRows = defaultdict(dict)
+        for key, payload in (
+            (MetaKey.FORMAT, layout.number_key(layout.FORMAT)),
+            (MetaKey.SECRET, secrets.token_bytes(layout.SECRET_BYTES)),
+            (MetaKey.EPOCH, layout.number_key(0)),
+            (MetaKey.COMMIT, layout.commit_pack(layout.CommitRecord(SHARD, 0, 0, 0, bytes(16)))),
+        ):
+            rows[layout.META][key] = layout.seal(layout.META, key, payload)
+        self._kv.write(rows)
+
+    def _check_format(self) -> None:
+        found = int.from_bytes(self._meta(MetaKey.FORMAT), "big")
+        if found > layout.FORMAT:
+            raise StoreTooNew(found, layout.FORMAT)
+        if found < layout.FORMAT:
+            raise StoreDamaged(f"format {found} was never written by any version")
+
+    def _meta(self, key: bytes) -> bytes:
+        value = self._kv.get(layout.META, key)
+        if value is None:
+            raise StoreDamaged(f"row {key!r} of META is missing")
+        try:
+            return layout.unseal(layout.META, key, value)
+        except RecordCorrupt as error:
+            raise StoreDamaged(f"row {key!r} of META fails its checksum") from error
+
+    # Writing ------------------------------------------------------------------------------------
+
+    def stage(self, effects: Iterable[Effect], at_ms: int) -> Batch:
+        """Translate effects to the rows of one commit. `at_ms`: wall clock."""
+        assert self._restored, "a store is restored before it is written: the epoch must rise"
+        batch = Batch(at_ms)
+        rows = batch.changes
+        self._pending.append(batch)  # first, so that a deletion sees what came before it
+        translations = layout.TRANSLATIONS
+        for effect in effects:
+            translation = translations.get(type(effect))
+            if translation is not None:
+                translation(rows, effect)
+                if type(effect) is OwnerStored:
+                    self._owners[effect.owner_id] = (effect.tenant, effect.user)
+            elif type(effect) is JobDeleted:
+                self._stage_deletion(rows, effect)
+            else:
+                assert isinstance(effect, _NOT_STORED), effect
+        if rows:
+            self._seq += 1
+            self._chain = _chain(self._chain, rows)
+            self._stage_commit(rows, at_ms)
+        else:
+            self._pending.pop()
+        batch.position = self.position
+        return batch
+
+    @property
+    def position(self) -> Position:
+        """The last commit staged."""
+        return Position(SHARD, self._epoch, self._seq)
+
+    def _stage_commit(self, rows: NewRows, at_ms: int) -> None:
+        commit = layout.CommitRecord(SHARD, self._epoch, self._seq, at_ms, self._chain)
+        packed = layout.commit_pack(commit)
+        rows[layout.META][MetaKey.COMMIT] = layout.seal(layout.META, MetaKey.COMMIT, packed)
+
+    def _stage_deletion(self, rows: NewRows, effect: JobDeleted) -> None:
+        """Find what the effect does not say: status, idempotency key, pieces of the log.
+
+        A corrupt row must not keep its job for ever: it is taken away by guess.
+        """
+        job_id = effect.job_id
+        statuses = TERMINAL
+        key_digest = b""
+        try:
+            if (done := self._row(layout.DONE, job_id)) is not None:
+                statuses = frozenset({layout.finished_unpack(done)[0].status})
+        except (RecordCorrupt, msgspec.MsgspecError):
+            pass  # `_row` has counted it, and all statuses are tried
+        try:
+            if (spec := self._row(layout.SPEC, job_id)) is not None:
+                key_digest = layout.envelope_unpack(spec).key_digest
+            held = self.key(key_digest) if key_digest else None
+            if held is not None and held[0] != job_id:
+                key_digest = b""  # it has become another job's
+        except RecordCorrupt:
+            pass  # the key, if there is one, stays and names a job that is gone
+        log_keys = self._log_keys(job_id)
+        layout.job_deleted(rows, job_id, effect.owner_id, statuses, key_digest, log_keys)
+
+    def _log_keys(self, job_id: bytes) -> list[bytes]:
+        keys = [
+            key
+            for batch in self._pending
+            for key in batch.changes.get(layout.LOGS, ())
+            if key.startswith(job_id)
+        ]
+        keys += (key for key, _ in walk(self._kv, layout.LOGS, job_id, prefix_end(job_id)))
+        return keys
+
+    def write(self, batch: Batch) -> None:
+        """Commit. Durable on return. Raises: `StoreFull` (may be tried again), `StoreBroken`."""
+        if batch.empty:
+            return
+        began = perf_counter()
+        self._kv.write(batch.changes)
+        self._commit_ms = (perf_counter() - began) * 1_000
+        self._commits += 1
+
+    def settle(self, batch: Batch) -> None:
+        """Forget a written batch: its rows are read from the committed ones now."""
+        if batch.empty:
+            return
+        assert self._pending, "settled twice, or never staged"
+        assert self._pending[0] is batch, "batches are settled in the order of their staging"
+        self._pending.popleft()
+
+    # The engine's reads (`Archive`): staged rows first ------------------------------------------
+
+    def finished(self, job_id: bytes) -> Finished | None:
+        payload = self._row(layout.DONE, job_id)
+        if payload is None:
+            return None
+        finished, body_apart = layout.finished_unpack(payload)
+        if body_apart:
+            body = self._row(layout.BODIES, job_id)
+            if body is None:
+                raise self._corrupt(layout.BODIES, job_id)
+            finished.body = body
+        return finished
+
+    def key(self, digest: bytes) -> tuple[bytes, bytes] | None:
+        payload = self._row(layout.KEYS, digest)
+        return None if payload is None else layout.key_unpack(payload)
+
+    def has_module(self, sha256: bytes) -> bool:
+        return self._row(layout.MODULE_SIZES, sha256) is not None
+
+    def owner_of(self, job_id: bytes) -> int | None:
+        payload = self._row(layout.SPEC, job_id)
+        return None if payload is None else layout.envelope_unpack(payload).owner_id
+
+    def _row(self, table: int, key: bytes) -> bytes | None:
+        """Return a payload, staged or committed."""
+        for batch in reversed(self._pending):
+            rows = batch.changes.get(table)
+            if rows is not None:
+                value = rows.get(key, _MISSING)
+                if value is not _MISSING:
+                    assert value is None or isinstance(value, bytes)
+                    return None if value is None else value[4:]
+        return self._committed(table, key)
+
+    # Committed reads ----------------------------------------------------------------------------
+
+    def _committed(self, table: int, key: bytes) -> bytes | None:
+        return self._unseal(table, key, self._kv.get(table, key))
+
+    def _unseal(self, table: int, key: bytes, value: bytes | None) -> bytes | None:
+        if value is None:
+            return None
+        try:
+            return layout.unseal(table, key, value)
+        except RecordCorrupt:
+            self.corrupt_records += 1
+            raise
+
+    def _corrupt(self, table: int, key: bytes) -> RecordCorrupt:
+        self.corrupt_records += 1
+        return RecordCorrupt(table, key)
+
+    def job(self, job_id: bytes) -> StoredJob | None:
+        """Return a job with its whole result. Raises `RecordCorrupt`."""
+        tables = (layout.SPEC, layout.LIVE, layout.DONE, layout.BODIES)
+        values = self._kv.get_many([(table, job_id) for table in tables])
+        spec, live, done, body = (
+            self._unseal(table, job_id, value) for table, value in zip(tables, values, strict=True)
+        )
+        if spec is None:
+            if live is not None or done is not None:
+                raise self._corrupt(layout.SPEC, job_id)
+            return None
+        if live is None and done is None:
+            raise self._corrupt(layout.LIVE, job_id)
+        found = lists.job_of(job_id, layout.envelope_unpack(spec), live, done)
+        if found.finished is not None and body is not None:
+            found.finished.body = body
+        return found
+
+    def spec(self, job_id: bytes) -> bytes | None:
+        return self.specs([job_id])[0]
+
+    def specs(self, job_ids: Sequence[bytes]) -> list[bytes | None]:
+        """Return the specs of several jobs, as stored. Raises `RecordCorrupt`."""
+        values = self._kv.get_many([(layout.SPEC, job_id) for job_id in job_ids])
+        payloads = map(self._unseal, [layout.SPEC] * len(values), job_ids, values)
+        return [None if p is None else layout.envelope_unpack(p).spec for p in payloads]
+
+    def checkpoint(self, job_id: bytes) -> bytes | None:
+        return self._committed(layout.CHECKPOINTS, job_id)
+
+    def module(self, sha256: bytes) -> bytes | None:
+        return self._committed(layout.MODULES, sha256)
+
+    def has_module_committed(self, sha256: bytes) -> bool:
+        return self._committed(layout.MODULE_SIZES, sha256) is not None
+
+    def logs(
+        self, job_id: bytes, after_position: int = -1, limit: int = LOG_READ_MAX
+    ) -> list[tuple[int, bytes]]:
+        """Return pieces of a log behind a position, in order; may be fewer than there are."""
+        start = layout.log_key(job_id, after_position + 1)
+        rows = self._kv.scan(layout.LOGS, start, prefix_end(job_id), limit=limit)
+        return [
+            (layout.log_position(key), self._unseal(layout.LOGS, key, value) or b"")
+            for key, value in rows
+        ]
+
+    def log_bytes(self, job_id: bytes) -> int:
+        """Return how much log a job has, without the checksums."""
+        rows = walk(self._kv, layout.LOGS, job_id, prefix_end(job_id))
+        return sum(len(value) - 4 for _, value in rows)
+
+    def list_jobs(self, query: ListQuery) -> Page:
+        """Return a page of jobs. Looks at `LIST_EXAMINED_MAX` rows at most, never at all jobs."""
+        page = lists.list_jobs(self._kv, self._owners, query)
+        self.corrupt_records += len(page.corrupt)
+        return page
+
+    # Start and end ------------------------------------------------------------------------------
+
+    def restore(self) -> Restored:
+        """Raise the epoch, durably, and return what the engine starts from."""
+        assert not self._restored, "restored twice"
+        if self._epoch >= EPOCH_MAX:
+            raise StoreDamaged(f"epoch {self._epoch} is the last one")
+        self._epoch += 1
+        self._seq += 1
+        rows: NewRows = defaultdict(dict)
+        epoch = layout.number_key(self._epoch)
+        rows[layout.META][MetaKey.EPOCH] = layout.seal(layout.META, MetaKey.EPOCH, epoch)
+        self._chain = _chain(self._chain, rows)
+        self._stage_commit(rows, 0)
+        self._kv.write(rows)
+        self._restored = True
+        corrupt: list[tuple[int, bytes]] = []
+        classes = {
+            int.from_bytes(key, "big"): layout.class_unpack(payload)
+            for key, payload in self._sound_rows(layout.CLASSES, corrupt)
+        }
+        self._owners = {
+            int.from_bytes(key, "big"): layout.owner_unpack(payload)
+            for key, payload in self._sound_rows(layout.OWNERS, corrupt)
+        }
+        return Restored(
+            epoch=self._epoch,
+            secret=self._secret,
+            position=self.position,
+            classes=classes,
+            owners=dict(self._owners),
+            live=lambda: self._live(corrupt),
+            corrupt=corrupt,
+        )
+
+    def _live(self, corrupt: list[tuple[int, bytes]]) -> Iterator[LiveJob]:
+        for job_id, payload in self._sound_rows(layout.LIVE, corrupt):
+            if len(payload) == RECORD_BYTES:
+                yield LiveJob(job_id, payload, None)
+            else:
+                yield LiveJob(job_id, *layout.live_unpack(payload))
+
+    def _sound_rows(
+        self, table: int, corrupt: list[tuple[int, bytes]]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield key and payload of each row; a corrupt one is reported and left where it is."""
+        for key, value in walk(self._kv, table):
+            try:
+                yield key, layout.unseal(table, key, value)
+            except RecordCorrupt:
+                self.corrupt_records += 1
+                corrupt.append((table, key))
+
+    def stats(self) -> Stats:
+        return Stats(
+            bytes_used=self._kv.bytes_used(),
+            bytes_free=self._kv.bytes_free(),
+            commits=self._commits,
+            commit_ms=self._commit_ms,
+            pending=len(self._pending),
+            corrupt_records=self.corrupt_records,
+            jobs_live=self._kv.count(layout.LIVE),
+            jobs_finished=self._kv.count(layout.DONE),
+        )
+
+    def close(self) -> None:
+        self._kv.close()
+
+
+def _chain(previous: bytes, rows: NewRows) -> bytes:
+    """Return the next link: over the checksums, which cover tables, keys and payloads.
+
+    A deleted row has no checksum; its key stands for it.
+    """
+    parts = [previous]
+    for table, changed in rows.items():
+        parts.append(bytes((table,)))
+        parts += [key if value is None else value[:4] for key, value in changed.items()]
+    return blake2b(b"".join(parts), digest_size=16).digest()
+
+
+def open_store(path: Path | None, *, accept_any_filesystem: bool = False) -> Store:
+    """Open the store in a directory, which is made if it is not there. None: in memory.
+
+    Raises: `StoreBusy`, `StoreUnsuitable`, `StoreTooNew`, `StoreDamaged`, `StoreBroken`.
+    """
+    if path is None:
+        return Store(MemoryKeyValue())
+    from headrace.store.lmdb import LmdbKeyValue  # a store in memory needs no LMDB
+
+    kv = LmdbKeyValue(path, accept_any_filesystem=accept_any_filesystem)
+    try:
+        return Store(kv)
+    except BaseException:
+        kv.close()
+        raise
