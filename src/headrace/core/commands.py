@@ -169,7 +169,6 @@ class Poll(msgspec.Struct):
     ticket: int
     """The caller's number for a parked reply; unique while parked."""
     worker: str
-    tenant: str = "default"
     session: str = ""
     """One start of a worker process; empty: no repeat of lost answers."""
     seq: int = 0

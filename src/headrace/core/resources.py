@@ -54,8 +54,10 @@ class Requirements(msgspec.Struct, frozen=True):
 class Profile(msgspec.Struct, frozen=True):
     """What does not change about a worker from poll to poll. In memory only."""
 
-    kinds: frozenset[str] | None = None
-    """None: every type, and WASM."""
+    types: frozenset[str] | None = None
+    """Job types served; None: every type."""
+    wasm: bool = False
+    """Runs WASM jobs."""
     queues: frozenset[str] | None = None
     """None: every queue."""
     gpu_model: str = ""

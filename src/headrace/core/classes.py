@@ -1,0 +1,214 @@
+"""Interned requirements and worker profiles: names to the small numbers of the match index.
+
+A class lives as long as a live job has its requirements, a shape as long as a known worker or a
+parked poll has its profile. Names are counted too, so that a client that invents a label with
+every job leaves nothing behind.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from headrace._native import MatchIndex
+from headrace.core.effects import ClassDropped, ClassStored, Effect
+from headrace.core.resources import WASM_KIND, Profile, Requirements
+
+WASM_LABEL: Final = "\0wasm"
+"""Carried by every WASM class and by the workers that run WASM; no client can send a NUL."""
+
+
+class Names:
+    """Counted numbers for texts. A number comes again when its text is in use no more."""
+
+    def __init__(self) -> None:
+        self._number: dict[str, int] = {}
+        self._uses: dict[int, int] = {}
+        self._text: dict[int, str] = {}
+        self._free: list[int] = []
+
+    def acquire(self, text: str) -> int:
+        number = self._number.get(text)
+        if number is None:
+            number = self._free.pop() if self._free else len(self._number)
+            self._number[text] = number
+            self._text[number] = text
+            self._uses[number] = 0
+        self._uses[number] += 1
+        return number
+
+    def release(self, number: int) -> None:
+        self._uses[number] -= 1
+        if self._uses[number] == 0:
+            del self._uses[number]
+            del self._number[self._text.pop(number)]
+            self._free.append(number)
+
+    def find(self, text: str) -> int | None:
+        return self._number.get(text)
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+
+class ClassEntry(msgspec.Struct):
+    """One class of requirements. `class_id` is stored with its jobs; `number` is the index's."""
+
+    class_id: int
+    requirements: Requirements
+    number: int
+    names: list[tuple[Names, int]]
+    jobs: int = 0
+
+
+class ShapeEntry(msgspec.Struct):
+    shape: int
+    names: list[tuple[Names, int]]
+    uses: int = 0
+
+
+class ClassTable:
+    """Owns the classes, shapes and queues of one match index."""
+
+    def __init__(self, match: MatchIndex, queue_capacities: dict[str, int]) -> None:
+        self._match = match
+        self._queues = Names()
+        self._kinds = Names()
+        self._labels = Names()
+        self._gpu_models = Names()
+        self._ids: dict[Requirements, int] = {}
+        self._entries: dict[int, ClassEntry] = {}
+        self._by_number: dict[int, ClassEntry] = {}
+        self._free_ids: list[int] = []
+        self._shapes: dict[Profile, ShapeEntry] = {}
+        self.queue_capacities = dict(queue_capacities)
+        for queue, capacity in queue_capacities.items():
+            match.set_queue(self._queues.acquire(queue), capacity, False)
+
+    # Classes ------------------------------------------------------------------------------------
+
+    def acquire(self, requirements: Requirements, effects: list[Effect]) -> ClassEntry:
+        """Count one more live job of the class, making it if it is new."""
+        class_id = self._ids.get(requirements)
+        if class_id is None:
+            class_id = self._free_ids.pop() if self._free_ids else len(self._entries)
+            self._make(class_id, requirements)
+            effects.append(ClassStored(class_id, requirements))
+        entry = self._entries[class_id]
+        entry.jobs += 1
+        return entry
+
+    def release(self, entry: ClassEntry, effects: list[Effect]) -> None:
+        """Count one live job less; the last one drops the class."""
+        entry.jobs -= 1
+        if entry.jobs == 0:
+            self._drop(entry)
+            effects.append(ClassDropped(entry.class_id))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entry(self, class_id: int) -> ClassEntry:
+        return self._entries[class_id]
+
+    def entries(self) -> list[ClassEntry]:
+        return list(self._entries.values())
+
+    def restore(self, classes: dict[int, Requirements]) -> None:
+        """Take the stored classes; their jobs are counted as they are restored."""
+        for class_id, requirements in classes.items():
+            self._make(class_id, requirements)
+        if classes:
+            self._free_ids = [i for i in range(max(classes)) if i not in classes]
+
+    def restore_done(self) -> list[Effect]:
+        """Drop the stored classes that turned out to have no job; return the effects."""
+        effects: list[Effect] = []
+        for entry in self.entries():
+            if entry.jobs == 0:
+                self._drop(entry)
+                effects.append(ClassDropped(entry.class_id))
+        return effects
+
+    def _make(self, class_id: int, requirements: Requirements) -> None:
+        names: list[tuple[Names, int]] = []
+        acquire = _collector(names)
+        labels = requirements.labels
+        if requirements.kind == WASM_KIND:
+            labels |= {WASM_LABEL}
+        number = self._match.class_add(
+            acquire(self._queues, requirements.queue),
+            acquire(self._kinds, requirements.kind),
+            requirements.amounts.vector(),
+            frozenset(acquire(self._gpu_models, model) for model in requirements.gpu_models),
+            frozenset(acquire(self._labels, label) for label in labels),
+        )
+        entry = ClassEntry(class_id, requirements, number, names)
+        self._ids[requirements] = class_id
+        self._entries[class_id] = entry
+        self._by_number[number] = entry
+
+    def _drop(self, entry: ClassEntry) -> None:
+        self._match.class_drop(entry.number)
+        del self._ids[entry.requirements]
+        del self._entries[entry.class_id]
+        del self._by_number[entry.number]
+        self._free_ids.append(entry.class_id)
+        _release(entry.names)
+
+    # Shapes -------------------------------------------------------------------------------------
+
+    def shape_acquire(self, profile: Profile) -> int:
+        entry = self._shapes.get(profile)
+        if entry is None:
+            names: list[tuple[Names, int]] = []
+            acquire = _collector(names)
+            labels = profile.labels | {WASM_LABEL} if profile.wasm else profile.labels
+            types = profile.types
+            if types is not None and profile.wasm:
+                types |= {WASM_KIND}
+            entry = ShapeEntry(
+                self._match.shape_add(
+                    None if types is None else frozenset(acquire(self._kinds, t) for t in types),
+                    None
+                    if profile.queues is None
+                    else frozenset(acquire(self._queues, queue) for queue in profile.queues),
+                    acquire(self._gpu_models, profile.gpu_model) if profile.gpu_model else -1,
+                    frozenset(acquire(self._labels, label) for label in labels),
+                ),
+                names,
+            )
+            self._shapes[profile] = entry
+        entry.uses += 1
+        return entry.shape
+
+    def shape_release(self, profile: Profile) -> None:
+        entry = self._shapes[profile]
+        entry.uses -= 1
+        if entry.uses == 0:
+            del self._shapes[profile]
+            self._match.shape_drop(entry.shape)
+            _release(entry.names)
+
+    # Queues -------------------------------------------------------------------------------------
+
+    def queue_capacity(self, queue: str) -> int | None:
+        return self.queue_capacities.get(queue)
+
+    def queue_leases(self, queue: str) -> int:
+        number = self._queues.find(queue)
+        return 0 if number is None else self._match.queue_leases(number)
+
+
+def _collector(names: list[tuple[Names, int]]) -> Callable[[Names, str], int]:
+    def acquire(of: Names, text: str) -> int:
+        number = of.acquire(text)
+        names.append((of, number))
+        return number
+
+    return acquire
+
+
+def _release(names: list[tuple[Names, int]]) -> None:
+    for of, number in names:
+        of.release(number)

@@ -1,0 +1,390 @@
+"""All live jobs of one shard, and the one way each of them changes.
+
+Rules:
+1. Every change of a job goes through `move`, so through the one table in `core.job`, and leaves
+   an effect.
+2. A job is in exactly one place, as its status says: the match index (READY), a due timer
+   (SCHEDULED), a worker's hands (LEASED), or nowhere but the table (SUSPENDED, INITIALIZING).
+   `enter` and `leave` keep it so.
+3. What is finished is not kept: the archive answers for it, the `fresh_` maps for what the archive
+   cannot see yet.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+import msgspec
+
+from headrace._native import JobTable, MatchIndex, TimerIndex
+from headrace.core.classes import ClassEntry, ClassTable
+from headrace.core.commands import Act, Caller, Report
+from headrace.core.effects import (
+    Effect,
+    Finished,
+    JobChanged,
+    JobFinished,
+    OwnerStored,
+    Trail,
+)
+from headrace.core.job import (
+    LEASED,
+    ORDER_BITS,
+    ORDER_COUNTER_BITS,
+    READY,
+    RECORD_BYTES,
+    TERMINAL,
+    Event,
+    Job,
+    Status,
+)
+from headrace.core.resources import Amounts, Requirements
+from headrace.core.stats import EngineStats
+from headrace.core.tokens import token_text
+from headrace.core.workers import KnownWorkers, Lease, ParkedPolls, Session
+from headrace.wire import limits
+from headrace.wire.problems import Problem, ProblemCode
+
+_COUNTER_MASK: Final = (1 << ORDER_COUNTER_BITS) - 1
+_ORDER_MS_MAX: Final = (1 << ORDER_BITS - ORDER_COUNTER_BITS) - 1
+
+
+class Restored(Protocol):
+    """What a server starts from, as `store.contract.Restored` gives it."""
+
+    @property
+    def classes(self) -> dict[int, Requirements]: ...
+    @property
+    def owners(self) -> dict[int, tuple[str, str]]: ...
+    @property
+    def live(self) -> Callable[[], Iterator[tuple[bytes, bytes, Trail | None]]]: ...
+
+
+class Archive(Protocol):
+    """What left the engine's memory, as `store.contract.Archive` gives it."""
+
+    def finished(self, job_id: bytes) -> Finished | None: ...
+    def key(self, digest: bytes) -> tuple[bytes, bytes] | None: ...
+    def has_module(self, sha256: bytes) -> bool: ...
+    def owner_of(self, job_id: bytes) -> int | None: ...
+    def log_bytes(self, job_id: bytes) -> int: ...
+
+
+class EngineConfig(msgspec.Struct, frozen=True):
+    lease_ms: int = limits.LEASE_MS_DEFAULT
+    crashes_max: int = limits.CRASHES_MAX_DEFAULT
+    queue_capacities: dict[str, int] = {}
+    """Jobs of a queue that may be leased at once; a queue not named is unlimited."""
+    jobs_max: int = 0
+    """Live jobs; 0 for no limit."""
+    resources_max: Amounts | None = None
+    """The largest job taken; None for no limit."""
+    cancel_grace_ms: int = limits.CANCEL_GRACE_MS
+    timeout_grace_ms: int = limits.TIMEOUT_GRACE_MS
+
+
+class Live:
+    """The engine's memory. Changed only by the modules of `core`, inside `Engine.apply`."""
+
+    def __init__(self, config: EngineConfig, archive: Archive, secret: bytes, epoch: int) -> None:
+        self.config = config
+        self.archive = archive
+        self.secret = secret
+        self.epoch = epoch
+        self.wall_offset_ms = 0
+        """Wall clock minus the clock of `now_ms`; each Tick sets it."""
+        self.jobs = JobTable(RECORD_BYTES)
+        self.match = MatchIndex()
+        self.classes = ClassTable(self.match, config.queue_capacities)
+        self.leases: dict[str, Lease] = {}
+        self.lease_of: dict[int, Lease] = {}
+        self.sessions: dict[str, Session] = {}
+        self.workers = KnownWorkers()
+        self.parked = ParkedPolls()
+        self.owners: dict[tuple[str, str], int] = {}
+        self.owner_names: list[tuple[str, str]] = []
+        # Timers by job handle, but for polls (slot). The wall clock's are apart: it can jump.
+        self.timers_due = TimerIndex()
+        self.timers_due_wall = TimerIndex()
+        self.timers_skip_wall = TimerIndex()
+        self.timers_lease = TimerIndex()
+        self.timers_poll = TimerIndex()
+        self.sweep_at_ms = 0
+        self.order_last = 0
+        self.dirty = False
+        """Something became ready, or room, since the last `settle`."""
+        self.never_fits: dict[int, tuple[int, str]] = {}
+        """By class: the workers' version, and why none of them fits."""
+        self.fresh_finished: dict[bytes, Finished | None] = {}
+        self.fresh_owner: dict[bytes, int] = {}
+        self.fresh_keys: dict[bytes, tuple[bytes, bytes]] = {}
+        self.fresh_modules: set[bytes] = set()
+        self.stats = EngineStats()
+
+    def load(self, handle: int) -> Job:
+        return Job.unpack(self.jobs.id(handle), self.jobs.record(handle))
+
+    def move(self, job: Job, event: Event) -> None:
+        """Take the transition of the table, and count it."""
+        old = job.status
+        job.move(event)
+        self.stats.moved(old, job.status)
+
+    def change(
+        self,
+        now_ms: int,
+        handle: int,
+        job: Job,
+        event: Event,
+        effects: list[Effect],
+        lease: Lease | None = None,
+    ) -> None:
+        """Move a job that stays live, store it, and put it where its new status belongs."""
+        self.move(job, event)
+        self.store_change(handle, job, event, self.trail(now_ms, lease), effects)
+        if job.status not in LEASED:
+            self.enter(handle, job, self.classes.entry(job.class_id))
+
+    def store_change(
+        self, handle: int, job: Job, event: Event, trail: Trail, effects: list[Effect]
+    ) -> None:
+        record = job.pack()
+        self.jobs.set(handle, record)
+        effects.append(JobChanged(job.job_id, event, record, trail))
+
+    def trail(self, now_ms: int, lease: Lease | None) -> Trail:
+        trail = Trail(self.wall_ms(now_ms))
+        if lease is not None:
+            trail.started_at_ms = lease.started_at_ms
+            trail.worker, trail.session, trail.seq = lease.worker, lease.session, lease.seq
+        return trail
+
+    def finish(
+        self,
+        now_ms: int,
+        handle: int,
+        job: Job,
+        event: Event,
+        effects: list[Effect],
+        lease: Lease | None = None,
+        report: Report | None = None,
+        *,
+        moved: bool = False,
+    ) -> None:
+        """Move a job to its end, write its terminal record, and forget it."""
+        if not moved:
+            self.move(job, event)
+        assert job.status in TERMINAL
+        finished = Finished(job.status, self.wall_ms(now_ms), job.pack())
+        if lease is not None:
+            finished.started_at_ms = lease.started_at_ms or self.wall_ms(lease.granted_ms)
+            finished.worker = lease.worker
+            self.stats.ran(now_ms - lease.granted_ms)
+        if report is not None:
+            finished.error, finished.code, finished.body = report.error, report.code, report.body
+        self.timers_skip_wall.cancel(handle)
+        self.fresh_finished[job.job_id] = finished
+        self.fresh_owner[job.job_id] = job.owner_id
+        effects.append(JobFinished(job.job_id, event, finished))
+        self.jobs.remove(handle)
+        self.classes.release(self.classes.entry(job.class_id), effects)
+
+    def enter(self, handle: int, job: Job, entry: ClassEntry) -> None:
+        """Put a job that no worker holds where its status belongs."""
+        if job.status in READY:
+            self.match.push(entry.number, handle, job.match_key)
+            self.count_queued(entry, 1)
+            self.dirty = True
+        elif job.status is Status.SCHEDULED:
+            timers = self.timers_due_wall if job.due_is_wall else self.timers_due
+            timers.set(handle, job.due_ms)
+
+    def leave(self, handle: int, job: Job) -> None:
+        """Take a job that no worker holds from where its status had put it."""
+        if job.status in READY:
+            self.match.remove(handle)
+            self.count_queued(self.classes.entry(job.class_id), -1)
+        elif job.status is Status.SCHEDULED:
+            (self.timers_due_wall if job.due_is_wall else self.timers_due).cancel(handle)
+
+    def count_queued(self, entry: ClassEntry, change: int) -> None:
+        self.stats.queue(entry.requirements.queue, change)
+
+    def add_lease(self, lease: Lease) -> None:
+        self.leases[lease.token] = lease
+        self.lease_of[lease.handle] = lease
+        self.lease_timer(lease)
+
+    def drop_lease(self, lease: Lease) -> None:
+        """Take a job out of its worker's hands."""
+        del self.leases[lease.token]
+        del self.lease_of[lease.handle]
+        self.timers_lease.cancel(lease.handle)
+        self.match.release(lease.number)
+        if self.classes.queue_capacities.get(lease.queue, -1) >= 0:
+            self.dirty = True
+        session = self.sessions.get(lease.session)
+        if session is not None:
+            session.leases.discard(lease.token)
+
+    def lease_timer(self, lease: Lease) -> None:
+        due_ms = min(lease.expires_ms, lease.deadline_ms + self.config.timeout_grace_ms)
+        if lease.cancel_by_ms:
+            due_ms = min(due_ms, lease.cancel_by_ms)
+        self.timers_lease.set(lease.handle, due_ms)
+
+    def wall_ms(self, now_ms: int) -> int:
+        """Return the wall clock at `now_ms`, as the last `Tick` told it."""
+        return now_ms + self.wall_offset_ms
+
+    def order_now(self, now_ms: int) -> int:
+        """Return the next place in line: behind everything that became ready before."""
+        self.order_last = max(self.order_last + 1, now_ms << ORDER_COUNTER_BITS)
+        return self.order_last
+
+    def order_at(self, due_ms: int) -> int:
+        """Return the place of a job that becomes ready at `due_ms`."""
+        self.order_last += 1
+        return min(due_ms, _ORDER_MS_MAX) << ORDER_COUNTER_BITS | self.order_last & _COUNTER_MASK
+
+    def key(self, digest: bytes) -> tuple[bytes, bytes] | None:
+        if not digest:
+            return None
+        known = self.fresh_keys.get(digest) or self.archive.key(digest)
+        if known is not None and self.jobs.find(known[0]) < 0 and self.finished(known[0]) is None:
+            return None
+        return known
+
+    def finished(self, job_id: bytes) -> Finished | None:
+        if job_id in self.fresh_finished:
+            return self.fresh_finished[job_id]
+        return self.archive.finished(job_id)
+
+    def status_of(self, job_id: bytes) -> Status:
+        handle = self.jobs.find(job_id)
+        if handle >= 0:
+            return self.load(handle).status
+        finished = self.finished(job_id)
+        assert finished is not None
+        return finished.status
+
+    def owner(self, tenant: str, user: str, effects: list[Effect]) -> int:
+        owner_id = self.owners.get((tenant, user))
+        if owner_id is None:
+            owner_id = len(self.owner_names)
+            self.owners[(tenant, user)] = owner_id
+            self.owner_names.append((tenant, user))
+            effects.append(OwnerStored(owner_id, tenant, user))
+        return owner_id
+
+    # Restart ------------------------------------------------------------------------------------
+
+    def restore(self, restored: Restored, now_ms: int) -> list[Effect]:
+        """Take up what the store holds. Each lease lives on for a full term.
+
+        Returns the effects of tidying up. Cost: O(live jobs).
+        """
+        for owner_id, name in sorted(restored.owners.items()):
+            assert owner_id == len(self.owner_names), "owners are numbered without gaps"
+            self.owners[name] = owner_id
+            self.owner_names.append(name)
+        self.classes.restore(restored.classes)
+        for job_id, record, trail in restored.live():
+            job = Job.unpack(job_id, record)
+            entry = self.classes.entry(job.class_id)
+            entry.jobs += 1
+            handle = self.jobs.add(job_id, record)
+            self.stats.live[job.status] += 1
+            self.order_last = max(self.order_last, job.order)
+            if job.status in LEASED:
+                self.restore_lease(now_ms, handle, job, entry, trail or Trail())
+            else:
+                self.enter(handle, job, entry)
+                if job.start_before_at_ms and job.attempt == 0:
+                    self.timers_skip_wall.set(handle, job.start_before_at_ms)
+        return self.classes.restore_done()
+
+    def restore_lease(
+        self, now_ms: int, handle: int, job: Job, entry: ClassEntry, trail: Trail
+    ) -> None:
+        self.match.lease(entry.number)
+        lease = Lease(
+            handle,
+            job.job_id,
+            token_text(self.secret, job.job_id, job.attempt, job.epoch),
+            entry.number,
+            entry.requirements.queue,
+            trail.worker,
+            trail.session,
+            trail.seq,
+            now_ms,
+            now_ms + self.config.lease_ms,
+            now_ms + job.timeout_ms,
+            self.wall_ms(now_ms) + job.timeout_ms,
+            started_at_ms=trail.started_at_ms,
+        )
+        if job.status is Status.CANCELING:
+            lease.order = "cancel"
+            lease.cancel_by_ms = now_ms + self.config.cancel_grace_ms
+        elif job.status is Status.SUSPENDING:
+            lease.order = "suspend"
+        self.add_lease(lease)
+        if trail.session:
+            session = self.sessions.setdefault(trail.session, Session(trail.session))
+            session.seen_ms = now_ms
+            session.leases.add(lease.token)
+            if trail.seq:
+                session.seq = max(session.seq, trail.seq)
+                session.remember(trail.seq, [lease.token])
+
+    def due_ms(self) -> int | None:
+        """Return when the next `Tick` has something to do, on the clock of `now_ms`."""
+        candidates = [
+            due
+            for due in (
+                self.timers_due.due_ms(),
+                self.timers_lease.due_ms(),
+                self.timers_poll.due_ms(),
+            )
+            if due is not None
+        ]
+        for wall_due in (self.timers_due_wall.due_ms(), self.timers_skip_wall.due_ms()):
+            if wall_due is not None:
+                candidates.append(max(0, wall_due - self.wall_offset_ms))
+        return min(candidates, default=None)
+
+    def forget_fresh(self) -> None:
+        """The archive sees every effect so far."""
+        self.fresh_finished.clear()
+        self.fresh_owner.clear()
+        self.fresh_keys.clear()
+        self.fresh_modules.clear()
+
+    def owner_of(self, job_id: bytes) -> int | None:
+        """Return the owner of a finished job."""
+        owner_id = self.fresh_owner.get(job_id)
+        return self.archive.owner_of(job_id) if owner_id is None else owner_id
+
+    def may_not(self, caller: Caller, owner_id: int) -> Problem | None:
+        tenant, user = self.owner_names[owner_id]
+        if tenant != caller.tenant:
+            return unknown_job()
+        if user != caller.user and not caller.admin:
+            return Problem(ProblemCode.FORBIDDEN, "the job belongs to another user of this tenant")
+        return None
+
+
+def unknown_job() -> Problem:
+    return Problem(ProblemCode.JOB_UNKNOWN, "no job has this id, or its record was removed")
+
+
+def stale(why: str) -> Problem:
+    return Problem(ProblemCode.LEASE_STALE, f"{why}; drop the work, nothing was changed")
+
+
+def conflict(status: Status, act: Act) -> Problem:
+    word = status.name.lower()
+    return Problem(
+        ProblemCode.JOB_STATE_CONFLICT,
+        f"a job that is {word} cannot be asked to {act.name.lower()}",
+        extra={"job_status": word},
+    )

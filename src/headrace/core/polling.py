@@ -1,0 +1,278 @@
+"""What workers say and get in one call: heartbeats, news, orders, and new jobs.
+
+A poll with nothing to hear is parked until there is something, or until its wait is over. One
+session has one parked poll: a newer poll of it sends the older one home empty.
+"""
+
+from typing import Final
+
+from headrace.core.commands import (
+    Grant,
+    Order,
+    Poll,
+    PollReply,
+    Progress,
+    Withdraw,
+)
+from headrace.core.effects import Answered, Effect, LogAppended, Noted
+from headrace.core.job import ORDER_COUNTER_BITS, READY, Event, Job
+from headrace.core.live import Live
+from headrace.core.reporting import report
+from headrace.core.resources import Amounts
+from headrace.core.tokens import token_text
+from headrace.core.workers import KnownWorker, Lease, Parked, Session
+from headrace.wire import limits
+
+ORDER_AGAIN_MS: Final = 2_000
+"""An order that was told and not obeyed is told again after this long."""
+LOG_CHUNK_COST_BYTES: Final = 64
+"""What a piece of log counts beside its text, so that one-byte pieces are bounded too."""
+LOG_CUT: Final = b"\n[headrace: the log is cut here, its limit is reached]\n"
+
+
+def poll(live: Live, now_ms: int, command: Poll, effects: list[Effect]) -> PollReply | None:
+    session = session_of(live, now_ms, command.session)
+    repeated: list[str] | None = None
+    stale = False
+    if session is not None and command.seq:
+        repeated = session.grants.get(command.seq)
+        stale = repeated is None and command.seq < session.seq
+        session.seq = max(session.seq, command.seq)
+        if session.ticket >= 0:
+            parked = unpark(live, session.ticket)
+            effects.append(Answered(parked.poll.ticket, PollReply()))
+    shape = know(live, now_ms, command)
+    try:
+        acks = [report(live, now_ms, told, effects) for told in command.reports]
+        held, orders = heard(live, now_ms, command, session, effects)
+        jobs: list[Grant] = []
+        if repeated is not None:
+            leases = [live.leases.get(token) for token in repeated]
+            jobs = [grant_of(live, lease) for lease in leases if lease is not None]
+        elif command.jobs_max and not stale:
+            jobs = take(live, now_ms, command, shape, effects)
+        if acks or orders or jobs or stale or command.wait_ms <= 0:
+            return PollReply(acks, jobs, orders)
+        park(live, now_ms, command, session, held)
+        return None
+    finally:
+        live.classes.shape_release(command.profile)
+
+
+def session_of(live: Live, now_ms: int, name: str) -> Session | None:
+    if not name:
+        return None
+    session = live.sessions.get(name)
+    if session is None:
+        session = live.sessions[name] = Session(name)
+    session.seen_ms = now_ms
+    return session
+
+
+def know(live: Live, now_ms: int, command: Poll) -> int:
+    """Remember the worker's profile; return its shape, acquired for the caller."""
+    shape = live.classes.shape_acquire(command.profile)
+    known = live.workers.get(command.worker)
+    total = command.total
+    if total is None:
+        before = known.total if known is not None and known.shape == shape else Amounts()
+        total = Amounts(
+            *(max(a, b) for a, b in zip(before.vector(), command.free.vector(), strict=True))
+        )
+    if known is not None and known.shape == shape and known.total == total:
+        known.seen_ms = now_ms
+    elif known is not None or not live.workers.full():
+        live.classes.shape_acquire(command.profile)
+        forget_worker(live, command.worker)
+        live.workers.set(command.worker, KnownWorker(command.profile, shape, total, now_ms))
+    return shape
+
+
+def forget_worker(live: Live, name: str) -> None:
+    known = live.workers.forget(name)
+    if known is not None:
+        live.classes.shape_release(known.profile)
+
+
+def heard(
+    live: Live, now_ms: int, command: Poll, session: Session | None, effects: list[Effect]
+) -> tuple[list[str], list[Order]]:
+    """Take heartbeats and progress; return the tokens this poll speaks for, and its orders."""
+    held: list[str] = []
+    orders: list[Order] = []
+    for token in command.running:
+        lease = live.leases.get(token)
+        if lease is None:
+            orders.append(Order(token, "lost"))
+        else:
+            renew(live, now_ms, lease)
+            held.append(token)
+    for news in command.progress:
+        lease = live.leases.get(news.lease)
+        if lease is None:
+            if news.lease not in command.running:
+                orders.append(Order(news.lease, "lost"))
+            continue
+        renew(live, now_ms, lease)
+        progress(live, now_ms, lease, news, effects)
+        held.append(news.lease)
+    if session is not None:
+        held.extend(session.leases)
+    orders.extend(orders_for(live, now_ms, held))
+    return held, orders
+
+
+def renew(live: Live, now_ms: int, lease: Lease) -> None:
+    lease.expires_ms = now_ms + live.config.lease_ms
+    live.lease_timer(lease)
+
+
+def progress(live: Live, now_ms: int, lease: Lease, news: Progress, effects: list[Effect]) -> None:
+    if news.started and not lease.started_at_ms:
+        lease.started_at_ms = live.wall_ms(now_ms)
+        job = live.load(lease.handle)
+        if job.can(Event.START):
+            live.change(now_ms, lease.handle, job, Event.START, effects, lease)
+    if news.progress is not None or news.details is not None:
+        if news.progress is not None:
+            lease.progress = news.progress
+        if news.details is not None:
+            lease.details = news.details
+        effects.append(Noted(lease.job_id, lease.progress, lease.details))
+    if news.log:
+        log(live, now_ms, lease, news.log, effects)
+
+
+def log(live: Live, now_ms: int, lease: Lease, log: bytes, effects: list[Effect]) -> None:
+    if lease.log_cut:
+        return
+    if lease.log_bytes < 0:
+        lease.log_bytes = live.archive.log_bytes(lease.job_id)
+        if lease.log_bytes >= limits.LOG_BYTES_MAX:
+            lease.log_cut = True
+            return
+    for start in range(0, len(log), limits.LOG_CHUNK_BYTES_MAX):
+        chunk = log[start : start + limits.LOG_CHUNK_BYTES_MAX]
+        lease.log_bytes += len(chunk) + LOG_CHUNK_COST_BYTES
+        if lease.log_bytes >= limits.LOG_BYTES_MAX:
+            chunk = chunk[: max(0, len(chunk) - (lease.log_bytes - limits.LOG_BYTES_MAX))]
+            lease.log_cut = True
+            effects.append(LogAppended(lease.job_id, live.order_now(now_ms), chunk + LOG_CUT))
+            return
+        effects.append(LogAppended(lease.job_id, live.order_now(now_ms), chunk))
+
+
+def tell(live: Live, now_ms: int, lease: Lease, order: str, effects: list[Effect]) -> None:
+    """Have the worker told, at once if a poll of it is parked."""
+    lease.order, lease.told_ms = order, -1
+    if lease.ticket >= 0:
+        parked = unpark(live, lease.ticket)
+        orders = orders_for(live, now_ms, parked.leases)
+        effects.append(Answered(parked.poll.ticket, PollReply(orders=orders)))
+
+
+def orders_for(live: Live, now_ms: int, tokens: list[str]) -> list[Order]:
+    """Return what the holders of `tokens` have to be told now, and note that it was."""
+    orders = []
+    for token in dict.fromkeys(tokens):
+        lease = live.leases.get(token)
+        if lease is None or not lease.order:
+            continue
+        if lease.told_ms >= 0 and now_ms - lease.told_ms < ORDER_AGAIN_MS:
+            continue
+        lease.told_ms = now_ms
+        orders.append(Order(token, lease.order))
+    return orders
+
+
+def take(live: Live, now_ms: int, poll: Poll, shape: int, effects: list[Effect]) -> list[Grant]:
+    handles = live.match.take_many(shape, poll.free.vector(), poll.jobs_max)
+    grants = [grant(live, now_ms, handle, poll, effects) for handle in handles]
+    if grants and poll.session:
+        session = live.sessions[poll.session]
+        tokens = [grant.lease for grant in grants]
+        if poll.seq:
+            session.remember(poll.seq, tokens)
+        session.leases.update(tokens)
+    return grants
+
+
+def grant(live: Live, now_ms: int, handle: int, poll: Poll, effects: list[Effect]) -> Grant:
+    """Lease a job that the match index has just given up, and count the attempt."""
+    job = live.load(handle)
+    was = job.status
+    live.stats.wait_ms_total += max(0, now_ms - (job.order >> ORDER_COUNTER_BITS))
+    live.stats.leased_total += 1
+    job.attempt += 1
+    job.epoch = live.epoch
+    job.attempt_open = True
+    job.outcome = 0
+    live.timers_skip_wall.cancel(handle)
+    entry = live.classes.entry(job.class_id)
+    lease = Lease(
+        handle,
+        job.job_id,
+        token_text(live.secret, job.job_id, job.attempt, job.epoch),
+        entry.number,
+        entry.requirements.queue,
+        poll.worker,
+        poll.session,
+        poll.seq,
+        now_ms,
+        now_ms + live.config.lease_ms,
+        now_ms + job.timeout_ms,
+        live.wall_ms(now_ms) + job.timeout_ms,
+        log_bytes=0 if job.attempt == 1 else -1,
+    )
+    live.add_lease(lease)
+    live.count_queued(entry, -1)
+    live.change(now_ms, handle, job, Event.LEASE, effects, lease)
+    assert was in READY
+    return grant_of(live, lease, job)
+
+
+def grant_of(live: Live, lease: Lease, job: Job | None = None) -> Grant:
+    job = live.load(lease.handle) if job is None else job
+    return Grant(lease.token, lease.job_id, job.attempt, lease.deadline_at_ms, job.has_checkpoint)
+
+
+def park(live: Live, now_ms: int, poll: Poll, session: Session | None, held: list[str]) -> None:
+    shape = live.classes.shape_acquire(poll.profile)
+    parked = live.parked.add(poll, shape, now_ms + poll.wait_ms, held)
+    live.timers_poll.set(parked.slot, parked.until_ms)
+    if session is not None:
+        session.ticket = poll.ticket
+    for token in held:
+        live.leases[token].ticket = poll.ticket
+
+
+def unpark(live: Live, ticket: int) -> Parked:
+    parked = live.parked.remove(ticket)
+    assert parked is not None
+    live.timers_poll.cancel(parked.slot)
+    session = live.sessions.get(parked.poll.session)
+    if session is not None and session.ticket == ticket:
+        session.ticket = -1
+    for token in parked.leases:
+        lease = live.leases.get(token)
+        if lease is not None and lease.ticket == ticket:
+            lease.ticket = -1
+    live.classes.shape_release(parked.poll.profile)
+    return parked
+
+
+def withdraw(live: Live, now_ms: int, command: Withdraw, effects: list[Effect]) -> None:
+    if command.ticket in live.parked.by_ticket:
+        unpark(live, command.ticket)
+        effects.append(Answered(command.ticket, PollReply()))
+
+
+def dispatch_parked(live: Live, now_ms: int, effects: list[Effect]) -> None:
+    for key, group in list(live.parked.groups.items()):
+        shape, free = key
+        while group and len(live.match) and live.match.peek(shape, *free) >= 0:
+            ticket = next(iter(group))
+            poll = group[ticket].poll
+            grants = take(live, now_ms, poll, shape, effects)
+            unpark(live, ticket)
+            effects.append(Answered(ticket, PollReply(jobs=grants)))

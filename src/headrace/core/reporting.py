@@ -1,0 +1,133 @@
+"""The end of an attempt, as its worker reports it.
+
+A report counts while its attempt is current, also after its lease ran out. The same report twice
+gets the same answer; any other report on a closed attempt changes nothing.
+"""
+
+from typing import Final
+
+from headrace.core.commands import Ack, Outcome, Report
+from headrace.core.effects import CheckpointStored, Effect, LogAppended
+from headrace.core.job import TERMINAL, Event, Job, Status
+from headrace.core.live import Live, stale
+from headrace.core.retry import retry_delay_ms
+from headrace.core.tokens import token_parse
+from headrace.core.workers import Lease
+from headrace.wire.problems import Problem, ProblemCode
+
+EVENT_OF: Final = {
+    Outcome.COMPLETED: Event.COMPLETE,
+    Outcome.TIMEOUT: Event.TIME_OUT,
+    Outcome.CANCELLED: Event.CANCELED,
+    Outcome.SUSPENDED: Event.CHECKPOINT,
+    Outcome.RELEASED: Event.RELEASE,
+    Outcome.SNOOZED: Event.SNOOZE,
+}
+"""FAILED is RETRY or FAIL, as the tries left say."""
+PLANNED: Final = frozenset({Outcome.SUSPENDED, Outcome.RELEASED, Outcome.SNOOZED})
+
+
+def report(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
+    lease = live.leases.get(told.lease)
+    if lease is not None:
+        status = close(live, now_ms, lease.handle, told, effects, lease)
+        return Ack(told.lease, status)
+    token = token_parse(live.secret, told.lease)
+    if token is None:
+        return Ack(
+            told.lease,
+            problem=Problem(ProblemCode.LEASE_UNKNOWN, "this server never gave such a lease"),
+        )
+    handle = live.jobs.find(token.job_id)
+    if handle >= 0:
+        job = live.load(handle)
+    else:
+        finished = live.finished(token.job_id)
+        if finished is None:
+            return Ack(told.lease, problem=stale("the job's record is gone"))
+        job = Job.unpack(token.job_id, finished.record)
+    if (token.attempt, token.epoch) != (job.attempt, job.epoch):
+        return Ack(told.lease, problem=stale("a later attempt has begun"))
+    if job.attempt_open and handle >= 0:
+        # The lease ran out, and nobody else has the job: the work is not lost.
+        return Ack(told.lease, close(live, now_ms, handle, told, effects, None))
+    if job.outcome == told.outcome:
+        return Ack(told.lease, job.status)
+    if job.outcome == 0:
+        return Ack(told.lease, problem=stale("the server ended this attempt"))
+    return Ack(
+        told.lease,
+        problem=Problem(
+            ProblemCode.LEASE_ALREADY_REPORTED,
+            f"this attempt was reported as {Outcome(job.outcome).name.lower()} before",
+        ),
+    )
+
+
+def close(
+    live: Live,
+    now_ms: int,
+    handle: int,
+    report: Report,
+    effects: list[Effect],
+    lease: Lease | None,
+) -> Status:
+    """End the current attempt as its worker reports it. Return the job's status after it."""
+    job = live.load(handle)
+    if lease is not None:
+        live.drop_lease(lease)
+    else:
+        live.leave(handle, job)
+    job.attempt_open = False
+    job.outcome = report.outcome
+    if report.outcome in PLANNED:
+        job.stops += 1
+    if report.checkpoint is not None:
+        job.has_checkpoint = True
+        effects.append(CheckpointStored(job.job_id, report.checkpoint))
+    event = event_of(live, job, report)
+    if event is Event.RETRY:
+        delay_ms = report.retry_delay_ms
+        defer(live, now_ms, job, retry_delay_ms(job) if delay_ms is None else delay_ms)
+        live.stats.retried_total += 1
+    elif event is Event.SNOOZE:
+        defer(live, now_ms, job, report.retry_delay_ms or 0)
+    live.move(job, event)
+    target = job.status
+    if target in TERMINAL:
+        live.finish(now_ms, handle, job, event, effects, lease, report, moved=True)
+    else:
+        if report.outcome is Outcome.FAILED:
+            attempt_log(live, now_ms, job, report.error, lease, effects)
+        trail = live.trail(now_ms, lease)
+        trail.error, trail.code = report.error, report.code
+        live.store_change(handle, job, event, trail, effects)
+        live.enter(handle, job, live.classes.entry(job.class_id))
+    return target
+
+
+def event_of(live: Live, job: Job, report: Report) -> Event:
+    if report.outcome is not Outcome.FAILED:
+        return EVENT_OF[report.outcome]
+    job.failures += 1
+    if job.status is Status.CANCELING:
+        return Event.CANCELED
+    last = report.permanent or job.failures > job.retries_max
+    return Event.FAIL if last else Event.RETRY
+
+
+def defer(live: Live, now_ms: int, job: Job, delay_ms: int) -> None:
+    """Set when a job that becomes SCHEDULED is due."""
+    job.due_ms = now_ms + delay_ms
+    job.due_is_wall = False
+    job.order = live.order_at(job.due_ms)
+
+
+def attempt_log(
+    live: Live, now_ms: int, job: Job, error: str, lease: Lease | None, effects: list[Effect]
+) -> None:
+    """Leave a line in the job's log on an attempt that ended badly and will be followed."""
+    if lease is not None and lease.log_cut:
+        return
+    line = f"[headrace: attempt {job.attempt} ended: {error[:1_000]}]\n".encode()
+    effects.append(LogAppended(job.job_id, live.order_now(now_ms), line))

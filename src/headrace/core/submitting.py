@@ -1,0 +1,127 @@
+"""Taking jobs and modules: all of a submit, or nothing."""
+
+from headrace.core.commands import PutModule, Submit, Submitted
+from headrace.core.effects import Effect, JobStored, ModuleStored
+from headrace.core.fitting import never_fits_any
+from headrace.core.job import Job, Status
+from headrace.core.live import Live
+from headrace.core.resources import DIMENSIONS
+from headrace.wire.problems import Problem, ProblemCode
+
+
+def submit(
+    live: Live, now_ms: int, command: Submit, effects: list[Effect]
+) -> list[Submitted] | Problem:
+    problem = submit_check(live, command)
+    if problem is not None:
+        return problem
+    for module in command.modules:
+        store_module(live, module.sha256, module.data, effects)
+    owner_id = live.owner(command.caller.tenant, command.caller.user, effects)
+    replies: list[Submitted] = []
+    for new in command.jobs:
+        known = live.key(new.key_digest)
+        if known is not None:
+            replies.append(Submitted(known[0], live.status_of(known[0]), replayed=True))
+            continue
+        entry = live.classes.acquire(new.requirements, effects)
+        job = Job(
+            new.job_id,
+            Status.QUEUED,
+            new.priority,
+            entry.class_id,
+            owner_id,
+            0,
+            new.timeout_ms,
+            new.retry_delay_ms,
+            new.retry_backoff_centi,
+            new.retries_max,
+            start_before_at_ms=new.start_before_at_ms,
+        )
+        if new.scheduled_at_ms > live.wall_ms(now_ms):
+            job.status, job.due_is_wall = Status.SCHEDULED, True
+            job.due_ms = new.scheduled_at_ms
+            job.order = live.order_at(new.scheduled_at_ms)
+        elif new.delay_ms:
+            job.status = Status.SCHEDULED
+            job.due_ms = now_ms + new.delay_ms
+            job.order = live.order_at(job.due_ms)
+        else:
+            job.order = live.order_now(now_ms)
+        record = job.pack()
+        handle = live.jobs.add(job.job_id, record)
+        live.enter(handle, job, entry)
+        if job.start_before_at_ms:
+            live.timers_skip_wall.set(handle, job.start_before_at_ms)
+        if new.key_digest:
+            live.fresh_keys[new.key_digest] = (new.job_id, new.request_digest)
+        effects.append(
+            JobStored(new.job_id, owner_id, record, new.spec, new.key_digest, new.request_digest)
+        )
+        live.stats.submitted_total += 1
+        live.stats.live[job.status] += 1
+        replies.append(Submitted(new.job_id, job.status, never_fits=never_fits_any(live, entry)))
+    return replies
+
+
+def submit_check(live: Live, command: Submit) -> Problem | None:
+    """Return why nothing of this submit may be taken, or None."""
+    several = len(command.jobs) > 1
+    modules = {module.sha256 for module in command.modules}
+    seen: dict[bytes, bytes] = {}
+    new_jobs = 0
+    for position, new in enumerate(command.jobs):
+        pointer = f"/{position}" if several else ""
+        if new.key_digest:
+            known = live.key(new.key_digest)
+            digest = known[1] if known is not None else seen.get(new.key_digest)
+            if digest is not None:
+                if digest != new.request_digest:
+                    return Problem(
+                        ProblemCode.IDEMPOTENCY_KEY_REUSED,
+                        "this idempotency key came with another request before;"
+                        " use a new key for a new job",
+                        pointer=f"{pointer}/idempotency_key",
+                    )
+                continue
+            seen[new.key_digest] = new.request_digest
+        new_jobs += 1
+        if new.module_sha256 and not (
+            new.module_sha256 in modules
+            or new.module_sha256 in live.fresh_modules
+            or live.archive.has_module(new.module_sha256)
+        ):
+            return Problem(
+                ProblemCode.MODULE_UNKNOWN,
+                "store the module first with PUT /api/v1/modules/{sha256},"
+                " or send it as wasm_module",
+                pointer=f"{pointer}/wasm_sha256",
+            )
+        most = live.config.resources_max
+        if most is not None and not new.requirements.amounts.fits(most):
+            return Problem(
+                ProblemCode.REQUIREMENTS_NEVER_FIT,
+                "the operator's limit for one job is "
+                + ", ".join(f"{name} {getattr(most, name)}" for name in DIMENSIONS),
+                pointer=f"{pointer}/requirements",
+            )
+    if live.config.jobs_max and len(live.jobs) + new_jobs > live.config.jobs_max:
+        return Problem(
+            ProblemCode.QUEUE_FULL,
+            f"{len(live.jobs)} of {live.config.jobs_max} jobs are waiting or running;"
+            " try again when some have finished",
+            retry_after_ms=1_000,
+        )
+    return None
+
+
+def put_module(live: Live, _now_ms: int, command: PutModule, effects: list[Effect]) -> bool:
+    return store_module(live, command.module.sha256, command.module.data, effects)
+
+
+def store_module(live: Live, sha256: bytes, data: bytes, effects: list[Effect]) -> bool:
+    if sha256 in live.fresh_modules or live.archive.has_module(sha256):
+        return False
+    live.fresh_modules.add(sha256)
+    effects.append(ModuleStored(sha256, data))
+    return True

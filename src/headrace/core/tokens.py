@@ -1,0 +1,50 @@
+"""Lease tokens: what a worker shows to report on an attempt.
+
+A token names its job, attempt and epoch, and carries a nonce that only this store can make:
+BLAKE2b over the three, keyed with the store's secret. So a token can be told from a forgery
+without being stored, and it is made without randomness.
+
+    job id 16 | attempt 4 | epoch 4 | nonce 16      40 bytes, base64url, 54 characters
+
+The job id's slot bits (its 12 `rand_a` bits) say which shard the token belongs to.
+"""
+
+import base64
+import binascii
+import hmac
+import struct
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+_HEAD: Final = struct.Struct(">16sII")
+_NONCE_BYTES: Final = 16
+_TOKEN_BYTES: Final = _HEAD.size + _NONCE_BYTES
+TOKEN_CHARS: Final = 54
+
+
+class Token(NamedTuple):
+    job_id: bytes
+    attempt: int
+    epoch: int
+
+
+def token_text(secret: bytes, job_id: bytes, attempt: int, epoch: int) -> str:
+    head = _HEAD.pack(job_id, attempt, epoch)
+    nonce = blake2b(head, digest_size=_NONCE_BYTES, key=secret).digest()
+    return base64.urlsafe_b64encode(head + nonce).rstrip(b"=").decode()
+
+
+def token_parse(secret: bytes, text: str) -> Token | None:
+    """Return what the token names, or None if this store never made it."""
+    if len(text) != TOKEN_CHARS or not text.isascii():
+        return None
+    try:
+        raw = base64.b64decode(text + "==", altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if len(raw) != _TOKEN_BYTES:
+        return None
+    head, nonce = raw[: _HEAD.size], raw[_HEAD.size :]
+    if not hmac.compare_digest(nonce, blake2b(head, digest_size=_NONCE_BYTES, key=secret).digest()):
+        return None
+    return Token._make(_HEAD.unpack(head))

@@ -1,0 +1,166 @@
+"""What the engine remembers of workers: who is known, who waits, who holds what. Memory only.
+
+Nothing here is stored. After a restart leases come back from the store and find their sessions by
+name; parked polls are gone with their connections.
+"""
+
+import msgspec
+
+from headrace.core.commands import Poll
+from headrace.core.resources import Amounts, Profile
+from headrace.wire.limits import WORKERS_KNOWN_MAX
+
+SEQS_KEPT = 8
+"""Answers of a session that can still be repeated; a worker has few polls in flight."""
+
+
+class Lease(msgspec.Struct):
+    """A job in a worker's hands."""
+
+    handle: int
+    job_id: bytes
+    token: str
+    number: int
+    """The match index's number of the job's class."""
+    queue: str
+    worker: str
+    session: str
+    seq: int
+    granted_ms: int
+    expires_ms: int
+    """Engine clock; each heartbeat moves it."""
+    deadline_ms: int
+    """Engine clock: the job's timeout; the server's own stop comes a grace later."""
+    deadline_at_ms: int
+    """The same on the wall clock, as told to the worker."""
+    started_at_ms: int = 0
+    cancel_by_ms: int = 0
+    """Engine clock; 0 unless a cancel was asked for."""
+    progress: float = 0.0
+    details: str = ""
+    log_bytes: int = -1
+    """Of the whole job; -1: not yet counted."""
+    log_cut: bool = False
+    order: str = ""
+    """What the worker has to be told: "cancel", "suspend" or nothing."""
+    told_ms: int = -1
+    """When it was told last; -1: not yet."""
+    ticket: int = -1
+    """The parked poll that would hear an order; -1: none."""
+
+
+class Session(msgspec.Struct):
+    """One start of a worker process."""
+
+    name: str
+    seq: int = 0
+    grants: dict[int, list[str]] = {}
+    """Tokens given out by seq, for a repeat of a lost answer."""
+    leases: set[str] = set()
+    ticket: int = -1
+    seen_ms: int = 0
+
+    def remember(self, seq: int, tokens: list[str]) -> None:
+        self.grants.setdefault(seq, []).extend(tokens)
+        while len(self.grants) > SEQS_KEPT:
+            del self.grants[min(self.grants)]
+
+
+class Parked(msgspec.Struct):
+    """A poll that waits for something to say."""
+
+    poll: Poll
+    shape: int
+    slot: int
+    until_ms: int
+    leases: list[str]
+    """Tokens whose orders it would carry."""
+
+
+class ParkedPolls:
+    """Polls that wait, oldest first within equal offers.
+
+    Equal offers (profile and free amounts) form a group: what fits one fits all, so a job that
+    fits none of a group's head fits none of the group.
+    Cost: park and withdraw O(1); a dispatch asks once per group.
+    """
+
+    def __init__(self) -> None:
+        self.by_ticket: dict[int, Parked] = {}
+        self._by_slot: dict[int, int] = {}
+        self._free_slots: list[int] = []
+        self.groups: dict[tuple[int, tuple[int, int, int, int]], dict[int, Parked]] = {}
+
+    def add(self, poll: Poll, shape: int, until_ms: int, leases: list[str]) -> Parked:
+        slot = self._free_slots.pop() if self._free_slots else len(self.by_ticket)
+        parked = Parked(poll, shape, slot, until_ms, leases)
+        self.by_ticket[poll.ticket] = parked
+        self._by_slot[slot] = poll.ticket
+        if poll.jobs_max:
+            self.groups.setdefault((shape, poll.free.vector()), {})[poll.ticket] = parked
+        return parked
+
+    def remove(self, ticket: int) -> Parked | None:
+        parked = self.by_ticket.pop(ticket, None)
+        if parked is None:
+            return None
+        del self._by_slot[parked.slot]
+        self._free_slots.append(parked.slot)
+        if parked.poll.jobs_max:
+            key = (parked.shape, parked.poll.free.vector())
+            group = self.groups[key]
+            del group[ticket]
+            if not group:
+                del self.groups[key]
+        return parked
+
+    def ticket_of(self, slot: int) -> int:
+        return self._by_slot[slot]
+
+    def __len__(self) -> int:
+        return len(self.by_ticket)
+
+
+class KnownWorker(msgspec.Struct):
+    profile: Profile
+    shape: int
+    total: Amounts
+    seen_ms: int
+
+
+class KnownWorkers:
+    """The workers heard of lately, grouped by what they are: to say whether a job fits any.
+
+    Bounded by `WORKERS_KNOWN_MAX`; beyond it new names are served and not remembered.
+    """
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, KnownWorker] = {}
+        self.totals: dict[tuple[int, Amounts], int] = {}
+        """Workers per (shape, total)."""
+        self.version = 0
+        """Rises when an answer to "does it fit any" may change."""
+
+    def get(self, name: str) -> KnownWorker | None:
+        return self.by_name.get(name)
+
+    def set(self, name: str, worker: KnownWorker) -> None:
+        self.forget(name)
+        self.by_name[name] = worker
+        key = (worker.shape, worker.total)
+        if key not in self.totals:
+            self.version += 1
+        self.totals[key] = self.totals.get(key, 0) + 1
+
+    def forget(self, name: str) -> KnownWorker | None:
+        worker = self.by_name.pop(name, None)
+        if worker is not None:
+            key = (worker.shape, worker.total)
+            self.totals[key] -= 1
+            if not self.totals[key]:
+                del self.totals[key]
+                self.version += 1
+        return worker
+
+    def full(self) -> bool:
+        return len(self.by_name) >= WORKERS_KNOWN_MAX
