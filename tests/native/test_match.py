@@ -234,7 +234,7 @@ def test_many_classes_give_the_answers_of_a_scan(seed: int, related: str) -> Non
             native.set_queue(*state)
             twin.set_queue(*state)
         else:
-            served = random_.choice(serveds)
+            served = random_.choice(shapes)
             free = random_need(random_)
             jobs = {handle: native.class_of(handle) for handle in range(5_000) if handle in native}
             taken = native.take_many(served, free, 3)
