@@ -247,9 +247,14 @@ def finished_pack(finished: Finished) -> tuple[bytes, bytes | None]:
     return b"\1" + _encode(msgspec.structs.replace(finished, body=b"")), body
 
 
-def finished_unpack(payload: bytes) -> tuple[Finished, bool]:
-    """Return the record, and whether its body is in BODIES."""
-    return _finished_decode(payload[1:]), payload[0] == 1
+def finished_unpack(payload: bytes) -> Finished:
+    """Return the terminal record; without its body, if `body_apart`."""
+    return _finished_decode(payload[1:])
+
+
+def body_apart(payload: bytes) -> bool:
+    """Whether the body of this DONE is in BODIES."""
+    return payload[0] == 1
 
 
 def key_pack(job_id: bytes, request_digest: bytes) -> bytes:

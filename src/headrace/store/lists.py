@@ -56,7 +56,7 @@ _filtered_decode = msgspec.json.Decoder(_Filtered).decode
 def job_of(job_id: bytes, envelope: Envelope, live: bytes | None, done: bytes | None) -> StoredJob:
     """Put a job together from the payloads of its rows; `done` wins."""
     if done is not None:
-        finished, _ = layout.finished_unpack(done)
+        finished = layout.finished_unpack(done)
         return StoredJob(
             job_id, envelope.owner_id, envelope.spec, finished.record, finished=finished
         )

@@ -176,7 +176,7 @@ class Store:
         key_digest = b""
         try:
             if (done := self._row(layout.DONE, job_id)) is not None:
-                statuses = frozenset({layout.finished_unpack(done)[0].status})
+                statuses = frozenset({layout.finished_unpack(done).status})
         except (RecordCorrupt, msgspec.MsgspecError):
             pass  # `_row` has counted it, and all statuses are tried
         try:
@@ -223,8 +223,8 @@ class Store:
         payload = self._row(layout.DONE, job_id)
         if payload is None:
             return None
-        finished, body_apart = layout.finished_unpack(payload)
-        if body_apart:
+        finished = layout.finished_unpack(payload)
+        if layout.body_apart(payload):
             body = self._row(layout.BODIES, job_id)
             if body is None:
                 raise self._corrupt(layout.BODIES, job_id)
@@ -285,7 +285,9 @@ class Store:
         if live is None and done is None:
             raise self._corrupt(layout.LIVE, job_id)
         found = lists.job_of(job_id, layout.envelope_unpack(spec), live, done)
-        if found.finished is not None and body is not None:
+        if found.finished is not None and done is not None and layout.body_apart(done):
+            if body is None:
+                raise self._corrupt(layout.BODIES, job_id)
             found.finished.body = body
         return found
 

@@ -1,0 +1,115 @@
+"""Bytes: seals, keys, payloads."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from store_samples import record_of
+
+from headrace.core.effects import Finished, Trail
+from headrace.core.job import RECORD_BYTES, Job, Status
+from headrace.store import layout
+from headrace.store.contract import RecordCorrupt
+from headrace.store.layout import Table
+
+JOB_ID = bytes(range(16))
+
+
+def test_table_numbers_never_change() -> None:
+    assert {table.name: int(table) for table in Table} == {
+        "META": 1,
+        "SPEC": 2,
+        "LIVE": 3,
+        "DONE": 4,
+        "BY_OWNER": 5,
+        "BY_STATUS": 6,
+        "KEYS": 7,
+        "CLASSES": 8,
+        "OWNERS": 9,
+        "MODULES": 10,
+        "LOGS": 11,
+        "CHECKPOINTS": 12,
+        "BODIES": 13,
+        "MODULE_SIZES": 14,
+    }
+    assert all(getattr(layout, table.name) == table for table in Table)
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", bytes(range(256))])
+def test_every_flipped_byte_of_a_value_is_found(payload: bytes) -> None:
+    value = layout.seal(layout.LIVE, JOB_ID, payload)
+    assert layout.unseal(layout.LIVE, JOB_ID, value) == payload
+    for at in range(len(value)):
+        for mask in (1, 0x80, 0xFF):
+            flipped = bytearray(value)
+            flipped[at] ^= mask
+            with pytest.raises(RecordCorrupt):
+                layout.unseal(layout.LIVE, JOB_ID, bytes(flipped))
+
+
+@pytest.mark.parametrize("cut", range(20))
+def test_cut_value_is_found(cut: int) -> None:
+    value = layout.seal(layout.LIVE, JOB_ID, b"0123456789abcdef")
+    with pytest.raises(RecordCorrupt):
+        layout.unseal(layout.LIVE, JOB_ID, value[:cut])
+
+
+def test_value_in_the_wrong_place_is_found() -> None:
+    value = layout.seal(layout.LIVE, JOB_ID, b"payload")
+    with pytest.raises(RecordCorrupt) as error:
+        layout.unseal(layout.DONE, JOB_ID, value)
+    assert (error.value.table, error.value.key) == (layout.DONE, JOB_ID)
+    with pytest.raises(RecordCorrupt):
+        layout.unseal(layout.LIVE, JOB_ID[::-1], value)
+
+
+@given(st.integers(0, 2**32 - 1), st.binary(max_size=32), st.binary(max_size=32), st.binary())
+def test_envelope_comes_back(owner_id: int, key: bytes, request: bytes, spec: bytes) -> None:
+    packed = layout.envelope_pack(owner_id, key, request, spec)
+    assert layout.envelope_unpack(packed) == layout.Envelope(owner_id, key, request, spec)
+
+
+def test_trail_that_says_nothing_takes_no_bytes() -> None:
+    record = record_of(JOB_ID, Status.QUEUED)
+    assert layout.live_pack(record, Trail()) == record
+    assert layout.live_unpack(record) == (record, None)
+    trail = Trail(updated_at_ms=3, worker="w", error="é")
+    packed = layout.live_pack(record, trail)
+    assert len(packed) > RECORD_BYTES
+    assert layout.live_unpack(packed) == (record, trail)
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("attempt", [0, 1, 0x01020304])
+def test_fields_read_from_the_record_are_those_of_the_job(status: Status, attempt: int) -> None:
+    record = record_of(JOB_ID, status, attempt=attempt)
+    job = Job.unpack(JOB_ID, record)
+    assert layout.record_status(record) == job.status == status
+    assert layout.record_attempt(record) == job.attempt == attempt
+
+
+def test_long_body_has_its_own_row() -> None:
+    record = record_of(JOB_ID, Status.FAILED)
+    short = Finished(Status.FAILED, 1, record, body=b"b" * layout.BODY_INLINE_BYTES_MAX)
+    payload, body = layout.finished_pack(short)
+    assert (layout.finished_unpack(payload), body) == (short, None)
+    assert not layout.body_apart(payload)
+    long = Finished(Status.FAILED, 1, record, body=short.body + b"b")
+    payload, body = layout.finished_pack(long)
+    assert body == long.body
+    assert layout.body_apart(payload)
+    assert layout.finished_unpack(payload).body == b""
+    assert len(payload) < 200
+
+
+def test_keys_sort_as_their_numbers_do() -> None:
+    numbers = [0, 1, 255, 256, 2**32 - 1]
+    assert sorted(map(layout.number_key, numbers)) == [layout.number_key(n) for n in numbers]
+    logs = [layout.log_key(JOB_ID, n) for n in (0, 1, 2**32, 2**64 - 1)]
+    assert sorted(logs) == logs
+    assert [layout.log_position(key) for key in logs] == [0, 1, 2**32, 2**64 - 1]
+
+
+def test_first_id_of_a_time_is_never_out_of_range() -> None:
+    assert layout.first_id_at(-5) == bytes(16)
+    assert layout.first_id_at(1) == bytes(5) + b"\1" + bytes(10)
+    assert layout.first_id_at(1 << 60) == b"\xff" * 6 + bytes(10)
