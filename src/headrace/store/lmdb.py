@@ -33,6 +33,7 @@ from headrace.store.contract import (
     StoreUnsuitable,
 )
 from headrace.store.layout import Table
+from headrace.wire import limits
 
 MAP_BYTES: Final = 1 << 40
 MAP_BYTES_FALLBACK: Final = 1 << 36
@@ -40,6 +41,8 @@ MAP_BYTES_FALLBACK: Final = 1 << 36
 READERS_MAX: Final = 256
 TABLES_MAX: Final = 32
 """Room for tables of later formats."""
+SHORT_WRITE_BYTES_FREE_MAX: Final = 1 * limits.MIB
+"""With less than this, and twice the batch, a disk counts as full: pages, branches, free lists."""
 DATA_FILE: Final = "data.mdb"
 
 UNSUITABLE: Final = re.compile(
@@ -160,9 +163,23 @@ class LmdbKeyValue:
                     _write_table(txn, self._tables[table], rows)
         except lmdb.Error as error:
             failure = _translated(error)
+            if isinstance(failure, StoreBroken) and self._is_short_write(error, changes):
+                failure = StoreFull(f"{error} with {self.bytes_free()} bytes free")
             if not isinstance(failure, StoreFull):
                 self._broken = str(failure)
             raise failure from error
+
+    def _is_short_write(self, error: lmdb.Error, changes: Changes) -> bool:
+        """Whether an I/O error says that the disk is full.
+
+        LMDB reports a write that the disk took in part as EIO. To take a real EIO of a nearly full
+        disk for that is safe: nothing that was committed has been touched, a next try writes and
+        syncs all of its pages anew, and an error while the header was written stops LMDB itself.
+        """
+        if getattr(error, "code", 0) != errno.EIO:
+            return False
+        values = (value for rows in changes.values() for value in rows.values() if value)
+        return self.bytes_free() < SHORT_WRITE_BYTES_FREE_MAX + 2 * sum(map(len, values))
 
     def _make_tables(self) -> None:
         """Make all tables in a commit of their own: a handle must not outlive a failed write."""

@@ -1,0 +1,317 @@
+"""Rows on disk: locks, crashes, full disks, filesystems."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import lmdb
+import pytest
+from store_samples import commit, finished, job_id_at, stored
+
+from headrace.store import layout, open_store
+from headrace.store import lmdb as rows_lmdb
+from headrace.store.contract import (
+    ListQuery,
+    StoreBroken,
+    StoreBusy,
+    StoreDamaged,
+    StoreFull,
+    StoreTooNew,
+    StoreUnsuitable,
+    walk,
+)
+from headrace.store.lmdb import DATA_FILE, LmdbKeyValue, filesystem_of
+from headrace.store.store import Batch, Store
+
+Make = Callable[[Path], Store]
+JOB = job_id_at(1_000)
+
+
+def run_python(program: str, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *args],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Open stores, and close them at the end."""
+    opened: list[Store] = []
+
+    def make(path: Path) -> Store:
+        opened.append(open_store(path, accept_any_filesystem=True))
+        opened[-1].restore()
+        return opened[-1]
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+def test_store_keeps_its_jobs_when_opened_again(tmp_path: Path, make: Make) -> None:
+    store = make(tmp_path / "a" / "b")
+    commit(store, stored(JOB, spec=b"spec"), stored(job_id_at(2)), finished(job_id_at(2)))
+    store.close()
+    again = make(tmp_path / "a" / "b")
+    job = again.job(JOB)
+    assert job is not None
+    assert job.spec == b"spec"
+    assert again.finished(job_id_at(2)) is not None
+    assert again.position.epoch == 2
+
+
+def test_files_are_for_their_owner_only(tmp_path: Path, make: Make) -> None:
+    make(tmp_path / "store")
+    assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "store").iterdir()} == {0o600}
+
+
+def test_second_store_in_the_same_process_is_refused(tmp_path: Path, make: Make) -> None:
+    make(tmp_path)
+    with pytest.raises(StoreBusy):
+        open_store(tmp_path, accept_any_filesystem=True)
+
+
+def test_second_server_is_refused_until_the_first_has_ended(tmp_path: Path, make: Make) -> None:
+    program = (
+        "import sys; from pathlib import Path; from headrace.store import open_store;"
+        "store = open_store(Path(sys.argv[1]), accept_any_filesystem=True);"
+        "print('open', flush=True); sys.stdin.read()"
+    )
+    with run_python(program, str(tmp_path)) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(StoreBusy) as error:
+            open_store(tmp_path, accept_any_filesystem=True)
+        assert error.value.path == str(tmp_path)
+        other.kill()
+    make(tmp_path)
+
+
+def test_failed_open_lets_the_directory_go(tmp_path: Path) -> None:
+    (tmp_path / DATA_FILE).write_bytes(b"no database" * 1_000)
+    for _ in range(2):
+        with pytest.raises(StoreDamaged):
+            open_store(tmp_path, accept_any_filesystem=True)
+
+
+@pytest.mark.parametrize("bytes_kept", [0, 1, 100])
+def test_file_without_a_whole_header_is_damaged_or_new(
+    tmp_path: Path, make: Make, bytes_kept: int
+) -> None:
+    """LMDB takes an empty file for a new one; that is a store without jobs, not a crash."""
+    (tmp_path / DATA_FILE).write_bytes(b"\0" * bytes_kept)
+    if bytes_kept:
+        with pytest.raises(StoreDamaged):
+            make(tmp_path)
+    else:
+        assert list(make(tmp_path)._kv.scan(layout.SPEC)) == []
+
+
+def test_newer_format_is_refused_without_a_changed_byte(tmp_path: Path) -> None:
+    kv = LmdbKeyValue(tmp_path, accept_any_filesystem=True)
+    Store(kv)
+    row = layout.seal(layout.META, b"format", layout.number_key(layout.FORMAT + 1))
+    kv.write({layout.META: {b"format": row}})
+    kv.close()
+    before = (tmp_path / DATA_FILE).read_bytes()
+    with pytest.raises(StoreTooNew):
+        open_store(tmp_path, accept_any_filesystem=True)
+    assert (tmp_path / DATA_FILE).read_bytes() == before
+
+
+def test_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path), max_dbs=4) as env, env.begin(write=True) as txn:
+        txn.put(b"key", b"value", db=env.open_db(b"spec", txn=txn))
+    with pytest.raises(StoreDamaged):
+        open_store(tmp_path, accept_any_filesystem=True)
+
+
+# Crash ------------------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from pathlib import Path
+from headrace.store.lmdb import LmdbKeyValue
+kv = LmdbKeyValue(Path(sys.argv[1]), accept_any_filesystem=True)
+first = int(sys.argv[2])
+for batch in range(first, first + 100_000):
+    mark = batch.to_bytes(4, "big")
+    rows = {mark + bytes([n]): mark * 50 for n in range(50)}
+    kv.write({2: rows, 3: {b"last": mark, b"x" + mark: mark}})
+    print(batch, flush=True)
+"""
+
+
+def test_killed_writer_leaves_whole_batches_and_all_it_has_told(tmp_path: Path) -> None:
+    first = 0
+    for cycle in range(6):
+        with run_python(WRITER, str(tmp_path), str(first)) as writer:
+            assert writer.stdout is not None
+            for _ in range(5 + cycle * 17):
+                writer.stdout.readline()
+            writer.send_signal(signal.SIGKILL)
+            told = [int(line) for line in writer.stdout.read().split("\n")[:-1]]
+        kv = LmdbKeyValue(tmp_path, accept_any_filesystem=True)
+        last = int.from_bytes(kv.get(3, b"last") or b"", "big")
+        assert last >= max(told, default=first)
+        assert [key[:4] for key, _ in walk(kv, 2)] == [
+            batch.to_bytes(4, "big") for batch in range(last + 1) for _ in range(50)
+        ]
+        assert kv.count(3) == last + 2
+        kv.close()
+        first = last + 1
+
+
+# Full and broken disks --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount an ext4 of 16 MiB."""
+    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+        pytest.skip("needs root and mkfs.ext4 for a small filesystem")
+    image, mount = tmp_path / "image", tmp_path / "mount"
+    mount.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-qF", image], check=True)
+    if subprocess.run(["mount", "-o", "loop", image, mount], capture_output=True).returncode:
+        pytest.skip("cannot mount a loop device here")
+    yield mount
+    subprocess.run(["umount", mount], check=True)
+
+
+def commit_until_full(store: Store) -> Batch:
+    """Store jobs until the disk is full; return the batch that did not fit."""
+    for number in range(10_000):
+        batch = store.stage([stored(job_id_at(2_000 + number), spec=b"s" * 50_000)], 1)
+        try:
+            store.write(batch)
+        except StoreFull:
+            return batch
+        store.settle(batch)
+    raise AssertionError("a disk of 16 MiB took 500 MB")
+
+
+@pytest.mark.parametrize("odd_bytes", [0, 4_096, 20_480, 40_960])
+def test_full_disk_applies_nothing_and_the_same_batch_succeeds_later(
+    small_disk: Path, odd_bytes: int
+) -> None:
+    """Whether the last write fits in part, which LMDB calls an I/O error, or not at all."""
+    ballast = small_disk / "ballast"
+    with closing(open_store(small_disk / "store")) as store:
+        store.restore()
+        commit(store, stored(JOB))
+        space = os.statvfs(small_disk)
+        with ballast.open("wb") as file:
+            room = (1 << 20) + odd_bytes
+            os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - room)
+        batch = commit_until_full(store)
+        refused = next(job_id for job_id in batch.changes[layout.SPEC])
+        assert store.job(refused) is None
+        assert store.job(JOB) is not None
+        with pytest.raises(StoreFull):
+            store.write(batch)
+        ballast.unlink()
+        store.write(batch)
+        store.settle(batch)
+        assert store.job(refused) is not None
+        jobs = store.stats().jobs_live
+    with closing(open_store(small_disk / "store")) as again:
+        restored = again.restore()
+        assert len(list(restored.live())) == jobs
+        assert restored.corrupt == []
+
+
+class FailingTransaction:
+    def __enter__(self) -> None:
+        raise lmdb.Error("mdb_txn_commit: Input/output error")
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_failed_disk_is_final(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make(tmp_path)
+    batch = store.stage([stored(JOB)], 1)
+
+    class FailingEnvironment:
+        def begin(self, **_: object) -> FailingTransaction:
+            return FailingTransaction()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._kv, "_env", FailingEnvironment())
+        with pytest.raises(StoreBroken):
+            store.write(batch)
+    with pytest.raises(StoreBroken):
+        store.write(batch)
+
+
+def test_reservation_of_addresses_falls_back(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_lmdb, "MAP_BYTES", 1 << 47)
+    commit(make(tmp_path), stored(JOB))
+
+
+def test_flipped_byte_of_the_file_never_changes_a_job(tmp_path: Path, make: Make) -> None:
+    """Flip bytes inside values in the file itself; LMDB does not see them, the checksum does."""
+    spec = b"the spec of this very job"
+    store = make(tmp_path)
+    commit(store, stored(JOB, spec=spec))
+    store.close()
+    data = (tmp_path / DATA_FILE).read_bytes()
+    places = [at for at in range(len(data)) if data.startswith(spec, at)]
+    assert places
+    for offset in range(len(spec)):
+        broken = bytearray(data)
+        for at in places:
+            broken[at + offset] ^= 1 << offset % 8
+        (tmp_path / DATA_FILE).write_bytes(broken)
+        kv = LmdbKeyValue(tmp_path, accept_any_filesystem=True)
+        page = Store(kv).list_jobs(ListQuery())
+        kv.close()
+        assert (page.jobs, page.corrupt) == ([], [JOB])
+
+
+# Filesystems ------------------------------------------------------------------------------------
+
+
+def test_directory_in_memory_is_refused_unless_accepted() -> None:
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or filesystem_of(shared) != "tmpfs":
+        pytest.skip("needs a tmpfs at /dev/shm")
+    path = shared / f"headrace-test-{os.getpid()}"
+    try:
+        with pytest.raises(StoreUnsuitable) as error:
+            open_store(path)
+        assert error.value.filesystem == "tmpfs"
+        open_store(path, accept_any_filesystem=True).close()
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tmpfs", "ramfs", "nfs", "nfs4", "9p", "overlay", "fuseblk", "fuse.sshfs", "cifs", "virtiofs"],
+)
+def test_filesystem_that_may_lose_a_commit_is_unsuitable(name: str) -> None:
+    assert rows_lmdb.UNSUITABLE.fullmatch(name)
+
+
+@pytest.mark.parametrize("name", ["ext4", "xfs", "btrfs", "zfs", "f2fs", ""])
+def test_local_filesystem_is_suitable(name: str) -> None:
+    assert not rows_lmdb.UNSUITABLE.fullmatch(name)
+
+
+def test_readers_that_died_are_forgotten(tmp_path: Path, make: Make) -> None:
+    assert make(tmp_path)._kv.forget_dead_readers() == 0
