@@ -30,7 +30,7 @@ from headrace.core.commands import (
 from headrace.core.controlling import control
 from headrace.core.effects import Effect
 from headrace.core.fitting import explain
-from headrace.core.live import Archive, EngineConfig, Live, Restored
+from headrace.core.live import Archive, ArchiveFault, EngineConfig, Live, Restored, corrupt
 from headrace.core.passing import tick
 from headrace.core.polling import dispatch_parked, poll, withdraw
 from headrace.core.submitting import put_module, submit
@@ -60,7 +60,11 @@ class Engine:
     def apply(self, now_ms: int, command: Command) -> tuple[Any, list[Effect]]:
         """Carry out one command. The reply's type is named in the command's docstring."""
         effects: list[Effect] = []
-        reply = _HANDLERS[type(command)](self.live, now_ms, command, effects)
+        try:
+            reply = _HANDLERS[type(command)](self.live, now_ms, command, effects)
+        except ArchiveFault:
+            assert not effects, "commands read the archive before they change anything"
+            reply = corrupt()
         return reply, effects
 
     def settle(self, now_ms: int) -> list[Effect]:

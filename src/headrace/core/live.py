@@ -59,8 +59,15 @@ class Restored(Protocol):
     def live(self) -> Callable[[], Iterator[tuple[bytes, bytes, Trail | None]]]: ...
 
 
+class ArchiveFault(Exception):  # noqa: N818 - a fault of the disk, told to one caller
+    """A row that the engine asked for fails its checksum. Commands read before they change."""
+
+
 class Archive(Protocol):
-    """What left the engine's memory, as `store.contract.Archive` gives it."""
+    """What left the engine's memory, as `store.contract.Archive` gives it.
+
+    Raises: `ArchiveFault`.
+    """
 
     def finished(self, job_id: bytes) -> Finished | None: ...
     def key(self, digest: bytes) -> tuple[bytes, bytes] | None: ...
@@ -371,6 +378,13 @@ class Live:
         if user != caller.user and not caller.admin:
             return Problem(ProblemCode.FORBIDDEN, "the job belongs to another user of this tenant")
         return None
+
+
+def corrupt() -> Problem:
+    return Problem(
+        ProblemCode.RECORD_CORRUPT,
+        "a stored row that this needs fails its checksum; nothing was changed, other jobs go on",
+    )
 
 
 def unknown_job() -> Problem:

@@ -16,7 +16,7 @@ from headrace.core.commands import (
 )
 from headrace.core.effects import Answered, Effect, LogAppended, Noted
 from headrace.core.job import ORDER_COUNTER_BITS, READY, Event, Job
-from headrace.core.live import Live
+from headrace.core.live import ArchiveFault, Live
 from headrace.core.reporting import report
 from headrace.core.resources import Amounts
 from headrace.core.tokens import token_text
@@ -147,7 +147,10 @@ def log(live: Live, now_ms: int, lease: Lease, log: bytes, effects: list[Effect]
     if lease.log_cut:
         return
     if lease.log_bytes < 0:
-        lease.log_bytes = live.archive.log_bytes(lease.job_id)
+        try:
+            lease.log_bytes = live.archive.log_bytes(lease.job_id)
+        except ArchiveFault:
+            lease.log_bytes = limits.LOG_BYTES_MAX  # a damaged log gets no longer
         if lease.log_bytes >= limits.LOG_BYTES_MAX:
             lease.log_cut = True
             return

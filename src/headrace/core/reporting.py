@@ -9,7 +9,7 @@ from typing import Final
 from headrace.core.commands import Ack, Outcome, Report
 from headrace.core.effects import CheckpointStored, Effect, LogAppended
 from headrace.core.job import TERMINAL, Event, Job, Status
-from headrace.core.live import Live, stale
+from headrace.core.live import ArchiveFault, Live, corrupt, stale
 from headrace.core.retry import retry_delay_ms
 from headrace.core.tokens import token_parse
 from headrace.core.workers import Lease
@@ -42,7 +42,10 @@ def report(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
     if handle >= 0:
         job = live.load(handle)
     else:
-        finished = live.finished(token.job_id)
+        try:
+            finished = live.finished(token.job_id)
+        except ArchiveFault:
+            return Ack(told.lease, problem=corrupt())
         if finished is None:
             return Ack(told.lease, problem=stale("the job's record is gone"))
         job = Job.unpack(token.job_id, finished.record)

@@ -12,15 +12,15 @@ from headrace.wire.problems import Problem, ProblemCode
 def submit(
     live: Live, now_ms: int, command: Submit, effects: list[Effect]
 ) -> list[Submitted] | Problem:
-    problem = submit_check(live, command)
-    if problem is not None:
-        return problem
+    checked = submit_check(live, command)
+    if isinstance(checked, Problem):
+        return checked
     for module in command.modules:
         store_module(live, module.sha256, module.data, effects)
     owner_id = live.owner(command.caller.tenant, command.caller.user, effects)
     replies: list[Submitted] = []
-    for new in command.jobs:
-        known = live.key(new.key_digest)
+    for new, earlier in zip(command.jobs, checked, strict=True):
+        known = earlier or live.fresh_keys.get(new.key_digest)
         if known is not None:
             replies.append(Submitted(known[0], live.status_of(known[0]), replayed=True))
             continue
@@ -64,16 +64,22 @@ def submit(
     return replies
 
 
-def submit_check(live: Live, command: Submit) -> Problem | None:
-    """Return why nothing of this submit may be taken, or None."""
+def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None] | Problem:
+    """Return why nothing of this submit may be taken; else for each job the earlier one (id,
+    request digest) under its idempotency key, or None.
+
+    Reads all that has to be read from the archive, and changes nothing.
+    """
+    checked: list[tuple[bytes, bytes] | None] = []
     several = len(command.jobs) > 1
     modules = {module.sha256 for module in command.modules}
     seen: dict[bytes, bytes] = {}
     new_jobs = 0
     for position, new in enumerate(command.jobs):
         pointer = f"/{position}" if several else ""
+        known = live.key(new.key_digest)
+        checked.append(known)
         if new.key_digest:
-            known = live.key(new.key_digest)
             digest = known[1] if known is not None else seen.get(new.key_digest)
             if digest is not None:
                 if digest != new.request_digest:
@@ -112,7 +118,7 @@ def submit_check(live: Live, command: Submit) -> Problem | None:
             " try again when some have finished",
             retry_after_ms=1_000,
         )
-    return None
+    return checked
 
 
 def put_module(live: Live, _now_ms: int, command: PutModule, effects: list[Effect]) -> bool:

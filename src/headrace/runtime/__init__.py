@@ -1,1 +1,1 @@
-"""The shell around the engine: clock, pump, configuration."""
+"""The shell around the engine: clock, commits, configuration, the running node."""

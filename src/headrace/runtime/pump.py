@@ -1,0 +1,528 @@
+"""The one ack barrier: commands in, replies out, a durable commit in between.
+
+    ask ─▶ inbox ─▶ apply each ─▶ settle ─▶ stage ─▶ write (writer thread) ─▶ release replies
+                    └── while a batch is being written, the next one gathers ──┘
+
+Rule: no reply leaves before the effects it rests on are committed. That holds for its own
+effects and for those it could see: a reply without effects waits for the batch then in flight.
+If a commit fails, memory is ahead of disk, and the process must stop (`failed`); only a full
+disk is waited out, since the same batch can be written again.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from headrace.core.commands import (
+    Command,
+    Outcome,
+    Poll,
+    PollReply,
+    PutModule,
+    Report,
+    Submit,
+    Tick,
+    Withdraw,
+)
+from headrace.core.effects import (
+    Answered,
+    Effect,
+    JobChanged,
+    JobDeleted,
+    JobFinished,
+    LogAppended,
+    Noted,
+)
+from headrace.core.engine import Engine
+from headrace.core.job import LEASED, Status
+from headrace.core.stats import EngineStats
+from headrace.runtime.clock import Clock
+from headrace.store.contract import Position, StoreError, StoreFull
+from headrace.store.store import Batch, Store
+from headrace.wire.limits import MIB
+from headrace.wire.problems import Problem, ProblemCode
+
+log = logging.getLogger(__name__)
+
+PENDING_MAX: Final = 50_000
+"""Commands waiting for their commit; more are refused, so that memory stays bounded."""
+PENDING_BYTES_MAX: Final = 512 * MIB
+"""Their payload."""
+BEAT_S: Final = 0.2
+"""How often time is looked at when nothing else happens."""
+WRITE_STALL_S: Final = 1.0
+"""A write that takes longer stops the engine's clock, so that no lease runs out meanwhile."""
+FULL_RETRY_S: Final = 0.5
+WALL_JUMP_MS: Final = 1_000
+"""A wall clock that moves more than this against the monotonic one is worth a line."""
+
+_TOUCHING: Final = (JobChanged, JobFinished, LogAppended, JobDeleted, Noted)
+
+
+class RuntimeStats(msgspec.Struct, frozen=True):
+    """O(1) counters of the running node."""
+
+    engine: EngineStats
+    jobs: int
+    leases: int
+    workers: int
+    parked_polls: int
+    classes: int
+    pending_commands: int
+    commits: int
+    stalled_ms: int
+
+
+class _Asked:
+    """One command on its way to its reply."""
+
+    __slots__ = ("command", "cost", "future", "reply")
+
+    def __init__(self, command: Command, future: "asyncio.Future[Any] | None", cost: int) -> None:
+        self.command = command
+        self.future = future
+        self.cost = cost
+        self.reply: Any = None
+
+
+class Watch:
+    """Tells when a job's committed state, progress or log has moved."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def touch(self) -> None:
+        self._event.set()
+
+    async def changed(self, timeout_s: float) -> bool:
+        """Wait for a change since the last call. Returns False when the time is over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Pump:
+    """Feeds one engine and one store. All methods belong to the loop's thread."""
+
+    def __init__(self, engine: Engine, store: Store, clock: Clock, disk_reserve_bytes: int) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+        self._disk_reserve_bytes = disk_reserve_bytes
+        self._inbox: list[_Asked] = []
+        self._applied: list[_Asked] = []
+        self._effects: list[Effect] = []
+        self._in_flight: tuple[Batch, list[_Asked], list[Effect]] | None = None
+        self._parked: dict[int, _Asked] = {}
+        self._watches: dict[bytes, set[Watch]] = {}
+        self._tickets = 0
+        self._pending = 0
+        self._pending_bytes = 0
+        self._turn_due = False
+        self._beat_due = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._beat: asyncio.TimerHandle | None = None
+        self._written: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_all, name="headrace-writer", daemon=True)
+        self._writing_since_s = 0.0
+        self._holding = False
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._commits = 0
+        self._committed_at_s = 0.0
+        self.disk_low = False
+        self.failed = False
+        self.failure = asyncio.Event()
+        """Set when the process must stop."""
+        self.position = Position(0, 0, 0)
+        self.on_commit: Callable[[float, int], None] = lambda _seconds, _effects: None
+        """Called with each commit's duration and number of effects; for metrics."""
+
+    # Life ---------------------------------------------------------------------------------------
+
+    def start(self, effects: list[Effect]) -> None:
+        """Begin, with the effects of a restart to commit first."""
+        self._loop = asyncio.get_running_loop()
+        self.position = self._store.position
+        self._effects.extend(effects)
+        self._committed_at_s = self._loop.time()
+        self._writer.start()
+        self._check_disk()
+        self._schedule()
+        self._beat = self._loop.call_later(BEAT_S, self._on_beat)
+
+    async def stop(self) -> None:
+        """Answer parked polls, commit what was taken, and end the writer."""
+        self._stopping = True
+        self._inbox.extend(_Asked(Withdraw(ticket), None, 0) for ticket in list(self._parked))
+        while not self.failed and (
+            self._inbox or self._applied or self._effects or self._in_flight is not None
+        ):
+            self._idle.clear()
+            self._schedule()
+            await self._idle.wait()
+        for handle in (self._timer, self._beat):
+            if handle is not None:
+                handle.cancel()
+        self._written.put(None)
+        if not self.failed:
+            await self._loop.run_in_executor(None, self._writer.join)
+
+    # Asking -------------------------------------------------------------------------------------
+
+    async def ask(self, command: Command) -> Any:
+        """Carry out a command and wait until what it did is durable.
+
+        Raises: `Problem`, the refusal; also OVERLOADED, STORAGE_FULL, SHUTTING_DOWN (nothing was
+        applied) and OUTCOME_UNKNOWN (a commit failed: ask again with the same idempotency key).
+        """
+        cost = _cost_bytes(command)
+        self._admit(command, cost)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        asked = _Asked(command, future, cost)
+        self._inbox.append(asked)
+        self._pending += 1
+        self._pending_bytes += cost
+        self._schedule()
+        try:
+            reply = await future
+        except asyncio.CancelledError:
+            if isinstance(command, Poll) and command.ticket in self._parked:
+                self._inbox.append(_Asked(Withdraw(command.ticket), None, 0))
+                self._schedule()
+            raise
+        if isinstance(reply, Problem):
+            raise reply
+        return reply
+
+    def new_ticket(self) -> int:
+        self._tickets += 1
+        return self._tickets
+
+    def _admit(self, command: Command, cost: int) -> None:
+        if self.failed:
+            raise _unknown()
+        if self._stopping:
+            raise Problem(
+                ProblemCode.SHUTTING_DOWN,
+                "the server is stopping; ask again when it is back",
+                retry_after_ms=1_000,
+            )
+        if self._pending >= PENDING_MAX or self._pending_bytes + cost > PENDING_BYTES_MAX:
+            raise Problem(
+                ProblemCode.OVERLOADED,
+                "too much is waiting for the disk; nothing was applied, ask again later",
+                retry_after_ms=1_000,
+                extra={"outcome": "not_applied"},
+            )
+        if self.disk_low and isinstance(command, Submit | PutModule):
+            raise Problem(
+                ProblemCode.STORAGE_FULL,
+                "the disk is nearly full; nothing was applied. Free space, or delete finished jobs",
+                retry_after_ms=5_000,
+                extra={"outcome": "not_applied"},
+            )
+
+    # One turn -----------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Apply what has arrived; hand a batch to the writer if it is free."""
+        self._turn_due = False
+        if self.failed:
+            self._fail_all()
+            return
+        try:
+            now_ms = self._clock.now_ms()
+            self._apply_inbox(now_ms)
+            self._pass_time(now_ms)
+            if self._in_flight is None:
+                self._commit(now_ms)
+        except Exception:
+            log.exception("a defect: the engine cannot go on, the server stops")
+            self._fail()
+            return
+        self._arm(now_ms)
+
+    def _apply_inbox(self, now_ms: int) -> None:
+        inbox, self._inbox = self._inbox, []
+        for asked in inbox:
+            reply, effects = self._engine.apply(now_ms, asked.command)
+            self._effects.extend(effects)
+            if reply is None and isinstance(asked.command, Poll):
+                self._parked[asked.command.ticket] = asked
+                self._forget_cost(asked)
+                if asked.future is not None and asked.future.cancelled():
+                    self._inbox.append(_Asked(Withdraw(asked.command.ticket), None, 0))
+                    self._schedule()
+            else:
+                asked.reply = reply
+                self._applied.append(asked)
+
+    def _pass_time(self, now_ms: int) -> None:
+        """Fire what is due, after the heartbeats that have arrived."""
+        due_ms = self._engine.due_ms()
+        if self._beat_due or (due_ms is not None and due_ms <= now_ms):
+            self._beat_due = False
+            wall_ms = self._clock.wall_ms()
+            jump_ms = wall_ms - now_ms - self._engine.live.wall_offset_ms
+            if abs(jump_ms) > WALL_JUMP_MS:
+                log.warning("the wall clock moved by %d ms; leases are not affected", jump_ms)
+            self._effects.extend(self._engine.apply(now_ms, Tick(wall_ms))[1])
+
+    def _commit(self, now_ms: int) -> None:
+        """Close the batch: give it to the writer, or release it if nothing has to be written."""
+        self._effects.extend(self._engine.settle(now_ms))
+        if not self._effects and not self._applied:
+            self._idle.set()
+            return
+        applied, self._applied = self._applied, []
+        effects, self._effects = self._effects, []
+        for effect in effects:
+            if type(effect) is Answered:
+                asked = self._parked.pop(effect.ticket)
+                asked.reply = effect.reply
+                applied.append(asked)
+        batch = self._store.stage(effects, self._clock.wall_ms())
+        self._engine.staged()
+        if batch.empty:
+            self._release(applied, effects)
+            self._idle.set()
+            return
+        self._in_flight = (batch, applied, effects)
+        self._writing_since_s = self._loop.time()
+        self._written.put(batch)
+
+    def _arm(self, now_ms: int) -> None:
+        due_ms = self._engine.due_ms()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due_ms is not None:
+            delay_s = max(0.001, (due_ms - now_ms) / 1000)
+            if delay_s < BEAT_S:
+                self._timer = self._loop.call_later(delay_s, self._schedule)
+
+    def _on_beat(self) -> None:
+        self._beat = self._loop.call_later(BEAT_S, self._on_beat)
+        stuck = (
+            self._in_flight is not None
+            and self._loop.time() - self._writing_since_s > WRITE_STALL_S
+        )
+        if stuck and not self._holding:
+            self._holding = True
+            self._clock.hold()
+            log.warning("the disk has been busy with one commit for over a second")
+        self._check_disk()
+        self._beat_due = True
+        self._schedule()
+
+    def _check_disk(self) -> None:
+        low = self._store.stats().bytes_free < self._disk_reserve_bytes
+        if low != self.disk_low:
+            log.warning("free disk space is %s the reserve", "below" if low else "above")
+        self.disk_low = low
+
+    # The writer thread, and what follows a commit -----------------------------------------------
+
+    def _write_all(self) -> None:
+        while (batch := self._written.get()) is not None:
+            error: BaseException | None = None
+            try:
+                self._store.write(batch)
+            except StoreError as failure:
+                error = failure
+            except BaseException as failure:
+                error = failure
+            try:
+                self._loop.call_soon_threadsafe(self._on_written, batch, error)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits for this commit any more
+
+    def _on_written(self, batch: Batch, error: BaseException | None) -> None:
+        assert self._in_flight is not None
+        assert self._in_flight[0] is batch
+        if self._holding:
+            self._holding = False
+            self._clock.go()
+        _, applied, effects = self._in_flight
+        if isinstance(error, StoreFull):
+            # Memory is ahead of disk only until the same batch is written: wait for space.
+            log.error("%s; waiting for space", error)
+            self.disk_low = True
+            self._in_flight = (batch, [], effects)
+            for asked in applied:
+                self._answer(asked, _unknown())
+            self._loop.call_later(FULL_RETRY_S, self._write_again, batch)
+            return
+        if error is not None:
+            log.critical("a commit failed, the server stops: %s", error, exc_info=error)
+            self._fail()
+            return
+        self._in_flight = None
+        self._store.settle(batch)
+        now_s = self._loop.time()
+        self.position = batch.position
+        self._commits += 1
+        self._committed_at_s = now_s
+        self.on_commit(now_s - self._writing_since_s, len(effects))
+        self._release(applied, effects)
+        self._turn_due = True
+        self._turn()
+
+    def _write_again(self, batch: Batch) -> None:
+        self._writing_since_s = self._loop.time()
+        self._written.put(batch)
+
+    def _release(self, applied: list[_Asked], effects: list[Effect]) -> None:
+        for asked in applied:
+            self._answer(asked, asked.reply)
+        if self._watches:
+            for effect in effects:
+                if isinstance(effect, _TOUCHING):
+                    for watch in self._watches.get(effect.job_id, ()):
+                        watch.touch()
+
+    def _answer(self, asked: _Asked, reply: Any) -> None:
+        if asked.cost >= 0:
+            self._forget_cost(asked)
+        if asked.future is None:
+            return
+        if not asked.future.done():
+            asked.future.set_result(reply)
+        elif isinstance(reply, PollReply) and reply.jobs:
+            self._take_back(asked.command, reply)
+
+    def _take_back(self, command: Command, reply: PollReply) -> None:
+        """A worker went away before its jobs were told: release them at once, as planned.
+
+        A worker with a session may ask again for the same answer, so its jobs stay its own.
+        """
+        if isinstance(command, Poll) and not command.session:
+            reports = [Report(grant.lease, Outcome.RELEASED) for grant in reply.jobs]
+            release = Poll(0, command.worker, profile=command.profile, reports=reports)
+            self._inbox.append(_Asked(release, None, 0))
+            self._schedule()
+
+    def _forget_cost(self, asked: _Asked) -> None:
+        if asked.future is not None:
+            self._pending -= 1
+            self._pending_bytes -= asked.cost
+        asked.cost = -1
+
+    def _fail(self) -> None:
+        self.failed = True
+        self.failure.set()
+        self._fail_all()
+
+    def _fail_all(self) -> None:
+        waiting = [*self._inbox, *self._applied, *self._parked.values()]
+        if self._in_flight is not None:
+            waiting.extend(self._in_flight[1])
+        for asked in waiting:
+            if asked.future is not None and not asked.future.done():
+                asked.future.set_result(_unknown())
+        self._inbox.clear()
+        self._applied.clear()
+        self._parked.clear()
+        self._idle.set()
+
+    # Reading ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def watch(self, job_id: bytes) -> Iterator[Watch]:
+        watch = Watch()
+        self._watches.setdefault(job_id, set()).add(watch)
+        try:
+            yield watch
+        finally:
+            watches = self._watches[job_id]
+            watches.discard(watch)
+            if not watches:
+                del self._watches[job_id]
+
+    def progress(self, job_id: bytes) -> tuple[float, str] | None:
+        """Return (progress 0..1, details) of a leased job; None for others."""
+        live = self._engine.live
+        lease = live.lease_of.get(live.jobs.find(job_id))
+        return None if lease is None else (lease.progress, lease.details)
+
+    def live_ids(self, statuses: frozenset[Status]) -> list[bytes] | None:
+        """Return the ids of the jobs in leased statuses, oldest first; None if others are asked."""
+        if not statuses <= LEASED:
+            return None
+        live = self._engine.live
+        return sorted(
+            lease.job_id
+            for lease in live.leases.values()
+            if live.load(lease.handle).status in statuses
+        )
+
+    @property
+    def owners(self) -> dict[tuple[str, str], int]:
+        """Numbers of (tenant, user)."""
+        return self._engine.live.owners
+
+    def owner_name(self, owner_id: int) -> tuple[str, str]:
+        return self._engine.live.owner_names[owner_id]
+
+    @property
+    def last_commit_age_ms(self) -> int:
+        return int((self._loop.time() - self._committed_at_s) * 1000)
+
+    @property
+    def write_age_ms(self) -> int:
+        """How long the write in flight has taken; 0 if there is none."""
+        if self._in_flight is None:
+            return 0
+        return int((self._loop.time() - self._writing_since_s) * 1000)
+
+    def stats(self) -> RuntimeStats:
+        live = self._engine.live
+        return RuntimeStats(
+            engine=live.stats,
+            jobs=len(live.jobs),
+            leases=len(live.leases),
+            workers=len(live.workers.by_name),
+            parked_polls=len(live.parked),
+            classes=len(live.classes),
+            pending_commands=self._pending,
+            commits=self._commits,
+            stalled_ms=self._clock.stalled_ms,
+        )
+
+
+def _cost_bytes(command: Command) -> int:
+    if isinstance(command, Submit):
+        specs = sum(len(job.spec) for job in command.jobs)
+        return specs + sum(len(module.data) for module in command.modules)
+    if isinstance(command, PutModule):
+        return len(command.module.data)
+    if isinstance(command, Poll):
+        reports = sum(
+            len(report.body) + len(report.checkpoint or b"") for report in command.reports
+        )
+        return reports + sum(len(news.log) for news in command.progress)
+    return 0
+
+
+def _unknown() -> Problem:
+    return Problem(
+        ProblemCode.OUTCOME_UNKNOWN,
+        "a commit failed; ask again with the same idempotency key or lease",
+        extra={"outcome": "unknown"},
+    )
