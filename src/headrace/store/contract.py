@@ -23,6 +23,7 @@ import msgspec
 
 from headrace.core.effects import Finished, Trail
 from headrace.core.job import Status
+from headrace.core.live import ArchiveFault
 from headrace.core.resources import Requirements
 from headrace.wire import limits
 
@@ -77,7 +78,7 @@ class StoreBroken(StoreError):  # noqa: N818 - named for the state met
         self.detail = detail
 
 
-class RecordCorrupt(StoreError):  # noqa: N818 - named for the state met
+class RecordCorrupt(StoreError, ArchiveFault):  # noqa: N818 - named for the state met
     def __init__(self, table: int, key: bytes) -> None:
         super().__init__(f"row {key.hex()} of table {table} fails its checksum")
         self.table = table
