@@ -1,0 +1,387 @@
+"""The native structures alone: what a take, a push and a job cost, and how that grows.
+
+What the numbers do not say: no engine, no store and no HTTP is in them. Calls are made from
+Python, so each holds the cost of a call (`call_ns` is a call that does nothing). Percentiles
+time each call by itself and hold one clock reading; means are medians over runs of 500 calls.
+Depth and classes stay as they are: every job taken is pushed back at the end of its class.
+
+    python bench/bench_native.py            under a minute
+    python bench/bench_native.py --full     adds 10^7 jobs, needs 2 GB
+    python bench/bench_native.py --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import random
+import sys
+from array import array
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from headrace._native import JobTable, MatchIndex, TimerIndex
+
+Need = tuple[int, int, int, int]
+Row = dict[str, Any]
+
+NONE: frozenset[int] = frozenset()
+EVERYTHING: Need = (2**31, 2**31, 2**31, 2**31)
+NEED_LIMITS = (64_000, 256_000, 1_000_000, 8_000)
+RUN = 500  # calls between two clock readings
+BATCH = 100
+
+
+def rss_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def median(values: list[float]) -> int:
+    return round(sorted(values)[len(values) // 2]) if values else 0
+
+
+def percentile(values: list[int], part: float) -> int:
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))] if values else 0
+
+
+def call_ns() -> int:
+    length = MatchIndex().__len__
+    runs = []
+    for _ in range(20):
+        begin = perf_counter_ns()
+        for _ in range(RUN):
+            length()
+        runs.append((perf_counter_ns() - begin) / RUN)
+    return median(runs)
+
+
+class Load:
+    """An index in which job `handle` belongs to class `handle % classes`."""
+
+    def __init__(self, needs: list[Need], jobs: int, key: Callable[[int], int]) -> None:
+        self.index = MatchIndex()
+        self.needs = needs
+        self.classes = [
+            self.index.class_add(0, number % 4, need, NONE, NONE)
+            for number, need in enumerate(needs)
+        ]
+        self.key = key
+        self.shape = self.index.shape_add(None, None, -1, NONE)
+        for handle in range(jobs):
+            self.index.push(self.classes[handle % len(needs)], handle, key(handle))
+
+    def back(self, handles: list[int]) -> float:
+        """Push what was taken; return ns for each."""
+        index, classes = self.index, self.classes
+        rows = [(classes[h % len(classes)], h, self.key(h)) for h in handles if h >= 0]
+        push = index.push
+        begin = perf_counter_ns()
+        for cls, handle, key in rows:
+            push(cls, handle, key)
+        spent = perf_counter_ns() - begin
+        for cls, _, _ in rows:
+            index.release(cls)
+        return spent / max(1, len(rows))
+
+    def measure(self, frees: list[Need], shapes: list[int] | None = None) -> Row:
+        take = self.index.take
+        offers = [
+            (shapes[i % len(shapes)] if shapes else self.shape, *free)
+            for i, free in enumerate(frees)
+        ]
+        take_ns: list[float] = []
+        push_ns: list[float] = []
+        single_ns: list[int] = []
+        batch_ns: list[float] = []
+        misses = 0
+        gc.disable()
+        for at in range(0, len(offers), RUN):
+            some = offers[at : at + RUN]
+            handles = []
+            begin = perf_counter_ns()
+            for shape, cpu, memory, storage, gpu in some:
+                handles.append(take(shape, cpu, memory, storage, gpu))
+            take_ns.append((perf_counter_ns() - begin) / len(some))
+            misses += handles.count(-1)
+            push_ns.append(self.back(handles))
+            handles.clear()
+            for shape, cpu, memory, storage, gpu in some:
+                begin = perf_counter_ns()
+                handle = take(shape, cpu, memory, storage, gpu)
+                single_ns.append(perf_counter_ns() - begin)
+                handles.append(handle)
+            self.back(handles)
+            begin = perf_counter_ns()
+            handles = self.index.take_many(some[0][0], EVERYTHING, BATCH)
+            if handles:
+                batch_ns.append((perf_counter_ns() - begin) / len(handles))
+            self.back(handles)
+        gc.enable()
+        return {
+            "take_ns": median(take_ns),
+            "push_ns": median(push_ns),
+            "batch_ns": median(batch_ns),
+            "take_p50_ns": percentile(single_ns, 0.5),
+            "take_p99_ns": percentile(single_ns, 0.99),
+            "take_max_ns": max(single_ns),
+            "fits_none": misses,
+        }
+
+
+def need_small(number: int) -> Need:
+    return (100 * (number % 10 + 1), 128 * (number // 10 % 10 + 1), 0, 0)
+
+
+def need_random(rand: random.Random) -> Need:
+    cpu_milli, memory_mb, storage_mb, gpu_milli = (rand.randrange(most) for most in NEED_LIMITS)
+    return (cpu_milli, memory_mb, storage_mb, gpu_milli)
+
+
+def need_log(rand: random.Random) -> Need:
+    """Amounts over all orders of magnitude, as clients name them."""
+    cpu_milli, memory_mb, storage_mb, gpu_milli = (
+        int(most ** rand.random()) for most in NEED_LIMITS
+    )
+    return (cpu_milli, memory_mb, storage_mb, gpu_milli)
+
+
+def over_depth(depths: list[int], rounds: int) -> list[Row]:
+    """100 classes, three priorities, everything fits."""
+    rows = []
+    for depth in depths:
+        ages = count()
+        load = Load(
+            [need_small(number) for number in range(100)],
+            depth,
+            lambda handle, ages=ages: handle % 3 << 56 | next(ages),  # type: ignore[misc]
+        )
+        row = load.measure([EVERYTHING] * rounds)
+        rows.append({"jobs": depth, "classes": 100, **row})
+    return rows
+
+
+def over_classes(classes: list[int], rounds: int) -> list[Row]:
+    """Each job its own class at the upper end; workers of random sizes."""
+    rows = []
+    for number in classes:
+        jobs = max(number, 10_000)
+        for name, need in (("uniform", need_random), ("log", need_log)):
+            rand = random.Random(number)
+            ages = count()
+            load = Load(
+                [need(rand) for _ in range(number)], jobs, lambda handle, ages=ages: next(ages)
+            )  # type: ignore[misc]
+            row = load.measure([need(rand) for _ in range(rounds)])
+            rows.append({"needs": name, "classes": number, "jobs": jobs, **row})
+    return rows
+
+
+def over_adversaries(number: int, rounds: int) -> list[Row]:
+    """The first heads are those that fit least; every job is its own class."""
+    rand = random.Random(7)
+    half: Need = tuple(most // 2 for most in NEED_LIMITS)  # type: ignore[assignment]
+
+    def sum_of(need: Need) -> int:
+        return sum(a * 2**20 // most for a, most in zip(need, NEED_LIMITS, strict=True))
+
+    def one_too_much() -> Need:
+        need = [rand.randrange(most + 1) for most in half]
+        dimension = rand.randrange(4)
+        need[dimension] = half[dimension] + 1 + rand.randrange(half[dimension] // 50)
+        return (need[0], need[1], need[2], need[3])
+
+    uniform = [need_random(rand) for _ in range(number)]
+    logarithmic = [need_log(rand) for _ in range(number)]
+    facets = [one_too_much() for _ in range(number)]
+    some = [need_random(rand) for _ in range(rounds)]
+    cases: list[tuple[str, list[Need], Callable[[int], int], list[Need]]] = [
+        (
+            "largest first, half free",
+            uniform,
+            lambda h: 2**30 - sum_of(uniform[h]),
+            [half] * rounds,
+        ),
+        ("largest first, any free", uniform, lambda h: 2**30 - sum_of(uniform[h]), some),
+        ("largest first, log", logarithmic, lambda h: 2**40 - sum_of(logarithmic[h]), some),
+        ("one dimension too much", facets, lambda h: h, [half] * rounds),
+        ("nothing fits", uniform, lambda h: h, [(0, 0, 0, 0)] * rounds),
+    ]
+    rows = []
+    for name, needs, key, frees in cases:
+        rows.append({"needs": name, "classes": number, **Load(needs, number, key).measure(frees)})
+    return rows
+
+
+def over_traits(number: int, rounds: int) -> list[Row]:
+    """Classes that differ in kind, labels, GPU models or queue; the first heads are refused."""
+    rows = []
+    for name in ("kinds", "labels", "gpu models", "queues", "queues listed"):
+        index = MatchIndex()
+        for i in range(number):
+            one = frozenset({i + 10})
+            cls = index.class_add(
+                i // 10 if name.startswith("queues") else 0,
+                i + 10 if name == "kinds" else 0,
+                (100, 100, 0, 0),
+                one if name == "gpu models" else NONE,
+                one if name == "labels" else NONE,
+            )
+            index.push(cls, i, i)
+        last = number - 1
+        shape = index.shape_add(
+            frozenset({last + 10}) if name == "kinds" else None,
+            frozenset({last // 10}) if name == "queues listed" else None,
+            last + 10 if name == "gpu models" else -1,
+            frozenset({last + 10}) if name == "labels" else NONE,
+        )
+        if name == "queues":
+            for queue in range(last // 10):
+                index.set_queue(queue, 0, False)
+        spent = []
+        for _ in range(rounds):
+            begin = perf_counter_ns()
+            index.peek(shape, 1_000, 1_000, 0, 0)
+            spent.append(perf_counter_ns() - begin)
+        rows.append(
+            {
+                "differ in": name,
+                "classes": number,
+                "peek_p50_ns": percentile(spent, 0.5),
+                "peek_p99_ns": percentile(spent, 0.99),
+            }
+        )
+    return rows
+
+
+def over_shapes(shapes: list[int], rounds: int) -> list[Row]:
+    """1,000 classes of 4 kinds; workers that serve two kinds each and differ in labels."""
+    rows = []
+    for number in shapes:
+        ages = count()
+        load = Load(
+            [need_small(i) for i in range(1_000)], 100_000, lambda handle, ages=ages: next(ages)
+        )  # type: ignore[misc]
+        numbers = [
+            load.index.shape_add(
+                frozenset({i % 4, (i + 1) % 4}), frozenset({0, 1}), i % 5, frozenset({i})
+            )
+            for i in range(number)
+        ]
+        rows.append({"shapes": number, **load.measure([EVERYTHING] * rounds, numbers)})
+    return rows
+
+
+def bytes_per_job(jobs: int) -> Row:
+    """RSS of table (64-byte records), match index (100 classes) and timers, each job in all."""
+    ids = random.Random(3).randbytes(8 * jobs)
+    ages = array("Q", range(jobs))
+    before = rss_bytes()
+    table = JobTable(64)
+    begin = perf_counter_ns()
+    record = bytes(range(64))
+    for number in ages:
+        table.add(number.to_bytes(8, "big") + ids[8 * number : 8 * number + 8], record)
+    add_ns = (perf_counter_ns() - begin) / jobs
+    after_table = rss_bytes()
+    index = MatchIndex()
+    classes = [index.class_add(0, 0, need_small(i), NONE, NONE) for i in range(100)]
+    for number in ages:
+        index.push(classes[number % 100], number, number)
+    after_index = rss_bytes()
+    timers = TimerIndex()
+    for number in ages:
+        timers.set(number, number)
+    after_timers = rss_bytes()
+    order = random.Random(4).sample(range(jobs), min(jobs, 100_000))
+    wanted = [table.id(handle) for handle in order]
+    begin = perf_counter_ns()
+    for one in wanted:
+        table.find(one)
+    find_ns = (perf_counter_ns() - begin) / len(wanted)
+    return {
+        "jobs": jobs,
+        "table_bytes": round((after_table - before) / jobs, 1),
+        "index_bytes": round((after_index - after_table) / jobs, 1),
+        "timer_bytes": round((after_timers - after_index) / jobs, 1),
+        "all_bytes": round((after_timers - before) / jobs, 1),
+        "add_ns": round(add_ns),
+        "find_ns": round(find_ns),
+    }
+
+
+def show(title: str, rows: list[Row]) -> None:
+    print(f"\n{title}")
+    names = list(rows[0])
+    widths = [
+        max(
+            len(name),
+            *(
+                len(f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]))
+                for row in rows
+            ),
+        )
+        for name in names
+    ]
+    print("  ".join(name.rjust(width) for name, width in zip(names, widths, strict=True)))
+    for row in rows:
+        cells = [f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()]
+        print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the native structures alone.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--full", action="store_true", help="add 10^7 jobs; needs 2 GB")
+    parser.add_argument("--rounds", type=int, default=5_000, help="takes for each row")
+    parser.add_argument("--only", default="", help="sections by name, with commas between")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
+    depths = [1_000, 10_000, 100_000, 1_000_000] + [10_000_000] * arguments.full
+    sections: dict[str, Callable[[], list[Row]]] = {
+        "bytes": lambda: [bytes_per_job(10_000_000 if arguments.full else 1_000_000)],
+        "depth": lambda: over_depth(depths, rounds),
+        "classes": lambda: over_classes([1, 100, 1_000, 10_000, 100_000], rounds),
+        "adversary": lambda: over_adversaries(100_000, max(RUN, rounds // 5)),
+        "traits": lambda: over_traits(20_000, rounds // 5),
+        "shapes": lambda: over_shapes([1, 100, 10_000], rounds),
+    }
+    wanted = [name for name in arguments.only.split(",") if name] or list(sections)
+    report: dict[str, Any] = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "rounds": rounds,
+        "call_ns": call_ns(),
+    }
+    for name in wanted:
+        report[name] = sections[name]()
+        if not arguments.json:
+            show(f"{name}: {sections_doc(name)}", report[name])
+    if arguments.json:
+        json.dump(report, sys.stdout, indent=1)
+        print()
+    else:
+        print(f"\na call that does nothing: {report['call_ns']} ns")
+
+
+def sections_doc(name: str) -> str:
+    functions = {
+        "bytes": bytes_per_job,
+        "depth": over_depth,
+        "classes": over_classes,
+        "adversary": over_adversaries,
+        "traits": over_traits,
+        "shapes": over_shapes,
+    }
+    return (functions[name].__doc__ or "").splitlines()[0]
+
+
+if __name__ == "__main__":
+    main()
