@@ -120,12 +120,11 @@ class WasmRunner:
         assert spares >= 0
         assert jobs_per_process > 0
         self._cache_dir = cache_dir.absolute()
-        self._processes = processes
         self._warm_wanted = processes + spares
         self._jobs_per_process = jobs_per_process
-        self._running = 0
+        self._slots = asyncio.Semaphore(processes)
         self._idle: list[_Process] = []  # the last one used is taken first: its caches are warm
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[asyncio.Future[_Process]] = deque()
         self._alive: set[_Process] = set()
         self._starting: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -177,6 +176,11 @@ class WasmRunner:
         return sorted(process.pid for process in self._alive)
 
     @property
+    def warm_pids(self) -> list[int]:
+        """The processes that are ready for jobs or have one."""
+        return sorted(process.pid for process in self._alive if process.warm and process.usable)
+
+    @property
     def running_pids(self) -> list[int]:
         """The processes that have a job now."""
         return sorted(process.pid for process in self._alive if process.busy)
@@ -191,67 +195,55 @@ class WasmRunner:
         problem = _job_problem(job)
         if problem is not None:
             return WasmResult(outcome="failed", code="job_invalid", error=problem)
-        await self._take_slot()
-        try:
+        async with self._slots:
+            if self._closed:
+                raise SandboxError("the runner is closed")
             process = await self._take_process()
             try:
                 return await process.run(job, on_output)
             finally:
                 self._give_back(process)
-        finally:
-            self._running -= 1
-            self._wake_next()
 
-    # Slots and processes.
-
-    async def _take_slot(self) -> None:
-        while self._running >= self._processes:
-            await self._wait()
-        if self._closed:
-            raise SandboxError("the runner is closed")
-        self._running += 1
+    # Processes.
 
     async def _take_process(self) -> "_Process":
-        while not self._idle:
-            await self._wait()
-        if self._closed:
-            raise SandboxError("the runner is closed")
-        return self._idle.pop()
-
-    async def _wait(self) -> None:
-        """Wait until a slot or a process may have become free."""
-        waiter = asyncio.get_running_loop().create_future()
+        """Take the process used last, or wait for the next one that becomes free."""
+        while self._idle:
+            process = self._idle.pop()
+            if process.usable:
+                return process
+        waiter: asyncio.Future[_Process] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
-            await waiter
+            return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._wake_next()  # the turn that was given here goes to the next
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._give_back(waiter.result())  # it came too late for this job
             raise
         finally:
             with contextlib.suppress(ValueError):
                 self._waiters.remove(waiter)
 
-    def _wake_next(self) -> None:
-        for waiter in self._waiters:
+    def _offer(self, process: "_Process") -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(process)
                 return
+        self._idle.append(process)
 
     def _give_back(self, process: "_Process") -> None:
         if process.usable and process.jobs < self._jobs_per_process and not self._closed:
-            self._idle.append(process)
+            self._offer(process)
         else:
             process.kill()
             self._replenish()
 
     def _replenish(self) -> None:
-        usable = sum(process.usable for process in self._alive)
-        missing = self._warm_wanted - usable - len(self._starting)
+        warm = sum(process.warm and process.usable for process in self._alive)
+        missing = self._warm_wanted - warm - len(self._starting)
         for _ in range(missing if not self._closed else 0):
-            task = asyncio.get_running_loop().create_task(self._start_in_background())
-            self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
+            self._starting.add(asyncio.get_running_loop().create_task(self._start_in_background()))
 
     async def _start_in_background(self) -> None:
         """Start one process, however often it takes: waiting jobs depend on it."""
@@ -263,6 +255,8 @@ class WasmRunner:
             except SandboxError:
                 failures += 1
             else:
+                # In the same step as the process became warm, so that none is counted twice.
+                self._starting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
                 return
 
     async def _start_one(self) -> None:
@@ -292,8 +286,8 @@ class WasmRunner:
             if isinstance(error, TimeoutError):
                 raise SandboxError("a sandbox process did not get ready in time") from error
             raise
-        self._idle.append(process)
-        self._wake_next()
+        process.warm = True
+        self._offer(process)
 
     def _process_gone(self, process: "_Process") -> None:
         self._alive.discard(process)
@@ -309,6 +303,7 @@ class _Process(asyncio.SubprocessProtocol):
         self.gone = asyncio.Event()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(_retrieve)
+        self.warm = False  # True from when it is in the pool
         self.usable = True  # False from the first sign that it should not get another job
         self.jobs = 0
         self.pid = 0
