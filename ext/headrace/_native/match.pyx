@@ -39,8 +39,9 @@ from headrace._native.tree cimport (
     Traits,
     Tree,
     class_suits,
-    need_fits,
     node_search,
+    rounded,
+    summary_clear,
     summary_may_fit,
     trait_bit,
     trait_listed,
@@ -169,8 +170,7 @@ cdef class MatchIndex:
             if queue == NULL:
                 raise MemoryError
             queue.capacity = -1
-            queue.tree.summary.key = KEY_MAX
-            queue.tree.summary.handle = NONE
+            summary_clear(&queue.tree.summary)
             self.queues[number] = queue
         return self.queues[number]
 
@@ -515,6 +515,7 @@ cdef class MatchIndex:
             search.free[d] = <int32_t>(
                 amounts[d] if amounts[d] < AMOUNT_MAX_C else AMOUNT_MAX_C
             )
+            search.limits[d] = rounded(search.free[d])
         if not shape.any_queue:
             for i in range(shape.queues_count):
                 at = position_of(&self.queue_at, shape.numbers[shape.kinds_count + i])

@@ -14,18 +14,65 @@ class is found; hence leaves are unsorted inside and separators may be stale.
     gpus    a bit for each model, bit 31 for "any will do"; above: their union. Likewise.
     labels  a bit for each label; above: their intersection. Skip if the shape lacks one.
 
-Masks are hashes, so the search asks the class itself before it takes it.
+Masks are hashes and needs are rounded (`rounded`), so the search asks the class itself before
+it takes it. Rounded needs are 16 bits wide and side by side for each dimension: a node of 16
+entries is compared with the free amounts in a few vector instructions and two cache lines.
 Source: B-trees; Morton order compared without interleaving as in T. M. Chan, Closest-point
 problems simplified on the RAM (SODA 2002).
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from headrace._native.heap cimport KEY_MAX, NONE, HeapCore, before
 
+cdef extern from *:
+    """
+    #define HEADRACE_FANOUT 16
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    static inline uint32_t headrace_fitting(
+        const int16_t (*needs)[HEADRACE_FANOUT], const int16_t *limits
+    ) {
+        uint32_t exceeds = 0;
+        for (int at = 0; at < HEADRACE_FANOUT; at += 16) {
+            __m128i low = _mm_setzero_si128(), high = _mm_setzero_si128();
+            for (int d = 0; d < 4; d++) {
+                const __m128i limit = _mm_set1_epi16(limits[d]);
+                const __m128i *need = (const __m128i *)(needs[d] + at);
+                low = _mm_or_si128(low, _mm_cmpgt_epi16(_mm_loadu_si128(need), limit));
+                high = _mm_or_si128(high, _mm_cmpgt_epi16(_mm_loadu_si128(need + 1), limit));
+            }
+            exceeds |= (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(low, high)) << at;
+        }
+        return ~exceeds & (uint32_t)((1ull << HEADRACE_FANOUT) - 1);
+    }
+    #else
+    static inline uint32_t headrace_fitting(
+        const int16_t (*needs)[HEADRACE_FANOUT], const int16_t *limits
+    ) {
+        uint32_t fits = 0;
+        for (int i = 0; i < HEADRACE_FANOUT; i++)
+            fits |= (uint32_t)((needs[0][i] <= limits[0]) & (needs[1][i] <= limits[1])
+                               & (needs[2][i] <= limits[2]) & (needs[3][i] <= limits[3])) << i;
+        return fits;
+    }
+    #endif
+    static inline int headrace_lowest(uint32_t bits) { return __builtin_ctz(bits); }
+    static inline int headrace_bits(uint32_t value) {
+        return value ? 32 - __builtin_clz(value) : 0;
+    }
+    """
+    # The entries, as bits, none of whose four rounded needs exceeds its limit.
+    uint32_t fitting "headrace_fitting"(
+        const int16_t (*needs)[16], const int16_t* limits
+    ) noexcept nogil
+    int lowest_bit "headrace_lowest"(uint32_t bits) noexcept nogil
+    int bit_length "headrace_bits"(uint32_t value) noexcept nogil
+
 cdef enum:
-    FANOUT = 16
+    FANOUT = 16  # HEADRACE_FANOUT
+    BARRED = 0x7FFF  # the rounded need of what holds no job: exceeds every limit
     DIMENSIONS = 4
     MERGE_BELOW = 4  # a node this small joins its neighbour ...
     MERGE_UP_TO = 12  # ... unless both together would soon split again
@@ -71,22 +118,22 @@ cdef struct Summary:
     uint32_t kinds
     uint32_t gpus
     uint32_t labels
-    int32_t need[4]
+    int16_t need[4]  # rounded
 
 
 cdef struct Rank:
     uint32_t traits
-    int32_t need[4]
+    int16_t need[4]  # rounded
 
 
 cdef struct Node:
-    uint64_t keys[16]      # KEY_MAX and NONE: nothing queued below
-    uint32_t handles[16]
-    int32_t needs[16][4]
-    uint32_t kinds[16]
-    uint32_t gpus[16]
-    uint32_t labels[16]
-    void* below[16]        # Class* in a leaf, Node* in an inner node
+    int16_t needs[4][FANOUT]  # rounded; BARRED when nothing is queued below, and in free slots
+    uint64_t keys[FANOUT]     # KEY_MAX and NONE when nothing is queued below
+    uint32_t handles[FANOUT]
+    uint32_t kinds[FANOUT]
+    uint32_t gpus[FANOUT]
+    uint32_t labels[FANOUT]
+    void* below[FANOUT]       # Class* in a leaf, Node* in an inner node
     Node* parent
     uint8_t slot
     uint8_t count
@@ -95,7 +142,7 @@ cdef struct Node:
 
 cdef struct Inner:
     Node node
-    Rank lows[16]  # entry i holds ranks from lows[i] to lows[i + 1]; lows[0] is not looked at
+    Rank lows[FANOUT]  # entry i holds ranks from lows[i] to lows[i + 1]; lows[0] is not looked at
 
 
 cdef struct Tree:
@@ -107,9 +154,21 @@ cdef struct Tree:
 cdef struct Search:
     Shape* shape
     int32_t free[4]
+    int16_t limits[4]  # free, rounded
     uint64_t key     # of the best found so far; only what comes before it matters
     uint32_t handle
     Class* found
+
+
+cdef inline int16_t rounded(int32_t amount) noexcept nogil:
+    """Keep the 11 highest bits and the magnitude, in order: 1,023 is 1,023, 2**31-1 is 22,527.
+
+    One amount is at most another only if it is so rounded, which makes rounding safe to skip by.
+    """
+    cdef int shift = bit_length(<uint32_t>amount) - 11
+    if shift < 0:
+        return <int16_t>amount
+    return <int16_t>((shift + 1) << 10 | ((amount >> shift) & 1023))
 
 
 cdef inline uint32_t trait_bit(uint32_t number, uint32_t bits) noexcept nogil:
@@ -171,7 +230,7 @@ cdef inline void class_rank(Class* cls, Rank* rank) noexcept nogil:
         gpu += 1
     rank.traits = (cls.kind % 32) << 16 | label << 8 | gpu
     for d in range(DIMENSIONS):
-        rank.need[d] = cls.need[d]
+        rank.need[d] = rounded(cls.need[d])
 
 
 cdef inline bint rank_before(const Rank* one, const Rank* other) noexcept nogil:
@@ -196,45 +255,48 @@ cdef inline void entry_set(Node* node, int slot, const Summary* summary) noexcep
     node.gpus[slot] = summary.gpus
     node.labels[slot] = summary.labels
     for d in range(DIMENSIONS):
-        node.needs[slot][d] = summary.need[d]
+        node.needs[d][slot] = summary.need[d]
 
 
-cdef inline void class_summarize(Class* cls, Summary* summary) noexcept nogil:
+cdef inline void summary_clear(Summary* summary) noexcept nogil:
+    """Make it the summary of no jobs, which adds nothing to any other."""
     cdef int d
-    if cls.jobs.size:
-        summary.key = cls.jobs.entries[0].key
-        summary.handle = cls.jobs.entries[0].handle
-    else:
-        summary.key = KEY_MAX
-        summary.handle = NONE
-    summary.kinds = trait_bit(cls.kind, 32)
-    summary.gpus = cls.traits.gpus_mask
-    summary.labels = cls.traits.labels_mask
-    for d in range(DIMENSIONS):
-        summary.need[d] = cls.need[d]
-
-
-cdef inline void node_summarize(const Node* node, Summary* summary) noexcept nogil:
-    """Sum up the entries that have something queued."""
-    cdef int i, d
     summary.key = KEY_MAX
     summary.handle = NONE
     summary.kinds = summary.gpus = 0
     summary.labels = 0xFFFFFFFF
     for d in range(DIMENSIONS):
-        summary.need[d] = 0x7FFFFFFF
+        summary.need[d] = BARRED
+
+
+cdef inline void class_summarize(Class* cls, Summary* summary) noexcept nogil:
+    cdef int d
+    if cls.jobs.size == 0:
+        summary_clear(summary)
+        return
+    summary.key = cls.jobs.entries[0].key
+    summary.handle = cls.jobs.entries[0].handle
+    summary.kinds = trait_bit(cls.kind, 32)
+    summary.gpus = cls.traits.gpus_mask
+    summary.labels = cls.traits.labels_mask
+    for d in range(DIMENSIONS):
+        summary.need[d] = rounded(cls.need[d])
+
+
+cdef inline void node_summarize(const Node* node, Summary* summary) noexcept nogil:
+    cdef int i, d
+    summary_clear(summary)
     for i in range(node.count):
-        if node.handles[i] == NONE:
-            continue
         if before(node.keys[i], node.handles[i], summary.key, summary.handle):
             summary.key = node.keys[i]
             summary.handle = node.handles[i]
         summary.kinds |= node.kinds[i]
         summary.gpus |= node.gpus[i]
         summary.labels &= node.labels[i]
-        for d in range(DIMENSIONS):
-            if node.needs[i][d] < summary.need[d]:
-                summary.need[d] = node.needs[i][d]
+    for d in range(DIMENSIONS):
+        for i in range(node.count):
+            if node.needs[d][i] < summary.need[d]:
+                summary.need[d] = node.needs[d][i]
 
 
 cdef inline bint entry_equals(const Node* node, int slot, const Summary* summary) noexcept nogil:
@@ -244,10 +306,10 @@ cdef inline bint entry_equals(const Node* node, int slot, const Summary* summary
         and node.kinds[slot] == summary.kinds
         and node.gpus[slot] == summary.gpus
         and node.labels[slot] == summary.labels
-        and node.needs[slot][0] == summary.need[0]
-        and node.needs[slot][1] == summary.need[1]
-        and node.needs[slot][2] == summary.need[2]
-        and node.needs[slot][3] == summary.need[3]
+        and node.needs[0][slot] == summary.need[0]
+        and node.needs[1][slot] == summary.need[1]
+        and node.needs[2][slot] == summary.need[2]
+        and node.needs[3][slot] == summary.need[3]
     )
 
 
@@ -271,14 +333,15 @@ cdef inline void tree_update(Tree* tree, Class* cls) noexcept nogil:
     cdef int i, slot = cls.slot
     cdef uint64_t key = KEY_MAX
     cdef uint32_t handle = NONE
+    cdef Summary summary
     if cls.jobs.size:
         key = cls.jobs.entries[0].key
         handle = cls.jobs.entries[0].handle
     if node.keys[slot] == key and node.handles[slot] == handle:
         return
     if node.handles[slot] == NONE or handle == NONE:
-        node.keys[slot] = key
-        node.handles[slot] = handle
+        class_summarize(cls, &summary)
+        entry_set(node, slot, &summary)
         tree_refresh(tree, node)
         return
     # A non-empty class stays non-empty: only heads change on the way up.
@@ -300,6 +363,7 @@ cdef inline void tree_update(Tree* tree, Class* cls) noexcept nogil:
 
 
 cdef inline Node* node_new(Tree* tree, bint is_leaf) except NULL:
+    cdef int i
     cdef Node* node = <Node*>malloc(sizeof(Node) if is_leaf else sizeof(Inner))
     if node == NULL:
         raise MemoryError
@@ -308,7 +372,15 @@ cdef inline Node* node_new(Tree* tree, bint is_leaf) except NULL:
     node.count = 0
     node.is_leaf = is_leaf
     tree.nodes += 1
+    for i in range(FANOUT):
+        entry_clear(node, i)
     return node
+
+
+cdef inline void entry_clear(Node* node, int slot) noexcept nogil:
+    cdef Summary summary
+    summary_clear(&summary)
+    entry_set(node, slot, &summary)
 
 
 cdef inline void entry_adopt(Node* node, int slot) noexcept nogil:
@@ -329,7 +401,7 @@ cdef inline void entry_move(Node* source, int slot, Node* target, int to) noexce
     target.gpus[to] = source.gpus[slot]
     target.labels[to] = source.labels[slot]
     for d in range(DIMENSIONS):
-        target.needs[to][d] = source.needs[slot][d]
+        target.needs[d][to] = source.needs[d][slot]
     if not source.is_leaf:
         (<Inner*>target).lows[to] = (<Inner*>source).lows[slot]
     target.below[to] = source.below[slot]
@@ -338,8 +410,8 @@ cdef inline void entry_move(Node* source, int slot, Node* target, int to) noexce
 
 cdef inline void leaf_sort(Node* leaf) noexcept nogil:
     """Order the classes of a full leaf by rank, before it is split."""
-    cdef Rank ranks[16]
-    cdef void* below[16]
+    cdef Rank ranks[FANOUT]
+    cdef void* below[FANOUT]
     cdef Rank rank
     cdef void* cls
     cdef Summary summary
@@ -388,6 +460,7 @@ cdef inline int node_split(Tree* tree, Node* node) except -1:
         low = (<Inner*>node).lows[half]
     for i in range(half, FANOUT):
         entry_move(node, i, right, i - half)
+        entry_clear(node, i)
     node.count = <uint8_t>half
     right.count = <uint8_t>(FANOUT - half)
     i = parent.count
@@ -448,9 +521,10 @@ cdef inline void entry_delete(Node* node, int slot) noexcept nogil:
     if node.is_leaf:
         if slot != node.count:
             entry_move(node, node.count, node, slot)
-        return
-    for i in range(slot, node.count):
-        entry_move(node, i + 1, node, i)
+    else:
+        for i in range(slot, node.count):
+            entry_move(node, i + 1, node, i)
+    entry_clear(node, node.count)
 
 
 cdef inline void node_merge(Tree* tree, Node* node) noexcept:
@@ -504,8 +578,7 @@ cdef inline void tree_remove(Tree* tree, Class* cls) noexcept:
     if tree.root.count == 0:
         node_free(tree, tree.root)
         tree.root = NULL
-        tree.summary.key = KEY_MAX
-        tree.summary.handle = NONE
+        summary_clear(&tree.summary)
         return
     tree_refresh(tree, tree.root)
 
@@ -513,7 +586,10 @@ cdef inline void tree_remove(Tree* tree, Class* cls) noexcept:
 cdef inline bint summary_may_fit(const Summary* summary, const Search* search) noexcept nogil:
     return (
         before(summary.key, summary.handle, search.key, search.handle)
-        and need_fits(summary.need, search.free)
+        and summary.need[0] <= search.limits[0]
+        and summary.need[1] <= search.limits[1]
+        and summary.need[2] <= search.limits[2]
+        and summary.need[3] <= search.limits[3]
         and summary.kinds & search.shape.kinds_mask
         and summary.gpus & search.shape.gpus_mask
         and not summary.labels & ~search.shape.labels_mask
@@ -522,34 +598,42 @@ cdef inline bint summary_may_fit(const Summary* summary, const Search* search) n
 
 cdef inline void node_search(const Node* node, Search* search) noexcept nogil:
     """Find the first fitting head below `node` that comes before the best one so far."""
-    cdef uint32_t able = 0
+    cdef uint32_t able = fitting(node.needs, search.limits)
+    cdef uint32_t rest = able
     cdef uint32_t kinds = search.shape.kinds_mask
     cdef uint32_t gpus = search.shape.gpus_mask
     cdef uint32_t lacks = ~search.shape.labels_mask
+    cdef Class* cls
     cdef int i, first
-    for i in range(node.count):
-        if node.keys[i] <= search.key and need_fits(node.needs[i], search.free):
-            if node.kinds[i] & kinds and node.gpus[i] & gpus and not node.labels[i] & lacks:
-                able |= <uint32_t>1 << i
+    while rest:
+        i = lowest_bit(rest)
+        rest &= rest - 1
+        if (
+            not before(node.keys[i], node.handles[i], search.key, search.handle)
+            or not node.kinds[i] & kinds
+            or not node.gpus[i] & gpus
+            or node.labels[i] & lacks
+        ):
+            able ^= <uint32_t>1 << i
     while able:
-        first = -1
-        for i in range(node.count):
-            if able >> i & 1 and (
-                first < 0
-                or before(
-                    node.keys[i], node.handles[i], node.keys[first], node.handles[first]
-                )
-            ):
+        first = lowest_bit(able)
+        rest = able & (able - 1)
+        while rest:
+            i = lowest_bit(rest)
+            rest &= rest - 1
+            if before(node.keys[i], node.handles[i], node.keys[first], node.handles[first]):
                 first = i
+        able ^= <uint32_t>1 << first
         if not before(node.keys[first], node.handles[first], search.key, search.handle):
             return
-        able &= ~(<uint32_t>1 << first)
         if not node.is_leaf:
             node_search(<const Node*>node.below[first], search)
-        elif class_suits(<Class*>node.below[first], search.shape):
+            continue
+        cls = <Class*>node.below[first]
+        if need_fits(cls.need, search.free) and class_suits(cls, search.shape):
             search.key = node.keys[first]
             search.handle = node.handles[first]
-            search.found = <Class*>node.below[first]
+            search.found = cls
             return
 
 
@@ -586,6 +670,9 @@ cdef inline int tree_check(Tree* tree, Node* node, size_t* classes, size_t* node
             assert child.slot == i
             tree_check(tree, child, classes, nodes)
             node_summarize(child, &summary)
+        assert entry_equals(node, i, &summary)
+    summary_clear(&summary)
+    for i in range(node.count, FANOUT):
         assert entry_equals(node, i, &summary)
     if node.parent == NULL:
         node_summarize(node, &summary)
