@@ -59,6 +59,12 @@ cdef extern from *:
     }
     #endif
     static inline int headrace_lowest(uint32_t bits) { return __builtin_ctz(bits); }
+    static inline void headrace_prefetch(const void *node) {
+        __builtin_prefetch(node);
+        __builtin_prefetch((const char *)node + 64);
+        __builtin_prefetch((const char *)node + 128);
+        __builtin_prefetch((const char *)node + 192);
+    }
     static inline int headrace_bits(uint32_t value) {
         return value ? 32 - __builtin_clz(value) : 0;
     }
@@ -68,12 +74,14 @@ cdef extern from *:
         const int16_t (*needs)[16], const int16_t* limits
     ) noexcept nogil
     int lowest_bit "headrace_lowest"(uint32_t bits) noexcept nogil
+    void prefetch "headrace_prefetch"(const void* node) noexcept nogil  # needs and keys
     int bit_length "headrace_bits"(uint32_t value) noexcept nogil
 
 cdef enum:
     FANOUT = 16  # HEADRACE_FANOUT
     BARRED = 0x7FFF  # the rounded need of what holds no job: exceeds every limit
     DIMENSIONS = 4
+    SPLIT_FROM = 4  # a split leaves at least this many on either side
     MERGE_BELOW = 4  # a node this small joins its neighbour ...
     MERGE_UP_TO = 12  # ... unless both together would soon split again
 
@@ -137,6 +145,7 @@ cdef struct Node:
     Node* parent
     uint8_t slot
     uint8_t count
+    uint8_t first  # the entry with the first head
     bint is_leaf
 
 
@@ -233,6 +242,19 @@ cdef inline void class_rank(Class* cls, Rank* rank) noexcept nogil:
         rank.need[d] = rounded(cls.need[d])
 
 
+cdef inline int rank_jump(const Rank* one, const Rank* next_one) noexcept nogil:
+    """How high the boundary is between two neighbours in rank: the larger, the further apart."""
+    cdef uint32_t most = 0, differs
+    cdef int d
+    if one.traits != next_one.traits:
+        return 32 + bit_length(one.traits ^ next_one.traits)
+    for d in range(DIMENSIONS):
+        differs = <uint32_t>(one.need[d] ^ next_one.need[d])
+        if most < differs:
+            most = differs
+    return bit_length(most)
+
+
 cdef inline bint rank_before(const Rank* one, const Rank* other) noexcept nogil:
     """Order by traits, then by the need that differs in the highest bit."""
     cdef uint32_t most = 0, differs
@@ -283,13 +305,26 @@ cdef inline void class_summarize(Class* cls, Summary* summary) noexcept nogil:
         summary.need[d] = rounded(cls.need[d])
 
 
-cdef inline void node_summarize(const Node* node, Summary* summary) noexcept nogil:
+cdef inline int node_first(const Node* node) noexcept nogil:
+    """Find the entry with the first head, or 0."""
+    cdef uint64_t key = node.keys[0]
+    cdef uint32_t handle = node.handles[0]
+    cdef int i, first = 0
+    for i in range(1, node.count):
+        if before(node.keys[i], node.handles[i], key, handle):
+            key = node.keys[i]
+            handle = node.handles[i]
+            first = i
+    return first
+
+
+cdef inline void node_summarize(Node* node, Summary* summary) noexcept nogil:
     cdef int i, d
     summary_clear(summary)
+    node.first = <uint8_t>node_first(node)
+    summary.key = node.keys[node.first]
+    summary.handle = node.handles[node.first]
     for i in range(node.count):
-        if before(node.keys[i], node.handles[i], summary.key, summary.handle):
-            summary.key = node.keys[i]
-            summary.handle = node.handles[i]
         summary.kinds |= node.kinds[i]
         summary.gpus |= node.gpus[i]
         summary.labels &= node.labels[i]
@@ -348,10 +383,14 @@ cdef inline void tree_update(Tree* tree, Class* cls) noexcept nogil:
     while True:
         node.keys[slot] = key
         node.handles[slot] = handle
-        for i in range(node.count):
-            if before(node.keys[i], node.handles[i], key, handle):
-                key = node.keys[i]
-                handle = node.handles[i]
+        if slot == node.first:
+            node.first = <uint8_t>node_first(node)
+        elif before(key, handle, node.keys[node.first], node.handles[node.first]):
+            node.first = <uint8_t>slot
+        else:
+            return
+        key = node.keys[node.first]
+        handle = node.handles[node.first]
         slot = node.slot
         node = node.parent
         if node == NULL:
@@ -370,6 +409,7 @@ cdef inline Node* node_new(Tree* tree, bint is_leaf) except NULL:
     node.parent = NULL
     node.slot = 0
     node.count = 0
+    node.first = 0
     node.is_leaf = is_leaf
     tree.nodes += 1
     for i in range(FANOUT):
@@ -433,8 +473,29 @@ cdef inline void leaf_sort(Node* leaf) noexcept nogil:
         entry_adopt(leaf, i)
 
 
+cdef inline int node_middle(Node* node, Rank* low) noexcept nogil:
+    """Choose where to split: at the highest boundary of the middle half; set the low rank there.
+
+    So nodes become cells of the Morton order, whose smallest needs say much.
+    """
+    cdef Rank ranks[FANOUT]
+    cdef int i, jump, most = -1, middle = FANOUT // 2
+    for i in range(FANOUT):
+        if node.is_leaf:
+            class_rank(<Class*>node.below[i], &ranks[i])
+        else:
+            ranks[i] = (<Inner*>node).lows[i]
+    for i in range(SPLIT_FROM, FANOUT - SPLIT_FROM + 1):
+        jump = rank_jump(&ranks[i - 1], &ranks[i])
+        if jump > most or (jump == most and abs(2 * i - FANOUT) < abs(2 * middle - FANOUT)):
+            most = jump
+            middle = i
+    low[0] = ranks[middle]
+    return middle
+
+
 cdef inline int node_split(Tree* tree, Node* node) except -1:
-    """Move the upper half of a full node to a new right neighbour; the parent has room.
+    """Move the upper part of a full node to a new right neighbour; the parent has room.
 
     The root gets a parent first.
     """
@@ -442,7 +503,7 @@ cdef inline int node_split(Tree* tree, Node* node) except -1:
     cdef Node* parent = node.parent
     cdef Rank low
     cdef Summary summary
-    cdef int i, half = FANOUT // 2
+    cdef int i, middle
     if parent == NULL:
         try:
             parent = node_new(tree, False)
@@ -455,14 +516,12 @@ cdef inline int node_split(Tree* tree, Node* node) except -1:
         tree.root = parent
     if node.is_leaf:
         leaf_sort(node)
-        class_rank(<Class*>node.below[half], &low)
-    else:
-        low = (<Inner*>node).lows[half]
-    for i in range(half, FANOUT):
-        entry_move(node, i, right, i - half)
+    middle = node_middle(node, &low)
+    for i in range(middle, FANOUT):
+        entry_move(node, i, right, i - middle)
         entry_clear(node, i)
-    node.count = <uint8_t>half
-    right.count = <uint8_t>(FANOUT - half)
+    node.count = <uint8_t>middle
+    right.count = <uint8_t>(FANOUT - middle)
     i = parent.count
     while i > node.slot + 1:
         entry_move(parent, i - 1, parent, i)
@@ -475,6 +534,7 @@ cdef inline int node_split(Tree* tree, Node* node) except -1:
     entry_set(parent, i, &summary)
     node_summarize(node, &summary)
     entry_set(parent, node.slot, &summary)
+    parent.first = <uint8_t>node_first(parent)
     return 0
 
 
@@ -550,6 +610,7 @@ cdef inline void node_merge(Tree* tree, Node* node) noexcept:
     node_free(tree, right)
     node_summarize(left, &summary)
     entry_set(parent, slot, &summary)
+    parent.first = <uint8_t>node_first(parent)
 
 
 cdef inline void tree_remove(Tree* tree, Class* cls) noexcept:
@@ -596,45 +657,66 @@ cdef inline bint summary_may_fit(const Summary* summary, const Search* search) n
     )
 
 
+cdef inline bint entry_may_fit(const Node* node, int slot, const Search* search) noexcept nogil:
+    """Whether the head comes before the best so far and the masks agree."""
+    return (
+        before(node.keys[slot], node.handles[slot], search.key, search.handle)
+        and node.kinds[slot] & search.shape.kinds_mask
+        and node.gpus[slot] & search.shape.gpus_mask
+        and not node.labels[slot] & ~search.shape.labels_mask
+    )
+
+
+cdef inline void entry_search(const Node* node, int slot, Search* search) noexcept nogil:
+    cdef Class* cls
+    if not node.is_leaf:
+        node_search(<const Node*>node.below[slot], search)
+        return
+    cls = <Class*>node.below[slot]
+    if need_fits(cls.need, search.free) and class_suits(cls, search.shape):
+        search.key = node.keys[slot]
+        search.handle = node.handles[slot]
+        search.found = cls
+
+
 cdef inline void node_search(const Node* node, Search* search) noexcept nogil:
     """Find the first fitting head below `node` that comes before the best one so far."""
     cdef uint32_t able = fitting(node.needs, search.limits)
-    cdef uint32_t rest = able
-    cdef uint32_t kinds = search.shape.kinds_mask
-    cdef uint32_t gpus = search.shape.gpus_mask
-    cdef uint32_t lacks = ~search.shape.labels_mask
-    cdef Class* cls
+    cdef uint32_t rest, bit = <uint32_t>1 << node.first
+    cdef uint64_t key
+    cdef uint32_t handle
     cdef int i, first
-    while rest:
-        i = lowest_bit(rest)
-        rest &= rest - 1
-        if (
-            not before(node.keys[i], node.handles[i], search.key, search.handle)
-            or not node.kinds[i] & kinds
-            or not node.gpus[i] & gpus
-            or node.labels[i] & lacks
-        ):
-            able ^= <uint32_t>1 << i
-    while able:
-        first = lowest_bit(able)
-        rest = able & (able - 1)
+    if able & bit and entry_may_fit(node, node.first, search):
+        # Most often the first head fits, and nothing else here has to be looked at.
+        entry_search(node, node.first, search)
+        if search.handle == node.handles[node.first]:
+            return
+    able &= ~bit
+    if not node.is_leaf:
+        rest = able
         while rest:
             i = lowest_bit(rest)
             rest &= rest - 1
-            if before(node.keys[i], node.handles[i], node.keys[first], node.handles[first]):
+            if node.keys[i] <= search.key:
+                prefetch(node.below[i])
+    while able:
+        first = -1
+        key = search.key
+        handle = search.handle
+        rest = able
+        while rest:
+            i = lowest_bit(rest)
+            rest &= rest - 1
+            if not entry_may_fit(node, i, search):
+                able ^= <uint32_t>1 << i
+            elif before(node.keys[i], node.handles[i], key, handle):
+                key = node.keys[i]
+                handle = node.handles[i]
                 first = i
+        if first < 0:
+            return
         able ^= <uint32_t>1 << first
-        if not before(node.keys[first], node.handles[first], search.key, search.handle):
-            return
-        if not node.is_leaf:
-            node_search(<const Node*>node.below[first], search)
-            continue
-        cls = <Class*>node.below[first]
-        if need_fits(cls.need, search.free) and class_suits(cls, search.shape):
-            search.key = node.keys[first]
-            search.handle = node.handles[first]
-            search.found = cls
-            return
+        entry_search(node, first, search)
 
 
 cdef inline void tree_free(Tree* tree, Node* node) noexcept:
@@ -656,6 +738,7 @@ cdef inline int tree_check(Tree* tree, Node* node, size_t* classes, size_t* node
     cdef int i
     nodes[0] += 1
     assert 0 < node.count <= FANOUT
+    assert node.first == node_first(node)
     assert node.parent != NULL or node == tree.root
     for i in range(node.count):
         if node.is_leaf:
