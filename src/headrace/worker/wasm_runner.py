@@ -40,6 +40,7 @@ from headrace.worker.wasm_protocol import (
     Run,
 )
 
+Outcome = Literal["completed", "failed", "timeout"]
 OutputCallback = Callable[[str, bytes], None]
 """Called with "stdout" or "stderr" and bytes, on the event loop, while the job runs."""
 
@@ -83,7 +84,7 @@ class WasmResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a job ended. A guest that exits by itself has completed, with whatever exit code:
     whether that code means success is not the sandbox's to say."""
 
-    outcome: Literal["completed", "failed", "timeout"]
+    outcome: Outcome
     exit_code: int | None = None
     code: str | None = None  # why it failed, for programs
     error: str | None = None  # why it failed, for people
@@ -320,6 +321,7 @@ class _Process(asyncio.SubprocessProtocol):
         self._loaded: Loaded | None = None
         self._killed_for: str | None = None
         self._started_s = 0.0  # on the loop's clock
+        self._deadline: tuple[float, str] | None = None  # when, and what it means
         self._timer: asyncio.TimerHandle | None = None
         self._kept: dict[int, list[bytes]] = {}
         self._kept_bytes: dict[int, int] = {}
@@ -354,7 +356,7 @@ class _Process(asyncio.SubprocessProtocol):
             self.kill()
             raise
         finally:
-            self._stop_timer()
+            self._deadline = None
             self._job = self._on_output = self._done = None
 
     def _send(self, *, with_module: bool) -> None:
@@ -376,7 +378,7 @@ class _Process(asyncio.SubprocessProtocol):
         LENGTH.pack_into(frame, 0, len(frame) - LENGTH.size)
         self._stdin.write(frame)
         if with_module:
-            self._set_timer(COMPILE_S_MAX, "module_compile_limit")
+            self._set_deadline(COMPILE_S_MAX, "module_compile_limit")
         else:
             self._start_job_time(job)
 
@@ -457,7 +459,7 @@ class _Process(asyncio.SubprocessProtocol):
         loaded = self._loaded
         self._done.set_result(
             WasmResult(
-                outcome=cast(Literal["completed", "failed", "timeout"], done.outcome),
+                outcome=cast("Outcome", done.outcome),
                 exit_code=done.exit_code,
                 code=done.code,
                 error=done.error,
@@ -491,6 +493,8 @@ class _Process(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         self.usable = False
+        if self._timer is not None:
+            self._timer.cancel()
         self.gone.set()
         if not self.ready.done():
             status = self._transport.get_returncode()
@@ -508,7 +512,7 @@ class _Process(asyncio.SubprocessProtocol):
             return
         stdout, stderr = b"".join(self._kept[STDOUT]), b"".join(self._kept[STDERR])
         status = _status_text(self._transport.get_returncode())
-        outcome: Literal["failed", "timeout"] = "failed"
+        outcome: Outcome = "failed"
         code = self._killed_for or "sandbox_crashed"
         error = f"the sandbox process ended, {status}"
         if code == "timeout":
@@ -531,22 +535,33 @@ class _Process(asyncio.SubprocessProtocol):
             )
         )
 
-    # One timer at a time: until the module is compiled, or until the job's end.
+    # One deadline at a time: until the module is compiled, or until the job's end.
 
     def _start_job_time(self, job: WasmJob) -> None:
         self._started_s = self._loop.time()
-        self._set_timer(job.timeout_ms / 1_000 + TIMEOUT_GRACE_S, "timeout")
+        self._set_deadline(job.timeout_ms / 1_000 + TIMEOUT_GRACE_S, "timeout")
 
-    def _set_timer(self, delay_s: float, reason: str) -> None:
-        self._stop_timer()
-        self._timer = self._loop.call_later(delay_s, self._time_over, reason)
+    def _set_deadline(self, delay_s: float, reason: str) -> None:
+        """Kill the process then. A timer that is still set for an earlier time is kept and looks
+        again when it fires, so a run of short jobs sets none."""
+        now = self._loop.time()
+        self._deadline = (now + delay_s, reason)
+        if self._timer is None or self._timer.when() > now + delay_s:
+            self._set_timer(now + delay_s)
 
-    def _stop_timer(self) -> None:
+    def _set_timer(self, at_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._timer = self._loop.call_at(at_s, self._time_over)
 
-    def _time_over(self, reason: str) -> None:
+    def _time_over(self) -> None:
+        self._timer = None
+        if self._deadline is None or self.gone.is_set():
+            return
+        at_s, reason = self._deadline
+        if self._loop.time() < at_s:
+            self._set_timer(at_s)
+            return
         self._killed_for = reason
         self.kill()
 
@@ -574,10 +589,11 @@ def _job_problem(job: WasmJob) -> str | None:
         if not name or "=" in name:
             return "an environment variable's name is empty or contains '='"
         texts += (name, value)
-    if any("\0" in text for text in texts):
+    text = "".join(texts)
+    if "\0" in text:
         return "an argument or an environment variable contains a NUL character"
     try:
-        size = sum(len(text.encode()) for text in texts)
+        size = len(text.encode())
     except UnicodeEncodeError:
         return "an argument or an environment variable is not Unicode text"
     if size > ARGUMENT_BYTES_MAX:
