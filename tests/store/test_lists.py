@@ -10,7 +10,7 @@ from store_samples import ENDINGS, commit, finished, job_id_at, stored
 
 from headrace.core.effects import JobDeleted, OwnerStored
 from headrace.core.job import TERMINAL, Status
-from headrace.store import Store, lists, open_store
+from headrace.store import Store, layout, lists, open_store
 from headrace.store.contract import KeyValue, ListQuery, Page
 from headrace.store.layout import by_owner_key, by_status_key
 from headrace.wire import limits
@@ -243,3 +243,23 @@ def test_index_keys_sort_by_job_within_owner_and_status() -> None:
     assert by_owner_key(1, second) < by_owner_key(2, first)
     for status in ENDINGS:
         assert by_status_key(status, first) < by_status_key(status, second)
+
+
+@pytest.mark.parametrize("table", ["BY_OWNER", "BY_STATUS"])
+def test_corrupt_index_row_is_told(store: Store, kv: KeyValue, table: str) -> None:
+    first, second = job_id_at(1), job_id_at(2)
+    commit(store, stored(first), stored(second), finished(first), finished(second))
+    number = layout.Table[table]
+    (key, value), *_ = kv.scan(number)
+    query = (
+        ListQuery(owner_id=1)
+        if table == "BY_OWNER"
+        else ListQuery(statuses=frozenset({Status.COMPLETED}))
+    )
+    kv.write({number: {key: bytes([value[0] ^ 1]) + value[1:]}})
+    page = store.list_jobs(query)
+    assert ([job.job_id for job in page.jobs], page.corrupt) == ([second, first], [first])
+    kv.write({number: {key: None, key[:-1] + b"\xee": value}})
+    page = store.list_jobs(query)
+    assert [job.job_id for job in page.jobs] == [second]
+    assert page.corrupt == [first[:-1] + b"\xee"]

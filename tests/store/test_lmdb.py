@@ -25,6 +25,7 @@ from headrace.store.contract import (
     StoreUnsuitable,
     walk,
 )
+from headrace.store.layout import Table
 from headrace.store.lmdb import DATA_FILE, LmdbKeyValue, filesystem_of
 from headrace.store.store import Batch, Store
 
@@ -283,6 +284,69 @@ def test_flipped_byte_of_the_file_never_changes_a_job(tmp_path: Path, make: Make
         assert (page.jobs, page.corrupt) == ([], [JOB])
 
 
+CUTS = """
+import os, sys
+from pathlib import Path
+from headrace.store import open_store
+from headrace.store.contract import ListQuery, RecordCorrupt, StoreDamaged
+
+def look(path, jobs):
+    try:
+        store = open_store(path, accept_any_filesystem=True)
+        restored = store.restore()
+        found = len(list(restored.live())) + len(restored.corrupt)
+        for n in range(jobs):
+            store.job((1000 + n).to_bytes(6, "big") + bytes.fromhex("70008000000000000000"))
+        page = store.list_jobs(ListQuery(limit=1000))
+        assert found == jobs and len(page.jobs) + len(page.corrupt) == jobs, (found, len(page.jobs))
+        print("whole")
+    except (StoreDamaged, RecordCorrupt) as error:
+        print(type(error).__name__)
+
+path, jobs, pages = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+data = (path / "data.mdb").read_bytes()
+for page in range(1, pages):
+    (path / "data.mdb").write_bytes(data[:4096 * page + 100 * (page % 2)])
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            look(path, jobs)
+            code = 0
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0, page
+"""
+
+
+def test_file_cut_off_anywhere_is_refused_and_kills_nobody(tmp_path: Path, make: Make) -> None:
+    store = make(tmp_path)
+    for n in range(200):
+        commit(store, stored(job_id_at(1_000 + n), spec=b"s" * (5_000 if n % 9 == 0 else 200)))
+    store.close()
+    pages = (tmp_path / DATA_FILE).stat().st_size // 4_096
+    with run_python(CUTS, str(tmp_path), "200", str(pages)) as cuts:
+        assert cuts.stdout is not None
+        told = cuts.stdout.read().splitlines()
+    assert cuts.returncode == 0
+    assert set(told) <= {"StoreDamaged", "RecordCorrupt"}, set(told)
+    assert len(told) == pages - 1
+
+
+@pytest.mark.parametrize("table", [table for table in Table if table is not Table.SPEC])
+def test_store_without_one_of_its_tables_is_damaged(
+    tmp_path: Path, make: Make, table: Table
+) -> None:
+    store = make(tmp_path)
+    commit(store, stored(JOB))
+    store.close()
+    with lmdb.open(str(tmp_path), max_dbs=32) as env, env.begin(write=True) as txn:
+        txn.drop(env.open_db(table.name.lower().encode(), txn=txn), delete=True)
+    with pytest.raises(StoreDamaged):
+        make(tmp_path)
+
+
 # Filesystems ------------------------------------------------------------------------------------
 
 
@@ -311,7 +375,3 @@ def test_filesystem_that_may_lose_a_commit_is_unsuitable(name: str) -> None:
 @pytest.mark.parametrize("name", ["ext4", "xfs", "btrfs", "zfs", "f2fs", ""])
 def test_local_filesystem_is_suitable(name: str) -> None:
     assert not rows_lmdb.UNSUITABLE.fullmatch(name)
-
-
-def test_readers_that_died_are_forgotten(tmp_path: Path, make: Make) -> None:
-    assert make(tmp_path)._kv.forget_dead_readers() == 0

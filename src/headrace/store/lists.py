@@ -72,9 +72,9 @@ def list_jobs(kv: KeyValue, owners: dict[int, tuple[str, str]], query: ListQuery
     """
     limit = min(query.limit, limits.LIST_LIMIT_MAX)
     wanted_owners = _owners_of(owners, query)
-    candidates = _candidates(kv, query, wanted_owners)
-    jobs: list[StoredJob] = []
     corrupt: list[bytes] = []
+    candidates = _candidates(kv, query, wanted_owners, corrupt)
+    jobs: list[StoredJob] = []
     examined = 0
     size = 0
     last: bytes | None = None
@@ -92,7 +92,8 @@ def list_jobs(kv: KeyValue, owners: dict[int, tuple[str, str]], query: ListQuery
             try:
                 job = _match(query, wanted_owners, job_id, spec, live, done)
             except (RecordCorrupt, msgspec.MsgspecError):
-                corrupt.append(job_id)
+                if job_id not in corrupt:
+                    corrupt.append(job_id)
                 continue
             if job is not None:
                 jobs.append(job)
@@ -118,7 +119,10 @@ def _owners_of(owners: dict[int, tuple[str, str]], query: ListQuery) -> frozense
 
 
 def _candidates(
-    kv: KeyValue, query: ListQuery, wanted_owners: frozenset[int] | None
+    kv: KeyValue,
+    query: ListQuery,
+    wanted_owners: frozenset[int] | None,
+    corrupt: list[bytes],
 ) -> Iterator[bytes]:
     """Yield ids in order, from the narrowest index, each once."""
     start, stop = _bounds(query)
@@ -136,20 +140,23 @@ def _candidates(
         if not only_live_ids:
             prefixes = [layout.number_key(owner_id) for owner_id in sorted(wanted_owners)]
             return _merged(
-                [_ids(kv, layout.BY_OWNER, prefix, start, stop, newest) for prefix in prefixes],
+                [
+                    _ids(kv, layout.BY_OWNER, prefix, start, stop, newest, corrupt)
+                    for prefix in prefixes
+                ],
                 newest,
             )
     if statuses is None:
-        return _ids(kv, layout.SPEC, b"", start, stop, newest)
+        return _ids(kv, layout.SPEC, b"", start, stop, newest, corrupt)
     parts: list[Iterator[bytes]] = [
-        _ids(kv, layout.BY_STATUS, status.to_bytes(1, "big"), start, stop, newest)
+        _ids(kv, layout.BY_STATUS, status.to_bytes(1, "big"), start, stop, newest, corrupt)
         for status in sorted(statuses & TERMINAL)
     ]
     if query.live_ids is not None:
         known = reversed(query.live_ids) if newest else query.live_ids
         parts.append(id_ for id_ in known if start <= id_ and (stop is None or id_ < stop))
     elif statuses - TERMINAL:
-        parts.append(_ids(kv, layout.LIVE, b"", start, stop, newest))
+        parts.append(_ids(kv, layout.LIVE, b"", start, stop, newest, corrupt))
     return _merged(parts, newest)
 
 
@@ -166,13 +173,28 @@ def _bounds(query: ListQuery) -> tuple[bytes, bytes | None]:
 
 
 def _ids(
-    kv: KeyValue, table: int, prefix: bytes, start: bytes, stop: bytes | None, newest: bool
+    kv: KeyValue,
+    table: int,
+    prefix: bytes,
+    start: bytes,
+    stop: bytes | None,
+    newest: bool,
+    corrupt: list[bytes],
 ) -> Iterator[bytes]:
-    """Yield the ids behind a prefix of an index."""
+    """Yield the ids behind a prefix of an index.
+
+    A corrupt index row is told, and its id is tried: of the key and the seal only one is wrong.
+    """
     end = prefix + stop if stop is not None else (prefix_end(prefix) if prefix else None)
     skip = len(prefix)
-    for key, _ in walk(kv, table, prefix + start, end, reverse=newest, page=INDEX_PAGE):
-        yield key[skip:]
+    for key, value in walk(kv, table, prefix + start, end, reverse=newest, page=INDEX_PAGE):
+        job_id = key[skip:]
+        if table != layout.SPEC:  # whose rows are looked at anyway
+            try:
+                layout.unseal(table, key, value)
+            except RecordCorrupt:
+                corrupt.append(job_id)
+        yield job_id
 
 
 def _merged(parts: list[Iterator[bytes]], newest: bool) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 import lmdb
@@ -31,6 +32,7 @@ from headrace.store.contract import (
     StoreError,
     StoreFull,
     StoreUnsuitable,
+    walk,
 )
 from headrace.store.layout import Table
 from headrace.wire import limits
@@ -39,6 +41,8 @@ MAP_BYTES: Final = 1 << 40
 MAP_BYTES_FALLBACK: Final = 1 << 36
 """Where the address space is limited (RLIMIT_AS, some containers)."""
 READERS_MAX: Final = 256
+READERS_CHECK_S: Final = 60
+"""A process that died while it read, an inspector say, keeps old pages from reuse until then."""
 TABLES_MAX: Final = 32
 """Room for tables of later formats."""
 SHORT_WRITE_BYTES_FREE_MAX: Final = 1 * limits.MIB
@@ -78,7 +82,11 @@ class LmdbKeyValue:
         try:
             self._env = _open(self._path)
             try:
+                whole = _fill_short_file(self._env, self._path / DATA_FILE)
                 self._tables = self._tables_there()
+                if not whole:
+                    self._walk_all()
+                _sync_directories(self._path)
             except BaseException:
                 self._env.close()
                 raise
@@ -88,19 +96,38 @@ class LmdbKeyValue:
                 raise _translated(error) from error
             raise
         self._broken = ""
+        """Why nothing is written any more; empty while all is well."""
+        self._readers_due_s = 0.0
 
     def _tables_there(self) -> dict[int, Any]:
-        """Return the handles of the tables that exist."""
+        """Return the handles of the tables that exist: all, as one commit makes them, or none."""
         tables = {}
         for table in Table:
             with suppress(lmdb.NotFoundError):
                 tables[int(table)] = self._env.open_db(_name(table), create=False)
         return tables
 
+    def _walk_all(self) -> None:
+        """Look at every row once. Raises `StoreDamaged` where LMDB finds no page of a row."""
+        for table in self._tables:
+            found = sum(1 for _ in walk(self, table))
+            if found != self.count(table):
+                raise StoreDamaged(f"table {table} has {found} rows of {self.count(table)}")
+
+    def _handle(self, table: int) -> Any:
+        """Return the handle of a table; None before the first write.
+
+        A later format may have fewer tables: that one is missing shows when it is asked for.
+        """
+        handle = self._tables.get(table)
+        if handle is None and self._tables:
+            raise StoreDamaged(f"table {table} is missing")
+        return handle
+
     # Reading ------------------------------------------------------------------------------------
 
     def get(self, table: int, key: bytes) -> bytes | None:
-        if (handle := self._tables.get(table)) is None:
+        if (handle := self._handle(table)) is None:
             return None
         try:
             with self._env.begin(handle) as txn:
@@ -110,14 +137,13 @@ class LmdbKeyValue:
         return value
 
     def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
-        tables = self._tables
+        if not self._tables:
+            return [None] * len(wanted)
+        handle = self._handle
         try:
             with self._env.begin() as txn:
                 get = txn.get
-                return [
-                    get(key, None, tables[table]) if table in tables else None
-                    for table, key in wanted
-                ]
+                return [get(key, None, handle(table)) for table, key in wanted]
         except lmdb.Error as error:
             raise _translated(error) from error
 
@@ -131,7 +157,7 @@ class LmdbKeyValue:
         limit: int = SCAN_ROWS_MAX,
         bytes_max: int = SCAN_BYTES_MAX,
     ) -> list[Row]:
-        if (handle := self._tables.get(table)) is None:
+        if (handle := self._handle(table)) is None:
             return []
         try:
             with self._env.begin(handle) as txn, txn.cursor() as cursor:
@@ -142,7 +168,7 @@ class LmdbKeyValue:
             raise _translated(error) from error
 
     def count(self, table: int) -> int:
-        if (handle := self._tables.get(table)) is None:
+        if (handle := self._handle(table)) is None:
             return 0
         try:
             with self._env.begin() as txn:
@@ -156,11 +182,14 @@ class LmdbKeyValue:
         if self._broken:
             raise StoreBroken(self._broken)
         try:
-            if not all(table in self._tables for table in changes):
+            if not self._tables:
                 self._make_tables()
+            if monotonic() > self._readers_due_s:
+                self._env.reader_check()
+                self._readers_due_s = monotonic() + READERS_CHECK_S
             with self._env.begin(write=True) as txn:
                 for table, rows in changes.items():
-                    _write_table(txn, self._tables[table], rows)
+                    _write_table(txn, self._handle(table), rows)
         except lmdb.Error as error:
             failure = _translated(error)
             if isinstance(failure, StoreBroken) and self._is_short_write(error, changes):
@@ -196,10 +225,6 @@ class LmdbKeyValue:
         """Return what the filesystem has left for this user."""
         space = os.statvfs(self._path)
         return space.f_bavail * space.f_frsize
-
-    def forget_dead_readers(self) -> int:
-        """Clear reader slots of processes that died; they would keep old pages from reuse."""
-        return int(self._env.reader_check())
 
     def close(self) -> None:
         """Close the files and let another server in. Nothing may be read or written afterwards."""
@@ -240,6 +265,29 @@ def _open(path: Path) -> Any:
         env = environment(MAP_BYTES_FALLBACK)
     env.reader_check()
     return env
+
+
+def _fill_short_file(env: Any, file: Path) -> bool:
+    """Give a file the length that its header tells, and return whether it had it.
+
+    A read behind the end of a mapped file is a SIGBUS; in zeros LMDB finds no page, and says so.
+    A short file may be whole: LMDB does not write pages that a commit took and gave back.
+    """
+    bytes_told = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if file.stat().st_size >= bytes_told:
+        return True
+    os.truncate(file, bytes_told)
+    return False
+
+
+def _sync_directories(path: Path) -> None:
+    """Make the names of the files, and of the directory, as durable as the rows will be."""
+    for directory in (path, path.parent):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _lock(path: Path) -> int:

@@ -118,6 +118,8 @@ class Store:
             raise StoreTooNew(found, layout.FORMAT)
         if found < layout.FORMAT:
             raise StoreDamaged(f"format {found} was never written by any version")
+        for table in Table:
+            self._kv.count(table)  # which refuses a table that is missing
 
     def _meta(self, key: bytes) -> bytes:
         value = self._kv.get(layout.META, key)
@@ -376,13 +378,26 @@ class Store:
     def _sound_rows(
         self, table: int, corrupt: list[tuple[int, bytes]]
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Yield key and payload of each row; a corrupt one is reported and left where it is."""
+        """Yield key and payload of each row; a corrupt one is reported and left where it is.
+
+        Raises: `StoreDamaged` if rows are missing, or come twice.
+        """
+        last = b""
+        seen = 0
         for key, value in walk(self._kv, table):
+            if key <= last:
+                raise StoreDamaged(f"rows of table {table} are out of order at {key.hex()}")
+            last = key
+            seen += 1
             try:
-                yield key, layout.unseal(table, key, value)
+                payload = layout.unseal(table, key, value)
             except RecordCorrupt:
                 self.corrupt_records += 1
                 corrupt.append((table, key))
+            else:
+                yield key, payload
+        if seen != self._kv.count(table):
+            raise StoreDamaged(f"table {table} has {seen} rows and tells {self._kv.count(table)}")
 
     def stats(self) -> Stats:
         return Stats(
