@@ -1,0 +1,128 @@
+"""One attempt, as everybody in the worker sees it: what was given, why it stops, how it ended."""
+
+from enum import StrEnum, unique
+from typing import Any, Final, Literal
+
+import msgspec
+
+from headrace.wire import limits
+from headrace.wire.schema import ABSENT, OutcomeWord, Report, Spec
+
+ERROR_TAIL_MARK: Final = " […]"
+
+
+@unique
+class StopReason(StrEnum):
+    """Why an attempt is asked to stop before its end."""
+
+    CANCEL = "cancel"  # a client cancelled the job
+    TIMEOUT = "timeout"  # it ran longer than the job allows
+    SUSPEND = "suspend"  # a client wants it to pause at a checkpoint
+    DRAIN = "drain"  # this worker shuts down; the job goes to another one
+    LOST = "lost"  # the lease is another worker's now: nothing is reported
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as it was given to this worker."""
+
+    lease: str
+    spec: Spec
+    attempt: int
+    checkpoint: msgspec.Raw = ABSENT
+    """JSON that an earlier attempt left."""
+
+
+class Ending(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How the code of an attempt ended. `report_of` makes it the worker's word to the server."""
+
+    outcome: Literal["completed", "failed", "snoozed", "timeout", "stopped"]
+    """`stopped`: it was asked to stop and did, or it was killed."""
+    result: bytes | None = None
+    """JSON."""
+    output: str | None = None
+    """Base64."""
+    output_cut: bool = False
+    exit_code: int | None = None
+    error: str | None = None
+    code: str | None = None
+    permanent: bool = False
+    retry_delay_s: float | None = None
+    checkpoint: bytes | None = None
+    """JSON."""
+    metrics: dict[str, float] = {}
+
+
+_OUTCOME_OF_STOP: Final[dict[StopReason, OutcomeWord]] = {
+    StopReason.CANCEL: "cancelled",
+    StopReason.TIMEOUT: "timeout",
+    StopReason.SUSPEND: "suspended",
+    StopReason.DRAIN: "released",
+    StopReason.LOST: "released",  # never sent
+}
+
+
+def report_of(lease: str, ending: Ending, reason: StopReason | None) -> Report:
+    """Return what the server is told.
+
+    An attempt that completed says so, even if it was asked to stop meanwhile: its effects have
+    happened. One that failed after it was asked to stop counts as stopped, since the stop is the
+    likely cause; except for a suspend and a drain, which only ask and break nothing.
+    """
+    outcome: OutcomeWord
+    error, code = ending.error, ending.code
+    if ending.outcome == "stopped":
+        if reason is None:
+            outcome = "failed"
+            error = error or "the handler stopped without being asked to"
+            code = code or "stopped_unasked"
+        else:
+            outcome = _OUTCOME_OF_STOP[reason]
+    elif ending.outcome == "failed" and reason in (StopReason.CANCEL, StopReason.TIMEOUT):
+        outcome = _OUTCOME_OF_STOP[reason]
+    else:
+        outcome = ending.outcome
+    return Report(
+        lease=lease,
+        outcome=outcome,
+        result=ABSENT if ending.result is None else msgspec.Raw(ending.result),
+        output=ending.output,
+        output_cut=ending.output_cut,
+        exit_code=ending.exit_code,
+        metrics=ending.metrics,
+        error=None if error is None else cut_text(error, limits.ERROR_CHARS_MAX),
+        code=code,
+        permanent=ending.permanent,
+        retry_delay=ending.retry_delay_s,
+        checkpoint=ABSENT if ending.checkpoint is None else msgspec.Raw(ending.checkpoint),
+    )
+
+
+def cut_text(text: str, chars_max: int) -> str:
+    """Return the text, or its beginning and a mark."""
+    if len(text) <= chars_max:
+        return text
+    return text[: chars_max - len(ERROR_TAIL_MARK)] + ERROR_TAIL_MARK
+
+
+def failed(error: str, code: str | None = None, *, permanent: bool = False) -> Ending:
+    return Ending(outcome="failed", error=error, code=code, permanent=permanent)
+
+
+def completed(value: Any) -> Ending:
+    """Encode a handler's return value. One that JSON cannot carry is the handler's failure."""
+    try:
+        result = msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError, UnicodeEncodeError) as error:
+        return failed(
+            f"the handler returned what JSON cannot carry: {error}",
+            "result_invalid",
+            permanent=True,
+        )
+    if len(result) > limits.OUTPUT_BYTES_MAX:
+        return failed(
+            f"the result has {len(result)} bytes; {limits.OUTPUT_BYTES_MAX} are allowed: "
+            "store it elsewhere and return where",
+            "result_too_large",
+            permanent=True,
+        )
+    return Ending(outcome="completed", result=result)
