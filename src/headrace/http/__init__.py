@@ -1,1 +1,1 @@
-"""headrace.http."""
+"""The HTTP face: decode, one command, await its reply, encode. Nothing is decided here."""

@@ -1,0 +1,406 @@
+"""What a client sends becomes what the engine takes: `SubmitJob` to `NewJob`.
+
+The canonical spec is encoded here, once; it is what is stored and what workers get. Nothing here
+reads a clock or makes an id: both come in, so that HTTP and an embedded queue share it.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from headrace.core.commands import Caller, NewJob
+from headrace.core.ids import id_text
+from headrace.core.resources import WASM_KIND, Amounts, Requirements
+from headrace.wire import limits, schema
+from headrace.wire.durations import duration_ms, instant_ms, rfc3339, seconds
+from headrace.wire.problems import Problem, ProblemCode
+from headrace.wire.schema import Spec, SubmitJob
+
+PRIORITY_NAMES: Final = {"critical": 9, "high": 7, "normal": 5, "low": 2}
+ENTRY_POINT_DEFAULT: Final = "_start"
+GO_DURATION_MIN: Final = 1_000_000_000
+"""`requirements.duration` from here on is Go's `time.Duration`, nanoseconds; it is display only."""
+_DIGEST_BYTES: Final = 16
+
+_encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+_decode_any = msgspec.json.Decoder().decode
+
+
+class Submission(NamedTuple):
+    """What comes with a job beside its fields."""
+
+    caller: Caller
+    now_ms: int
+    """Wall clock."""
+    created_at: str
+    """The same, as text."""
+
+
+def submission(caller: Caller, now_ms: int) -> Submission:
+    return Submission(caller, now_ms, rfc3339(now_ms) or "")
+
+
+def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str = "") -> NewJob:
+    """Check a job and encode its spec. `module_sha256`: hex, of the module sent or named.
+
+    Raises: Problem with a pointer into the job.
+    """
+    is_wasm = bool(module_sha256)
+    spec = Spec(id=id_text(job_id), name=_name(job, is_wasm), created_at=come.created_at)
+    if is_wasm:
+        _wasm_fields(job, spec, module_sha256)
+    else:
+        _typed_fields(job, spec)
+    spec.tenant, spec.owner = come.caller.tenant, come.caller.user
+    spec.queue = _printable(job.queue, "/queue")
+    spec.priority = _priority(job.priority)
+    if job.tags:
+        for position, tag in enumerate(job.tags):
+            _printable(tag, f"/tags/{position}")
+        spec.tags = job.tags
+    requirements = _requirements(job.requirements, spec, is_wasm)
+    if job.max_retries is None:
+        spec.max_retries = limits.RETRIES_DEFAULT_WASM if is_wasm else limits.RETRIES_DEFAULT
+    else:
+        spec.max_retries = job.max_retries
+    retry_delay_ms = limits.RETRY_DELAY_MS_DEFAULT
+    if job.retry_delay is not None:
+        retry_delay_ms = span_ms(job.retry_delay, "/retry_delay", limits.RETRY_DELAY_MS_MAX)
+    spec.retry_delay = seconds(retry_delay_ms)
+    backoff = limits.RETRY_BACKOFF_DEFAULT if job.retry_backoff is None else job.retry_backoff
+    spec.retry_backoff = backoff
+    timeout_ms = _timeout_ms(job.timeout)
+    spec.timeout = seconds(timeout_ms)
+    delay_ms, scheduled_at_ms = _when(job, spec, come.now_ms)
+    start_before_at_ms = 0
+    if job.start_before is not None:
+        start_before_at_ms = _moment_ms(job.start_before, "/start_before", come.now_ms)
+        due_ms = scheduled_at_ms or (come.now_ms + delay_ms if delay_ms else 0)
+        if start_before_at_ms <= due_ms:
+            raise invalid("it lies before the time the job is scheduled for", "/start_before")
+        spec.start_before = rfc3339(start_before_at_ms)
+    key_digest = request_digest = b""
+    if job.idempotency_key is not None:
+        spec.idempotency_key = _printable(job.idempotency_key, "/idempotency_key")
+        key_digest = _digest(come.caller.tenant, spec.queue, job.idempotency_key)
+        request_digest = _request_digest(spec, delay_ms)
+    encoded = _encode(spec)
+    if len(encoded) > limits.SPEC_BYTES_MAX:
+        raise Problem(
+            ProblemCode.SPEC_TOO_LARGE,
+            f"without its module the job has {len(encoded)} bytes;"
+            f" {limits.SPEC_BYTES_MAX} are allowed",
+            pointer="",
+        )
+    return NewJob(
+        job_id=job_id,
+        spec=encoded,
+        requirements=requirements,
+        priority=spec.priority,
+        timeout_ms=timeout_ms,
+        retry_delay_ms=retry_delay_ms,
+        retry_backoff_centi=round(backoff * 100),
+        retries_max=spec.max_retries,
+        module_sha256=bytes.fromhex(module_sha256),
+        delay_ms=delay_ms,
+        scheduled_at_ms=scheduled_at_ms,
+        start_before_at_ms=start_before_at_ms,
+        key_digest=key_digest,
+        request_digest=request_digest,
+    )
+
+
+# The kind of job --------------------------------------------------------------------------------
+
+
+def _name(job: SubmitJob, is_wasm: bool) -> str:
+    if job.name is not None:
+        return _printable(job.name, "/name")
+    if is_wasm:
+        raise invalid("a WASM job needs a name", "/name")
+    return job.type or ""
+
+
+def _typed_fields(job: SubmitJob, spec: Spec) -> None:
+    if job.type is None:
+        raise invalid('a job needs a "type", a "wasm_module" or a "wasm_sha256"', "/type")
+    spec.type = _printable(job.type, "/type")
+    params, pointer = job.params, "/params"
+    if job.parameters:
+        if params:
+            raise invalid("it is an alias of params; send one of the two", "/parameters")
+        params, pointer = job.parameters, "/parameters"
+    if params:
+        check_json(params, pointer)
+        spec.params = params
+    given = {
+        "entry_point": job.entry_point,
+        "arguments": job.arguments,
+        "environment": job.environment,
+        "stdin": job.stdin,
+        "success_codes": job.success_codes,
+    }
+    for field, value in given.items():
+        if value:
+            raise invalid(f"only a WASM job has {field}; a typed job has params", f"/{field}")
+
+
+def _wasm_fields(job: SubmitJob, spec: Spec, module_sha256: str) -> None:
+    if job.type is not None:
+        raise invalid("a job has a type or a WASM module, not both", "/type")
+    if job.params or job.parameters:
+        raise invalid(
+            "a WASM job has arguments, environment and stdin; params are for typed jobs",
+            "/params" if job.params else "/parameters",
+        )
+    spec.wasm_sha256 = module_sha256
+    spec.entry_point = _printable(job.entry_point or ENTRY_POINT_DEFAULT, "/entry_point")
+    arguments, environment = job.arguments or [], job.environment or {}
+    for position, argument in enumerate(arguments):
+        _no_nul(argument, f"/arguments/{position}")
+    for name, value in environment.items():
+        if not name or "=" in name or "\0" in name:
+            raise invalid("a variable's name is not empty and has no = and no NUL", "/environment")
+        _no_nul(value, "/environment")
+    spec.arguments, spec.environment = arguments, environment
+    spec.stdin = job.stdin
+    spec.success_codes = job.success_codes or []
+
+
+# Resources --------------------------------------------------------------------------------------
+
+
+@lru_cache(1_024)
+def _plain(queue: str, kind: str) -> Requirements:
+    """Return the requirements of a job that asks for nothing: the same object for equal jobs."""
+    return Requirements(queue, kind, Amounts())
+
+
+def _requirements(asked: schema.Requirements | None, spec: Spec, is_wasm: bool) -> Requirements:
+    if is_wasm and (asked is None or asked.cpu_cores <= 0):
+        raise invalid("a WASM job needs more than 0 cpu_cores", "/requirements/cpu_cores")
+    if is_wasm and (asked is None or asked.memory_mb <= 0):
+        raise invalid("a WASM job needs more than 0 memory_mb", "/requirements/memory_mb")
+    if asked is None:
+        return _plain(spec.queue, spec.type)
+    shown: dict[str, Any] = {}
+    for field in ("cpu_cores", "memory_mb", "storage_mb", "gpu_count"):
+        if value := getattr(asked, field):
+            shown[field] = value
+    models = gpu_models(asked.gpu_type, "/requirements/gpu_type")
+    if models:
+        shown["gpu_type"] = asked.gpu_type
+    if asked.duration is not None:
+        shown["duration"] = _expected_duration(asked.duration)
+    labels = label_set(asked.labels or {}, "/requirements/labels")
+    if labels:
+        shown["labels"] = asked.labels
+    spec.requirements = shown
+    amounts = amounts_of(asked, "/requirements", up=True)
+    kind = WASM_KIND if is_wasm else spec.type
+    return Requirements(spec.queue, kind, amounts, models, labels)
+
+
+def amounts_of(asked: schema.Requirements | schema.Resources, pointer: str, *, up: bool) -> Amounts:
+    """Return amounts in whole units; a need is rounded up, what a worker has is rounded down."""
+    return Amounts(
+        milli(asked.cpu_cores, f"{pointer}/cpu_cores", limits.CPU_MILLI_MAX, up=up),
+        asked.memory_mb,
+        asked.storage_mb,
+        milli(asked.gpu_count, f"{pointer}/gpu_count", limits.GPU_MILLI_MAX, up=up),
+    )
+
+
+def milli(value: float, pointer: str, most: int, *, up: bool) -> int:
+    """Return thousandths. What is a whole number but for the noise of floats is that number."""
+    if not math.isfinite(value) or value > most / 1000:
+        raise invalid(f"at most {most // 1000} can be asked for", pointer)
+    exact = value * 1000
+    near = round(exact)
+    if abs(exact - near) < 1e-6:
+        return near
+    return math.ceil(exact) if up else math.floor(exact)
+
+
+def gpu_models(given: str | list[str] | None, pointer: str) -> frozenset[str]:
+    """Return the alternatives; empty text, as Go clients send it, is none."""
+    if not given:
+        return frozenset()
+    if isinstance(given, str):
+        return frozenset({_printable(given, pointer)})
+    if len(given) > limits.GPU_TYPES_MAX:
+        raise invalid(f"at most {limits.GPU_TYPES_MAX} alternatives", pointer)
+    return frozenset(
+        _printable(model, f"{pointer}/{position}") for position, model in enumerate(given)
+    )
+
+
+def label_set(labels: dict[str, str], pointer: str) -> frozenset[str]:
+    """Return `key=value` texts. A key has no `=`, so that no two labels read the same."""
+    if not labels:
+        return frozenset()
+    if len(labels) > limits.LABELS_MAX:
+        raise invalid(f"at most {limits.LABELS_MAX} labels", pointer)
+    for key, value in labels.items():
+        if not key or "=" in key or not _is_name(key) or (value and not _is_name(value)):
+            raise invalid(
+                "a label's key and value are printable and of at most"
+                f" {limits.NAME_CHARS_MAX} characters, the key not empty and without =",
+                pointer,
+            )
+    return frozenset(f"{key}={value}" for key, value in labels.items())
+
+
+def _expected_duration(value: float | str) -> int | float:
+    """Return seconds."""
+    if not isinstance(value, str) and GO_DURATION_MIN <= value < 1 << 63:
+        value = value / 1e9
+    return seconds(span_ms(value, "/requirements/duration", limits.DELAY_MS_MAX))
+
+
+# Scalars ----------------------------------------------------------------------------------------
+
+
+def _priority(value: int | str | None) -> int:
+    if value is None:
+        return limits.PRIORITY_DEFAULT
+    if isinstance(value, str):
+        known = PRIORITY_NAMES.get(value)
+        if known is None:
+            raise invalid(f"a priority is 0..9 or one of {', '.join(PRIORITY_NAMES)}", "/priority")
+        return known
+    return max(limits.PRIORITY_MIN, min(limits.PRIORITY_MAX, value))
+
+
+def _timeout_ms(value: float | str | None) -> int:
+    """Return the timeout. 0 and empty text, which published clients send, mean the default."""
+    if value is None or value == "" or value == 0:
+        return limits.TIMEOUT_MS_DEFAULT
+    return span_ms(value, "/timeout", limits.TIMEOUT_MS_MAX, limits.TIMEOUT_MS_MIN)
+
+
+def _when(job: SubmitJob, spec: Spec, now_ms: int) -> tuple[int, int]:
+    """Return the delay and the wall clock time; at most one is not 0."""
+    if job.delay is not None and job.scheduled_at is not None:
+        raise invalid("send delay or scheduled_at, not both", "/delay")
+    if job.delay is not None:
+        delay_ms = span_ms(job.delay, "/delay", limits.DELAY_MS_MAX)
+        if delay_ms:
+            spec.scheduled_at = rfc3339(now_ms + delay_ms)
+        return delay_ms, 0
+    if job.scheduled_at is not None:
+        at_ms = _moment_ms(job.scheduled_at, "/scheduled_at", now_ms)
+        spec.scheduled_at = rfc3339(at_ms)
+        return 0, at_ms
+    return 0, 0
+
+
+def span_ms(value: float | str, pointer: str, most_ms: int, least_ms: int = 0) -> int:
+    """Return milliseconds of a duration within its bounds."""
+    try:
+        ms = duration_ms(value)
+    except OverflowError:
+        raise invalid("a duration is 0 or more seconds, and finite", pointer) from None
+    except ValueError as error:
+        raise invalid(str(error), pointer) from None
+    if not least_ms <= ms <= most_ms:
+        raise invalid(f"it lies between {least_ms} ms and {most_ms // 1000} s", pointer)
+    return ms
+
+
+def _moment_ms(value: float | str, pointer: str, now_ms: int) -> int:
+    try:
+        at_ms = instant_ms(value)
+    except OverflowError:
+        raise invalid("an instant lies between 1970 and the year 2286", pointer) from None
+    except ValueError as error:
+        raise invalid(str(error), pointer) from None
+    if at_ms > now_ms + limits.DELAY_MS_MAX:
+        raise invalid(f"it lies within {limits.DELAY_MS_MAX // limits.DAY_MS} days", pointer)
+    return at_ms
+
+
+def check_json(raw: msgspec.Raw, pointer: str) -> None:
+    """Refuse what some decoder downstream would refuse: nesting, numbers, text.
+
+    The decoder of the body has only found where the value ends.
+    """
+    data = bytes(raw)
+    try:
+        _decode_any(data)
+    except (ValueError, RecursionError):
+        raise invalid(
+            "it is not JSON that every client can read: bad UTF-8 or surrogates,"
+            " numbers out of range, or too deep",
+            pointer,
+        ) from None
+    if too_deep(data):
+        raise invalid(f"it is nested deeper than {limits.JSON_DEPTH_MAX}", pointer)
+
+
+def too_deep(data: bytes, most: int = limits.JSON_DEPTH_MAX) -> bool:
+    """Return whether valid JSON nests deeper than `most`.
+
+    Brackets alone are kept, then a level is peeled at a time. Cost: O(n), all of it inside C.
+    """
+    if data.count(b"[") + data.count(b"{") <= most:
+        return False
+    brackets = _JSON_TEXT.sub(b"", data).translate(_SAME_BRACKETS, _NO_BRACKETS)
+    for _ in range(most):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+_JSON_TEXT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SAME_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _printable(text: str, pointer: str) -> str:
+    """Names go to logs, metrics and terminals, so they hold nothing that could act there."""
+    if not _is_name(text):
+        raise invalid(
+            f"it has 1 to {limits.KEY_CHARS_MAX} printable characters, no control characters",
+            pointer,
+        )
+    return text
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= limits.KEY_CHARS_MAX and text.isprintable()
+
+
+def _no_nul(text: str, pointer: str) -> None:
+    if "\0" in text:
+        raise invalid("it holds a NUL character", pointer)
+
+
+def invalid(detail: str, pointer: str) -> Problem:
+    return Problem(ProblemCode.FIELD_INVALID, detail, pointer=pointer)
+
+
+# Digests ----------------------------------------------------------------------------------------
+
+
+def _digest(*parts: str | bytes) -> bytes:
+    return blake2b(b"\0".join(_bytes(parts)), digest_size=_DIGEST_BYTES).digest()
+
+
+def _bytes(parts: Iterable[str | bytes]) -> Iterable[bytes]:
+    return (part.encode() if isinstance(part, str) else part for part in parts)
+
+
+def _request_digest(spec: Spec, delay_ms: int) -> bytes:
+    """Digest what the client asked for: not the id or the time, and members in any order."""
+    asked = _decode_any(_encode(spec))
+    for made_here in ("id", "created_at"):
+        del asked[made_here]
+    if delay_ms:
+        asked["scheduled_at"] = delay_ms
+    return _digest(_encode_sorted(asked))

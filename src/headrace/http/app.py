@@ -1,0 +1,75 @@
+"""The application: routes to handlers, and what is the same for all of them."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import hdrs, web
+
+from headrace.http.errors import Handler, problems
+from headrace.http.handlers import HANDLERS
+from headrace.http.site import SITE, Site
+from headrace.wire import limits
+from headrace.wire.problems import Problem, ProblemCode
+from headrace.wire.routes import ROUTES, Route
+
+if TYPE_CHECKING:
+    from headrace.runtime.node import Node
+
+assert HANDLERS.keys() == {route.name for route in ROUTES}, "every route has its handler"
+
+UNROUTED: Final = "unrouted"
+"""The metric's word for requests to no route."""
+
+
+def make_app(node: "Node") -> web.Application:
+    """Return the application of a node. The node is started and stopped by the caller."""
+    app = web.Application(middlewares=[_measured, problems], client_max_size=limits.BODY_BYTES_MAX)
+    app[SITE] = Site(node)
+    for route in ROUTES:
+        app.router.add_route(
+            route.method,
+            route.path,
+            partial(_guarded, _query_names(route), HANDLERS[route.name]),
+            name=route.name,
+            expect_handler=_expect,
+        )
+    app.on_shutdown.append(_drain)
+    return app
+
+
+async def _guarded(
+    query_names: frozenset[str], handler: Handler, request: web.Request
+) -> web.StreamResponse:
+    """Refuse unknown query parameters: a typing error must not widen a list."""
+    if request.query_string:
+        for name in request.query:
+            if name not in query_names:
+                raise Problem(
+                    ProblemCode.REQUEST_MALFORMED,
+                    "a query parameter is not known here; known are: "
+                    + (", ".join(sorted(query_names)) or "none"),
+                )
+    return await handler(request)
+
+
+def _query_names(route: Route) -> frozenset[str]:
+    return frozenset(param.name for param in route.params if param.place == "query")
+
+
+@web.middleware
+async def _measured(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await handler(request)
+    route = request.match_info.route
+    request.app[SITE].meters.count(route.name or UNROUTED, response.status)
+    return response
+
+
+async def _expect(request: web.Request) -> None:
+    """Let a client that asks first go on; any other expectation is ignored (RFC 9110, 10.1.1)."""
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
+async def _drain(app: web.Application) -> None:
+    await app[SITE].drain()

@@ -1,0 +1,167 @@
+"""The connection: aiohttp's, with the deadlines and the manners it lacks.
+
+    connect ──▶ header ≤ 10 s ──▶ body (see `decode.read_bytes`) ──▶ answer ──▶ idle ≤ 75 s ─┐
+                  ▲                                                                          │
+                  └──────────────────────────────────────────────────────────────────────────┘
+
+A header deadline begins with the connection, and again with the first bytes of each later request.
+A header that comes whole, as nearly all do, costs no timer. What is not HTTP gets a problem and no
+line in the log: a port scan must not fill the disk.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+
+from headrace.http.errors import problem_response, response_of
+from headrace.http.metrics import Meters
+from headrace.wire import limits
+from headrace.wire.problems import Problem, ProblemCode
+
+assert HttpRequestParser is not HttpRequestParserPy, (
+    "aiohttp runs on its pure Python parser, which has had most of the request smuggling defects:"
+    " install a wheel with its C extensions"
+)
+
+LINGER_S: Final = 5.0
+"""How long the rest of a refused body is read, so that the client sees the answer."""
+HEADER_BYTES_MAX: Final = 8_190
+HEADERS_MAX: Final = 128
+
+_LATE: Final = (
+    b"HTTP/1.1 408 Request Timeout\r\n"
+    b"Content-Type: application/problem+json\r\n"
+    b"Content-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%b"
+)
+
+
+class Connection(web.RequestHandler):
+    """One connection of a client."""
+
+    def __init__(self, manager: "Server", *, meters: Meters, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._meters = meters
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._header_ms = manager.header_ms
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._header_start()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._header_done()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            if self._header_timer is not None:
+                self._header_done()
+        elif (
+            self._header_timer is None
+            and data
+            and self._waiter is not None  # idle: these bytes begin a request, and do not end it
+            and not self._messages
+        ):
+            self._header_start()
+
+    def _header_start(self) -> None:
+        self._header_timer = self._loop.call_later(self._header_ms / 1000, self._header_late)
+
+    def _header_done(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _header_late(self) -> None:
+        self._header_timer = None
+        self._meters.deadlines += 1
+        if self.transport is not None:
+            late = Problem(
+                ProblemCode.BODY_TIMEOUT,
+                f"no request came within {self._header_ms // 1000} s",
+            )
+            body = problem_response(late).body
+            assert isinstance(body, bytes)
+            self.transport.write(_LATE % (len(body), body))
+        self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what did not reach a handler: broken HTTP, mostly."""
+        if status == 500 and isinstance(exc, Exception):
+            response = response_of(exc)
+        else:
+            self._meters.parse_errors += 1
+            detail = "it is not valid HTTP/1.1"
+            if isinstance(exc, LineTooLong):
+                detail = f"a line of the header is longer than {HEADER_BYTES_MAX} bytes"
+            response = problem_response(Problem(ProblemCode.REQUEST_MALFORMED, detail))
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer had begun; the connection can only be closed")
+        response.force_close()
+        return response
+
+
+class Server(web.Server):
+    """Makes `Connection`s."""
+
+    def __init__(self, *args: Any, meters: Meters, header_ms: int, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._meters = meters
+        self.header_ms = header_ms
+
+    def __call__(self) -> Connection:
+        return Connection(self, meters=self._meters, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """Runs an application over `Connection`s."""
+
+    def __init__(
+        self,
+        app: web.Application,
+        meters: Meters,
+        *,
+        shutdown_timeout: float,
+        header_ms: int = limits.HEADER_MS_MAX,
+        idle_ms: int = limits.IDLE_MS_MAX,
+    ) -> None:
+        super().__init__(app, shutdown_timeout=shutdown_timeout)
+        self._meters = meters
+        self._header_ms = header_ms
+        self._idle_ms = idle_ms
+
+    async def _make_server(self) -> Server:
+        app = self.app
+        loop = asyncio.get_running_loop()
+        app._set_loop(loop)
+        app.on_startup.freeze()
+        await app.startup()
+        app.freeze()
+        return Server(
+            app._handle,
+            request_factory=app._make_request,
+            meters=self._meters,
+            header_ms=self._header_ms,
+            handler_cancellation=True,  # a client that goes away withdraws its poll
+            loop=loop,
+            debug=False,
+            access_log=None,
+            auto_decompress=False,  # an encoded body is refused, not unpacked
+            keepalive_timeout=self._idle_ms / 1000,
+            lingering_time=LINGER_S,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+        )

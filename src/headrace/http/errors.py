@@ -1,0 +1,102 @@
+"""Anything that goes wrong becomes `application/problem+json` (RFC 9457), and nothing else.
+
+A refusal is raised as `Problem`. What was not foreseen is a defect: the client gets a random id,
+the log gets the same id with the traceback. Nothing a client sent is repeated.
+"""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from headrace.store.contract import RecordCorrupt, StoreBroken, StoreFull
+from headrace.wire.problems import Problem, ProblemCode
+
+PROBLEM_TYPE: Final = "application/problem+json"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger("headrace.http")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
+    """Encode a problem. A `status` among its `extra` members takes the row's place."""
+    members = problem.members()
+    status = members["status"]
+    assert isinstance(status, int)
+    response = web.Response(
+        body=_encode(members), status=status, headers=headers, content_type=PROBLEM_TYPE
+    )
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if problem.retry_after_ms is not None:
+        response.headers["Retry-After"] = str(max(1, -(-problem.retry_after_ms // 1000)))
+    if problem.code is ProblemCode.BODY_TIMEOUT:
+        response.force_close()
+    return response
+
+
+def problem_of(error: Exception) -> Problem:
+    """Say in the protocol's words what an exception means for the client."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, RecordCorrupt):
+        log.error("%s", error)
+        return Problem(
+            ProblemCode.RECORD_CORRUPT,
+            "its stored record fails its checksum; other jobs are not affected",
+            extra={"table": int(error.table)},
+        )
+    if isinstance(error, StoreFull):
+        return Problem(
+            ProblemCode.STORAGE_FULL,
+            "nothing was changed; try again when there is space",
+            retry_after_ms=5_000,
+            extra={"outcome": "not_applied"},
+        )
+    if isinstance(error, StoreBroken):
+        log.error("%s", error)
+        return Problem(
+            ProblemCode.OUTCOME_UNKNOWN,
+            "the disk failed and the server stops; repeat with the same idempotency key",
+            extra={"outcome": "unknown"},
+        )
+    incident = secrets.token_hex(8)
+    log.error("incident %s", incident, exc_info=error)
+    return Problem(
+        ProblemCode.INTERNAL,
+        "the server's log tells more under this incident",
+        extra={"incident": incident},
+    )
+
+
+def http_problem(error: web.HTTPException) -> tuple[Problem, dict[str, str] | None]:
+    """Translate what aiohttp itself refuses."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return (
+            Problem(ProblemCode.METHOD_NOT_ALLOWED, f"it takes {allowed}"),
+            {"Allow": allowed},
+        )
+    if error.status == 404:
+        return Problem(ProblemCode.ROUTE_UNKNOWN, "see /openapi.json for all paths"), None
+    if error.status == 413:
+        return Problem(ProblemCode.BODY_TOO_LARGE, "the body is too large"), None
+    return Problem(ProblemCode.REQUEST_MALFORMED, "the request cannot be served"), None
+
+
+def response_of(error: Exception) -> web.Response:
+    if isinstance(error, web.HTTPException):
+        return problem_response(*http_problem(error))
+    return problem_response(problem_of(error))
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The one place where exceptions of handlers end."""
+    try:
+        return await handler(request)
+    except Exception as error:
+        return response_of(error)

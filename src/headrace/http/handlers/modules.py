@@ -1,0 +1,79 @@
+"""WASM modules by the sha256 of their bytes."""
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from headrace.core.commands import Module, PutModule
+from headrace.http.decode import media_type, read_bytes
+from headrace.http.encode import NO_SNIFF, answer
+from headrace.http.modules import digest_of, is_sha256
+from headrace.http.site import site_of
+from headrace.wire import limits
+from headrace.wire.problems import Problem, ProblemCode
+from headrace.wire.routes import ModuleAnswer
+
+WASM: Final = "application/wasm"
+_MEDIA: Final = frozenset({None, WASM, "application/octet-stream"})
+
+
+async def module_put(request: web.Request) -> web.Response:
+    site = site_of(request)
+    sha256 = _sha256(request)
+    if media_type(request.headers.get("Content-Type")) not in _MEDIA:
+        raise Problem(
+            ProblemCode.CONTENT_TYPE_UNSUPPORTED, f"send the bytes of the module as {WASM}"
+        )
+    data = await read_bytes(request, limits.MODULE_BYTES_MAX, ProblemCode.MODULE_TOO_LARGE)
+    if await asyncio.to_thread(digest_of, data) != sha256:
+        raise Problem(
+            ProblemCode.MODULE_HASH_MISMATCH, "the path names the sha256 of the body, in hex"
+        )
+    created = False
+    if not site.store.has_module_committed(bytes.fromhex(sha256)):
+        await site.modules.new(sha256, data)
+        created = await site.pump.ask(PutModule(Module(bytes.fromhex(sha256), data)))
+    return answer(
+        request,
+        ModuleAnswer(sha256=sha256, size_bytes=len(data), created=created),
+        headers=site.committed(),
+    )
+
+
+async def module_get(request: web.Request) -> web.Response:
+    return web.Response(body=_stored(request), headers=_headers(request), content_type=WASM)
+
+
+async def module_head(request: web.Request) -> web.Response:
+    return web.Response(body=_stored(request), headers=_headers(request), content_type=WASM)
+
+
+def _stored(request: web.Request) -> bytes:
+    data = site_of(request).store.module(bytes.fromhex(_sha256(request)))
+    if data is None:
+        raise _unknown()
+    return data
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    """Content under its own hash never changes."""
+    return {
+        **NO_SNIFF,
+        "ETag": f'"{_sha256(request)}"',
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+
+
+def _sha256(request: web.Request) -> str:
+    text = request.match_info["sha256"].lower()
+    if not is_sha256(text):
+        raise _unknown()
+    return text
+
+
+def _unknown() -> Problem:
+    """Here the module is what the path names, so it is 404; a job that names one gets 422."""
+    return Problem(
+        ProblemCode.MODULE_UNKNOWN, "a module is named by 64 hex digits", extra={"status": 404}
+    )

@@ -1,0 +1,184 @@
+"""`POST /api/v1/jobs`: one job or an array, all or none."""
+
+import asyncio
+import re
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from headrace.core import commands
+from headrace.core.commands import Caller, Module, NewJob, Submit
+from headrace.core.ids import id_text
+from headrace.core.intake import ENTRY_POINT_DEFAULT, Submission, invalid, new_job, submission
+from headrace.http.decode import batch_invalid, decode, decode_batch, read_json
+from headrace.http.encode import answer
+from headrace.http.identity import caller
+from headrace.http.modules import check_entry_point, decoded, digest_of
+from headrace.http.site import Site, site_of
+from headrace.http.views import word
+from headrace.wire import limits, schema
+from headrace.wire.problems import Problem, ProblemCode
+from headrace.wire.schema import SubmitJob
+from headrace.wire.wasm import ModuleInfo
+
+KEY_HEADER: Final = "Idempotency-Key"
+REPLAYED_HEADER: Final = "Idempotent-Replayed"
+THREAD_CHARS_MIN: Final = 256 * limits.KIB
+"""A longer inline module is decoded and hashed in a thread."""
+YIELD_JOBS: Final = 500
+"""Of a large batch, so many are translated before others get their turn."""
+
+_SPACE: Final = re.compile(rb"[ \t\r\n]*")
+_job_decoder: Final = msgspec.json.Decoder(SubmitJob)
+
+
+async def jobs_submit(request: web.Request) -> web.Response:
+    site = site_of(request)
+    who = caller(request)
+    body = await read_json(request)
+    space = _SPACE.match(body)
+    assert space is not None
+    if body[space.end() : space.end() + 1] == b"[":
+        return await _submit_batch(request, site, who, body)
+    job = decode(_job_decoder, body)
+    _take_key(request, job)
+    modules = InlineModules(site)
+    new = await _translate(site, job, submission(who, site.clock.wall_ms()), modules)
+    replies = await site.pump.ask(Submit(who, [new], modules.new))
+    headers = site.committed()
+    if replies[0].replayed:
+        headers[REPLAYED_HEADER] = "true"
+    return answer(request, _view(replies[0]), headers=headers)
+
+
+async def _submit_batch(request: web.Request, site: Site, who: Caller, body: bytes) -> web.Response:
+    if KEY_HEADER in request.headers:
+        raise Problem(
+            ProblemCode.REQUEST_MALFORMED,
+            f"{KEY_HEADER} goes with a single job; in a batch each job has idempotency_key",
+        )
+    jobs = decode_batch(body)
+    if len(jobs) > limits.SUBMIT_JOBS_MAX:
+        raise Problem(ProblemCode.BODY_TOO_LARGE, f"at most {limits.SUBMIT_JOBS_MAX} jobs at once")
+    come = submission(who, site.clock.wall_ms())
+    modules = InlineModules(site)
+    new: list[NewJob] = []
+    problems: list[Problem] = []
+    for position, job in enumerate(jobs):
+        if position % YIELD_JOBS == YIELD_JOBS - 1:
+            await asyncio.sleep(0)
+        try:
+            new.append(await _translate(site, job, come, modules))
+        except Problem as problem:
+            problem.pointer = f"/{position}{problem.pointer or ''}"
+            problems.append(problem)
+    if problems:
+        raise batch_invalid(problems)
+    replies = []
+    if new:
+        try:
+            replies = await site.pump.ask(Submit(who, new, modules.new))
+        except Problem as problem:
+            if len(new) == 1 and problem.pointer is not None:
+                problem.pointer = "/0" + problem.pointer  # the engine cannot know of the array
+            raise
+    return answer(request, list(map(_view, replies)), headers=site.committed())
+
+
+def _take_key(request: web.Request, job: SubmitJob) -> None:
+    key = request.headers.get(KEY_HEADER)
+    if key is None:
+        return
+    if not 0 < len(key) <= limits.KEY_CHARS_MAX:
+        raise Problem(
+            ProblemCode.REQUEST_MALFORMED,
+            f"{KEY_HEADER} has 1 to {limits.KEY_CHARS_MAX} characters",
+        )
+    if job.idempotency_key is not None and job.idempotency_key != key:
+        raise invalid(f"it differs from the header {KEY_HEADER}", "/idempotency_key")
+    job.idempotency_key = key
+
+
+async def _translate(
+    site: Site, job: SubmitJob, come: Submission, modules: "InlineModules"
+) -> NewJob:
+    sha256 = ""
+    if job.wasm_module is not None or job.wasm_sha256 is not None:
+        sha256 = await modules.resolve(job)
+    return new_job(job, site.ids.make(come.now_ms), come, sha256)
+
+
+class InlineModules:
+    """The modules of one submit: each is decoded, hashed and verified once."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._sha256_of: dict[str, str] = {}
+        self._infos: dict[str, ModuleInfo] = {}
+        self.new: list[Module] = []
+        """Those that the store does not have yet."""
+
+    async def resolve(self, job: SubmitJob) -> str:
+        """Return the sha256 of the job's module. Raises: Problem."""
+        checks = self._site.modules
+        if job.wasm_module is not None:
+            try:
+                sha256 = await self._inline(job.wasm_module)
+            except Problem as problem:
+                problem.pointer = "/wasm_module"
+                raise
+            if job.wasm_sha256 not in (None, sha256):
+                raise Problem(
+                    ProblemCode.MODULE_HASH_MISMATCH,
+                    "wasm_module has another sha256",
+                    pointer="/wasm_sha256",
+                )
+        else:
+            assert job.wasm_sha256 is not None
+            sha256 = job.wasm_sha256
+        info = self._infos.get(sha256) or await checks.stored(sha256)
+        if info is None:
+            raise Problem(
+                ProblemCode.MODULE_UNKNOWN,
+                "store the module first with PUT /api/v1/modules/{sha256},"
+                " or send it as wasm_module",
+                pointer="/wasm_sha256",
+            )
+        self._infos[sha256] = info
+        check_entry_point(info, job.entry_point or ENTRY_POINT_DEFAULT, "/entry_point")
+        return sha256
+
+    async def _inline(self, text: str) -> str:
+        known = self._sha256_of.get(text)
+        if known is not None:
+            return known
+        if len(text) >= THREAD_CHARS_MIN:
+            data, sha256 = await asyncio.to_thread(_hashed, text)
+        else:
+            data, sha256 = _hashed(text)
+        checks = self._site.modules
+        info = await checks.stored(sha256)
+        if info is None:
+            info = await checks.new(sha256, data)
+            self.new.append(Module(bytes.fromhex(sha256), data))
+        self._infos[sha256] = info
+        self._sha256_of[text] = sha256
+        return sha256
+
+
+def _hashed(text: str) -> tuple[bytes, str]:
+    data = decoded(text)
+    return data, digest_of(data)
+
+
+def _view(submitted: commands.Submitted) -> schema.Submitted:
+    warning = None
+    if submitted.never_fits:
+        warning = {"code": "never_fits", "detail": submitted.never_fits}
+    return schema.Submitted(
+        job_id=id_text(submitted.job_id),
+        status=word(submitted.status),
+        replayed=submitted.replayed,
+        warning=warning,
+    )

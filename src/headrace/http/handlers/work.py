@@ -1,0 +1,119 @@
+"""What workers ask: the poll that does everything, and single-purpose forms for shell scripts."""
+
+import logging
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from headrace.core.commands import Grant, Outcome, Poll, PollReply, Progress, Report
+from headrace.http import polls
+from headrace.http.decode import decode, read_json
+from headrace.http.encode import answer
+from headrace.http.site import Site, site_of
+from headrace.store.contract import RecordCorrupt
+from headrace.wire.problems import Problem, ProblemCode
+from headrace.wire.routes import LeaseAnswer
+from headrace.wire.schema import LeaseProgress, LeaseReport, PollRequest, Work
+
+log = logging.getLogger("headrace.http")
+
+LOST: Final = "lost"
+NOBODY: Final = ""
+"""The worker of a single-purpose form: the lease alone says what it is about."""
+
+_poll_decoder: Final = msgspec.json.Decoder(PollRequest)
+_report_decoder: Final = msgspec.json.Decoder(LeaseReport)
+_progress_decoder: Final = msgspec.json.Decoder(LeaseProgress)
+
+
+async def work_poll(request: web.Request) -> web.Response:
+    site = site_of(request)
+    body = decode(_poll_decoder, await read_json(request))
+    command = polls.poll_command(body, site.pump.new_ticket())
+    reply = await site.poll(command)
+    found = polls.poll_answer(reply, _work(site, reply.jobs), site.config.lease_ms)
+    return answer(request, found, headers=site.committed())
+
+
+def _work(site: Site, grants: list[Grant]) -> list[Work]:
+    if not grants:
+        return []
+    specs = _specs(site, grants)
+    return [
+        polls.work_view(
+            grant, spec, site.store.checkpoint(grant.job_id) if grant.has_checkpoint else None
+        )
+        for grant, spec in zip(grants, specs, strict=True)
+        if spec is not None
+    ]
+
+
+def _specs(site: Site, grants: list[Grant]) -> list[bytes | None]:
+    """Return stored specs; a damaged one must not cost the others of the answer their attempt."""
+    job_ids = [grant.job_id for grant in grants]
+    try:
+        return site.store.specs(job_ids)
+    except RecordCorrupt:
+        pass
+    specs: list[bytes | None] = []
+    for job_id in job_ids:
+        try:
+            specs.append(site.store.spec(job_id))
+        except RecordCorrupt as error:
+            log.error("a job cannot be given out: %s", error)
+            specs.append(None)
+    return specs
+
+
+# One lease --------------------------------------------------------------------------------------
+
+
+async def lease_complete(request: web.Request) -> web.Response:
+    return await _report(request, Outcome.COMPLETED)
+
+
+async def lease_fail(request: web.Request) -> web.Response:
+    return await _report(request, Outcome.FAILED)
+
+
+async def lease_release(request: web.Request) -> web.Response:
+    return await _report(request, Outcome.RELEASED)
+
+
+async def _report(request: web.Request, outcome: Outcome) -> web.Response:
+    site, lease = site_of(request), request.match_info["lease"]
+    told = decode(_report_decoder, await read_json(request, may_be_empty=True))
+    if outcome is Outcome.RELEASED and told.retry_delay is not None:
+        outcome = Outcome.SNOOZED
+    reply = await _ask(site, reports=[polls.report_command(told, lease, outcome)])
+    ack = reply.acks[0]
+    if ack.problem is not None:
+        raise ack.problem
+    seen = polls.ack_view(ack)
+    return answer(
+        request, LeaseAnswer(lease=lease, ok=True, status=seen.status), headers=site.committed()
+    )
+
+
+async def lease_progress(request: web.Request) -> web.Response:
+    site, lease = site_of(request), request.match_info["lease"]
+    news = decode(_progress_decoder, await read_json(request, may_be_empty=True))
+    reply = await _ask(site, progress=[polls.progress_command(news, lease)])
+    orders = [order for order in reply.orders if order.lease == lease]
+    if any(order.do == LOST for order in orders):
+        raise Problem(ProblemCode.LEASE_STALE, "the lease is not held any more; drop the work")
+    return answer(
+        request,
+        LeaseAnswer(lease=lease, ok=True, control=list(map(polls.order_view, orders))),
+        headers=site.committed(),
+    )
+
+
+async def _ask(
+    site: Site, *, reports: list[Report] | None = None, progress: list[Progress] | None = None
+) -> PollReply:
+    """Speak for one lease as a poll that wants nothing and waits for nothing."""
+    command = Poll(site.pump.new_ticket(), NOBODY, reports=reports or [], progress=progress or [])
+    reply: PollReply = await site.pump.ask(command)
+    return reply

@@ -1,0 +1,200 @@
+"""The OpenAPI 3.1 document, made from `wire.routes` and the Structs of `wire.schema`."""
+
+import re
+import types
+import typing
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+import headrace
+from headrace.wire.problems import PROBLEMS, ProblemCode
+from headrace.wire.routes import ALWAYS, ROUTES, WITH_BODY, Param, Route
+
+_REF: Final = "#/components/schemas/{name}"
+_PATH_PARAM: Final = re.compile(r"\{(\w+)\}")
+_PATH_TEXT: Final = {
+    "id": "Id of a job",
+    "sha256": "sha256 of the module's bytes, in hex",
+    "lease": "The lease, as the poll gave it",
+}
+_COMMIT_POSITION: Final = {
+    "description": "shard:epoch:seq of the commit that the answer rests on",
+    "schema": {"type": "string"},
+}
+_PROBLEM: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "RFC 9457",
+    "required": ["type", "title", "status", "detail", "code", "retryable"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "enum": [code.name.lower() for code in ProblemCode]},
+        "retryable": {"type": "boolean"},
+        "pointer": {"type": "string", "description": "JSON pointer into the body"},
+        "retry_after_ms": {"type": "integer"},
+        "problems": {
+            "type": "array",
+            "items": {"$ref": _REF.format(name="Problem")},
+            "description": "Of a batch, one for each job that is not valid",
+        },
+    },
+}
+
+
+@cache
+def document() -> bytes:
+    """Return the document as JSON. It is the same for every server of this version."""
+    return msgspec.json.encode(build())
+
+
+def build() -> dict[str, Any]:
+    shadows = _Shadows()
+    bodies = {route.name: shadows.of(route.body) for route in ROUTES}
+    answers = {route.name: shadows.of(route.answer) for route in ROUTES}
+    wanted = [t for t in (*bodies.values(), *answers.values()) if t is not None]
+    shapes, components = msgspec.json.schema_components(wanted, ref_template=_REF)
+    shape_of = dict(zip(map(id, wanted), shapes, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(
+            route,
+            shape_of.get(id(bodies[route.name])),
+            shape_of.get(id(answers[route.name])),
+        )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "headrace",
+            "version": headrace.__version__,
+            "description": "A durable job queue server. JSON by default; MessagePack where"
+            " Content-Type and Accept say application/msgpack.",
+        },
+        "paths": paths,
+        "components": {"schemas": {**components, "Problem": _PROBLEM}},
+    }
+
+
+def _operation(route: Route, body: Any, answer: Any) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "tags": [route.tag],
+        "parameters": [
+            *(
+                {
+                    "name": name,
+                    "in": "path",
+                    "required": True,
+                    "description": _PATH_TEXT[name],
+                    "schema": {"type": "string"},
+                }
+                for name in _PATH_PARAM.findall(route.path)
+            ),
+            *map(_parameter, route.params),
+        ],
+        "responses": _responses(route, answer),
+    }
+    if route.body is bytes:
+        operation["requestBody"] = {"required": True, "content": {route.body_media: {}}}
+    elif route.body is not None:
+        media = {route.body_media: {"schema": body}, "application/msgpack": {"schema": body}}
+        operation["requestBody"] = {"required": True, "content": media}
+    return operation
+
+
+def _parameter(param: Param) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": param.type}
+    if param.many:
+        schema = {"type": "array", "items": schema}
+    return {
+        "name": param.name,
+        "in": param.place,
+        "description": param.summary,
+        "required": False,
+        "schema": schema,
+    }
+
+
+def _responses(route: Route, answer: Any) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": route.summary}
+    if route.method != "HEAD":
+        content: dict[str, Any] = {route.answer_media: {}}
+        if answer is not None:
+            content = {
+                "application/json": {"schema": answer},
+                "application/msgpack": {"schema": answer},
+            }
+        success["content"] = content
+    if route.method != "GET" and route.method != "HEAD":
+        success["headers"] = {"Commit-Position": _COMMIT_POSITION}
+    responses = {str(route.status): success}
+    codes = {*ALWAYS, *route.problems, *(WITH_BODY if route.body is not None else ())}
+    by_status: dict[int, list[str]] = {}
+    for code in sorted(codes):
+        status = PROBLEMS[code].status
+        if code is ProblemCode.MODULE_UNKNOWN and route.tag == "modules":
+            status = 404
+        by_status.setdefault(status, []).append(code.name.lower())
+    for status, names in sorted(by_status.items()):
+        responses[str(status)] = {
+            "description": ", ".join(names),
+            "content": {
+                "application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}
+            },
+        }
+    return responses
+
+
+class _Shadows:
+    """Copies of Structs for the schema generator, which knows no `Raw`: any JSON stands for it."""
+
+    def __init__(self) -> None:
+        self._made: dict[type, type] = {}
+
+    def of(self, kind: Any) -> Any:
+        """Return the type with every Struct in it replaced."""
+        if kind is msgspec.Raw:
+            return Any
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return self._struct(kind)
+        origin, args = typing.get_origin(kind), typing.get_args(kind)
+        if not args or origin is typing.Literal:
+            return kind
+        if origin is typing.Annotated:
+            return typing.Annotated[(self.of(args[0]), *args[1:])]
+        replaced = tuple(map(self.of, args))
+        if origin is types.UnionType or origin is typing.Union:
+            return typing.Union[replaced]  # noqa: UP007 - made from a tuple
+        return origin[replaced]
+
+    def _struct(self, kind: type[msgspec.Struct]) -> type:
+        if kind in self._made:
+            return self._made[kind]
+        hints = typing.get_type_hints(kind, include_extras=True)
+        fields: list[Any] = []
+        for field in msgspec.structs.fields(kind):
+            shape = self.of(hints[field.name])
+            if field.default is not msgspec.NODEFAULT:
+                default = field.default
+                fields.append(
+                    (field.name, shape, None if isinstance(default, msgspec.Raw) else default)
+                )
+            elif field.default_factory is not msgspec.NODEFAULT:
+                fields.append(
+                    (field.name, shape, msgspec.field(default_factory=field.default_factory))
+                )
+            else:
+                fields.append((field.name, shape))
+        made = msgspec.defstruct(
+            kind.__name__,
+            fields,
+            kw_only=True,
+            forbid_unknown_fields=kind.__struct_config__.forbid_unknown_fields,
+            namespace={"__doc__": kind.__doc__},
+        )
+        self._made[kind] = made
+        return made

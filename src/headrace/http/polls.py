@@ -1,0 +1,167 @@
+"""The worker protocol's words to the engine's, and back. Pure."""
+
+import base64
+import binascii
+import math
+from typing import Final
+
+import msgspec
+
+from headrace.core import commands
+from headrace.core.commands import Outcome, Poll, PollReply
+from headrace.core.intake import amounts_of, check_json, gpu_models, invalid, label_set, span_ms
+from headrace.core.resources import Profile
+from headrace.http.views import word
+from headrace.wire import limits, schema
+from headrace.wire.durations import rfc3339
+from headrace.wire.schema import LeaseProgress, LeaseReport, PollRequest
+
+OUTCOMES: Final = {outcome.name.lower(): outcome for outcome in Outcome}
+EVERY: Final = "*"
+_NOTHING: Final = b"{}"
+_BASE64_OUTPUT_CHARS_MAX: Final = (limits.OUTPUT_BYTES_MAX + 2) // 3 * 4
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def poll_command(body: PollRequest, ticket: int) -> Poll:
+    """Raises: Problem FIELD_INVALID with a pointer into the body."""
+    return Poll(
+        ticket,
+        body.worker,
+        body.session,
+        body.seq,
+        profile_of(body),
+        amounts_of(body.free, "/free", up=False),
+        None if body.total is None else amounts_of(body.total, "/total", up=False),
+        body.max_jobs,
+        span_ms(body.wait, "/wait", limits.WAIT_MS_MAX),
+        [
+            report_command(told, told.lease, OUTCOMES[told.outcome], f"/reports/{position}")
+            for position, told in enumerate(body.reports)
+        ],
+        [
+            progress_command(news, news.lease, f"/progress/{position}")
+            for position, news in enumerate(body.progress)
+        ],
+        body.running,
+    )
+
+
+def profile_of(body: PollRequest) -> Profile:
+    serve = body.serve
+    models = gpu_models(body.free.gpu_type, "/free/gpu_type")
+    if not models and body.total is not None:
+        models = gpu_models(body.total.gpu_type, "/total/gpu_type")
+    return Profile(
+        types=_served(serve.types),
+        wasm=serve.wasm,
+        queues=_served(serve.queues),
+        gpu_model=next(iter(models), ""),
+        labels=label_set(body.labels, "/labels"),
+    )
+
+
+def _served(names: list[str] | None) -> frozenset[str] | None:
+    return None if names is None or EVERY in names else frozenset(names)
+
+
+def report_command(
+    told: LeaseReport, lease: str, outcome: Outcome, pointer: str = ""
+) -> commands.Report:
+    """Check a report and encode what is kept of it."""
+    _check_body(told, pointer)
+    retry_delay_ms = None
+    if told.retry_delay is not None:
+        retry_delay_ms = span_ms(
+            told.retry_delay, f"{pointer}/retry_delay", limits.RETRY_DELAY_MS_MAX
+        )
+    checkpoint = bytes(told.checkpoint)
+    if checkpoint:
+        check_json(told.checkpoint, f"{pointer}/checkpoint")
+        if len(checkpoint) > limits.SPEC_BYTES_MAX:
+            raise invalid(f"at most {limits.SPEC_BYTES_MAX} bytes", f"{pointer}/checkpoint")
+    body = _encode(
+        schema.ReportBody(
+            result=told.result,
+            output=told.output,
+            output_cut=told.output_cut,
+            exit_code=told.exit_code,
+            metrics=told.metrics,
+        )
+    )
+    return commands.Report(
+        lease,
+        outcome,
+        b"" if body == _NOTHING else body,
+        told.permanent,
+        told.error or "",
+        told.code or "",
+        retry_delay_ms,
+        checkpoint or None,
+    )
+
+
+def _check_body(told: LeaseReport, pointer: str) -> None:
+    result = bytes(told.result)
+    if result:
+        if len(result) > limits.OUTPUT_BYTES_MAX:
+            raise invalid(f"at most {limits.OUTPUT_BYTES_MAX} bytes", f"{pointer}/result")
+        check_json(told.result, f"{pointer}/result")
+    if told.output is not None:
+        if len(told.output) > _BASE64_OUTPUT_CHARS_MAX:
+            raise invalid(
+                f"at most {limits.OUTPUT_BYTES_MAX} bytes; cut it and set output_cut",
+                f"{pointer}/output",
+            )
+        try:
+            base64.b64decode(told.output, validate=True)
+        except (binascii.Error, ValueError):
+            raise invalid("it is not base64", f"{pointer}/output") from None
+    if not all(map(math.isfinite, told.metrics.values())):
+        raise invalid("a metric is a finite number", f"{pointer}/metrics")
+
+
+def progress_command(news: LeaseProgress, lease: str, pointer: str = "") -> commands.Progress:
+    log = (news.log or "").encode()
+    if len(log) > limits.LOG_BYTES_MAX:
+        raise invalid(f"at most {limits.LOG_BYTES_MAX} bytes at once", f"{pointer}/log")
+    return commands.Progress(lease, news.started, news.progress, news.details, log)
+
+
+# Answers ----------------------------------------------------------------------------------------
+
+
+def ack_view(ack: commands.Ack) -> schema.Ack:
+    if ack.problem is not None:
+        return schema.Ack(lease=ack.lease, problem=ack.problem.members())
+    return schema.Ack(
+        lease=ack.lease, ok=True, status=None if ack.status is None else word(ack.status)
+    )
+
+
+def order_view(order: commands.Order) -> schema.Order:
+    return schema.Order(do=order.do, lease=order.lease)  # type: ignore[arg-type]
+
+
+def work_view(grant: commands.Grant, spec: bytes, checkpoint: bytes | None) -> schema.Work:
+    return schema.Work(
+        lease=grant.lease,
+        job=msgspec.Raw(spec),
+        attempt=grant.attempt,
+        deadline=rfc3339(grant.deadline_at_ms) or "",
+        checkpoint=schema.ABSENT if checkpoint is None else msgspec.Raw(checkpoint),
+    )
+
+
+def poll_answer(reply: PollReply, jobs: list[schema.Work], lease_ms: int) -> schema.PollAnswer:
+    return schema.PollAnswer(
+        acks=[ack_view(ack) for ack in reply.acks],
+        jobs=jobs,
+        control=[order_view(order) for order in reply.orders],
+        lease_term=duration_text(lease_ms),
+    )
+
+
+def duration_text(ms: int) -> str:
+    return f"{ms // 1000}s" if ms % 1000 == 0 else f"{ms}ms"

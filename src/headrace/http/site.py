@@ -1,0 +1,122 @@
+"""What the handlers of one server share."""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from aiohttp import web
+
+from headrace.core.commands import Caller, Poll, PollReply, Withdraw
+from headrace.core.ids import JobIds, id_parse
+from headrace.http.metrics import Meters
+from headrace.http.modules import ModuleChecks
+from headrace.http.views import spec_of
+from headrace.store.contract import StoredJob
+from headrace.wire.problems import Problem, ProblemCode
+from headrace.wire.schema import Spec
+
+if TYPE_CHECKING:
+    from headrace.runtime.node import Node
+
+T = TypeVar("T")
+
+
+class Site:
+    """One node behind one HTTP server."""
+
+    def __init__(self, node: "Node") -> None:
+        self.node = node
+        self.config = node.config
+        self.clock = node.clock
+        self.pump = node.pump
+        self.store = node.store
+        self.ids = JobIds(os.urandom)
+        self.modules = ModuleChecks(node.store)
+        self.meters = Meters(node)
+        self.draining = False
+        self._polls: set[int] = set()
+        """Tickets of polls that may be parked."""
+        self._waits: set[asyncio.Task[Any]] = set()
+        """Waits of clients for news of a job."""
+
+    # Answers ------------------------------------------------------------------------------------
+
+    def committed(self) -> dict[str, str]:
+        """Return the header that says which commit an answer rests on."""
+        return {"Commit-Position": str(self.pump.position)}
+
+    # Jobs ---------------------------------------------------------------------------------------
+
+    def read(self, caller: Caller, job_id: bytes) -> tuple[StoredJob, Spec]:
+        """Return a job the caller may see. Raises: Problem; another tenant's job is no job."""
+        stored = self.store.job(job_id)
+        if stored is None:
+            raise unknown_job()
+        spec = spec_of(stored)
+        if spec.tenant != caller.tenant:
+            raise unknown_job()
+        if spec.owner != caller.user and not caller.admin:
+            raise Problem(ProblemCode.FORBIDDEN, "the job belongs to another user of this tenant")
+        return stored, spec
+
+    # Parking ------------------------------------------------------------------------------------
+
+    async def poll(self, command: Poll) -> PollReply:
+        """Ask for work. A stopping server refuses; one that begins to stop answers empty."""
+        if self.draining:
+            raise Problem(
+                ProblemCode.SHUTTING_DOWN,
+                "the server is stopping; ask again when it is back",
+                retry_after_ms=1_000,
+            )
+        self._polls.add(command.ticket)
+        try:
+            reply: PollReply = await self.pump.ask(command)
+        finally:
+            self._polls.discard(command.ticket)
+        return reply
+
+    async def wait(self, news: Coroutine[Any, Any, bool]) -> bool:
+        """Await news of a job. Returns False when the time is over, or the server stops."""
+        if self.draining:
+            news.close()
+            return False
+        task = asyncio.ensure_future(news)
+        self._waits.add(task)
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._waits.discard(task)
+            task.cancel()
+        return not task.cancelled() and task.result()
+
+    async def drain(self) -> None:
+        """Send all that is parked home, empty."""
+        self.draining = True
+        for task in self._waits:
+            task.cancel()
+        if not self.pump.failed:
+            await asyncio.gather(
+                *(self.pump.ask(Withdraw(ticket)) for ticket in self._polls),
+                return_exceptions=True,
+            )
+
+
+SITE: Final = web.AppKey("headrace.site", Site)
+
+
+def site_of(request: web.Request) -> Site:
+    return request.app[SITE]
+
+
+def unknown_job() -> Problem:
+    return Problem(ProblemCode.JOB_UNKNOWN, "no job has this id, or its record was removed")
+
+
+def path_job_id(request: web.Request) -> bytes:
+    """Return the id in the path; what is no id is no job."""
+    job_id = id_parse(request.match_info["id"])
+    if job_id is None:
+        raise unknown_job()
+    return job_id

@@ -1,0 +1,361 @@
+"""Every route, once: the router, the OpenAPI document and the SDK are made from this table."""
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from headrace.wire import schema
+from headrace.wire.problems import ProblemCode as P
+from headrace.wire.schema import Duration
+
+Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE"]
+
+
+class Param(msgspec.Struct, frozen=True):
+    """A parameter of the query, or a header."""
+
+    name: str
+    summary: str
+    type: Literal["string", "integer", "boolean"] = "string"
+    place: Literal["query", "header"] = "query"
+    many: bool = False
+    """May be repeated."""
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    method: Method
+    path: str
+    summary: str
+    tag: str
+    params: tuple[Param, ...] = ()
+    body: Any = None
+    """A type of `wire.schema`, or None."""
+    body_media: str = "application/json"
+    """Beside JSON, MessagePack is always accepted."""
+    answer: Any = None
+    """A type of the JSON answer, or None."""
+    answer_media: str = "application/json"
+    status: int = 200
+    problems: tuple[P, ...] = ()
+    """Beside `ALWAYS`, and beside `WITH_BODY` where there is a body."""
+
+
+ALWAYS: Final = (P.REQUEST_MALFORMED, P.INTERNAL)
+WITH_BODY: Final = (
+    P.BODY_TOO_LARGE,
+    P.BODY_TIMEOUT,
+    P.CONTENT_TYPE_UNSUPPORTED,
+    P.CONTENT_ENCODING_UNSUPPORTED,
+    P.BODY_MALFORMED,
+    P.FIELD_INVALID,
+)
+COMMITS: Final = (P.STORAGE_FULL, P.OVERLOADED, P.SHUTTING_DOWN, P.OUTCOME_UNKNOWN)
+"""Of every route that changes something."""
+MODULE_REFUSALS: Final = (
+    P.MODULE_MALFORMED,
+    P.MODULE_HASH_MISMATCH,
+    P.MODULE_NOT_WASM,
+    P.MODULE_TOO_LARGE,
+    P.MODULE_IMPORT_UNKNOWN,
+    P.MODULE_ENTRY_POINT_MISSING,
+    P.MODULE_FEATURE_UNSUPPORTED,
+)
+OF_A_JOB: Final = (P.JOB_UNKNOWN, P.FORBIDDEN, P.RECORD_CORRUPT)
+OF_A_LEASE: Final = (P.LEASE_UNKNOWN, P.LEASE_STALE, P.LEASE_ALREADY_REPORTED)
+
+WHO: Final = (
+    Param("X-User-ID", "Who asks, in open mode; default anonymous", place="header"),
+    Param("X-Tenant-ID", "Whose jobs, in open mode; default default", place="header"),
+)
+WAIT: Final = (
+    Param("wait", "Answer when the job has ended, or after this long: 30s, at most 60s"),
+    Param("Prefer", "wait=30 asks for the same", place="header"),
+)
+
+
+# Answers that have no Struct elsewhere ----------------------------------------------------------
+
+
+class StatusAnswer(msgspec.Struct, kw_only=True):
+    job_id: str
+    status: str
+
+
+class ExplainAnswer(msgspec.Struct, kw_only=True):
+    job_id: str
+    status: str
+    reasons: list[str]
+    """Most telling first; empty when it does not wait."""
+    workers_known: int
+    workers_fit: int
+    queue_capacity: int | None
+    queue_running: int
+    ahead_in_class: int
+
+
+class ModuleAnswer(msgspec.Struct, kw_only=True):
+    sha256: str
+    size_bytes: int
+    created: bool
+    """False: it was there before."""
+
+
+class LeaseAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    lease: str
+    ok: bool
+    status: str | None = None
+    control: list[schema.Order] = []
+    """What the worker shall do about the lease."""
+
+
+class HealthAnswer(msgspec.Struct, kw_only=True):
+    status: Literal["healthy", "unhealthy"]
+    time: int
+    """Seconds since 1970."""
+
+
+class ReadyAnswer(msgspec.Struct, kw_only=True):
+    status: Literal["ready", "not_ready"]
+    reason: str | None
+    commit_position: str
+    last_commit_age: Duration
+    """Seconds."""
+
+
+class Ok(msgspec.Struct, kw_only=True):
+    status: Literal["ok"] = "ok"
+
+
+Anything = dict[str, Any]
+
+
+def _with_head(name: str) -> tuple[tuple[str, Method], ...]:
+    """Balancers often ask with HEAD."""
+    return (name, "GET"), (f"{name}_head", "HEAD")
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    # Jobs
+    Route(
+        name="jobs_submit",
+        method="POST",
+        path="/api/v1/jobs",
+        summary="Submit one job, or an array of jobs: all are taken or none. Durable when answered",
+        tag="jobs",
+        params=(
+            *WHO,
+            Param("Idempotency-Key", "Of a single job; as the field", place="header"),
+        ),
+        body=schema.SubmitJob | list[schema.SubmitJob],
+        answer=schema.Submitted | list[schema.Submitted],
+        problems=(
+            P.SPEC_TOO_LARGE,
+            P.BATCH_INVALID,
+            *MODULE_REFUSALS,
+            P.MODULE_UNKNOWN,
+            P.REQUIREMENTS_NEVER_FIT,
+            P.IDEMPOTENCY_KEY_REUSED,
+            P.QUEUE_FULL,
+            *COMMITS,
+        ),
+    ),
+    Route(
+        name="jobs_list",
+        method="GET",
+        path="/api/v1/jobs",
+        summary="List jobs: the caller's own, or as an admin those of the tenant",
+        tag="jobs",
+        params=(
+            *WHO,
+            Param("owner", "Of whom; for others than oneself only as an admin"),
+            Param("status", "Words of a status, by commas or repeated", many=True),
+            Param("type", "Job types; wasm for WASM jobs", many=True),
+            Param("queue", "Queues", many=True),
+            Param("name", "The exact name"),
+            Param("tag", "Tags that the job has, all of them", many=True),
+            Param("submitted_after", "RFC 3339 or epoch seconds, inclusive"),
+            Param("submitted_before", "RFC 3339 or epoch seconds, exclusive"),
+            Param("order", "created_at or -created_at (default); scheduled_at means the same"),
+            Param("limit", "1 to 1000, default 100", type="integer"),
+            Param("cursor", "next of the page before, with the same filters"),
+            Param("page", "Number of the page from 1, for short lists; else use cursor", "integer"),
+        ),
+        answer=schema.JobsAnswer,
+        problems=(P.FORBIDDEN, P.CURSOR_INVALID, P.RECORD_CORRUPT),
+    ),
+    Route(
+        name="job_get",
+        method="GET",
+        path="/api/v1/jobs/{id}",
+        summary="A job and its result",
+        tag="jobs",
+        params=(*WHO, *WAIT),
+        answer=schema.JobAnswer,
+        problems=OF_A_JOB,
+    ),
+    Route(
+        name="job_delete",
+        method="DELETE",
+        path="/api/v1/jobs/{id}",
+        summary="Remove a finished job's record",
+        tag="jobs",
+        params=WHO,
+        answer=StatusAnswer,
+        problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, *COMMITS),
+    ),
+    *(
+        Route(
+            name=f"job_{act}",
+            method="POST",
+            path=f"/api/v1/jobs/{{id}}/{act}",
+            summary=summary,
+            tag="jobs",
+            params=WHO,
+            answer=StatusAnswer,
+            problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, *COMMITS),
+        )
+        for act, summary in (
+            ("cancel", "Cancel a job; a running one when its worker has stopped"),
+            ("suspend", "Set a job aside; a running one at its next checkpoint"),
+            ("resume", "Let a suspended job run again"),
+        )
+    ),
+    Route(
+        name="job_result",
+        method="GET",
+        path="/api/v1/jobs/{id}/result",
+        summary="How a job ended",
+        tag="jobs",
+        params=(*WHO, *WAIT),
+        answer=schema.ResultView,
+        problems=(*OF_A_JOB, P.JOB_NOT_FINISHED),
+    ),
+    Route(
+        name="job_logs",
+        method="GET",
+        path="/api/v1/jobs/{id}/logs",
+        summary="A job's log; with follow as it grows, until the job has ended",
+        tag="jobs",
+        params=(
+            *WHO,
+            Param("follow", "1: stream", type="boolean"),
+            Param("tail", "Only the last lines", type="integer"),
+        ),
+        answer_media="text/plain",
+        problems=OF_A_JOB,
+    ),
+    Route(
+        name="job_explain",
+        method="GET",
+        path="/api/v1/jobs/{id}/explain",
+        summary="Why a job waits",
+        tag="jobs",
+        params=WHO,
+        answer=ExplainAnswer,
+        problems=(*OF_A_JOB, *COMMITS),
+    ),
+    # Modules
+    Route(
+        name="module_put",
+        method="PUT",
+        path="/api/v1/modules/{sha256}",
+        summary="Store a WASM module under the sha256 of its bytes",
+        tag="modules",
+        body=bytes,
+        body_media="application/wasm",
+        answer=ModuleAnswer,
+        problems=(*MODULE_REFUSALS, *COMMITS),
+    ),
+    Route(
+        name="module_get",
+        method="GET",
+        path="/api/v1/modules/{sha256}",
+        summary="The bytes of a module",
+        tag="modules",
+        answer_media="application/wasm",
+        problems=(P.MODULE_UNKNOWN, P.RECORD_CORRUPT),
+    ),
+    Route(
+        name="module_head",
+        method="HEAD",
+        path="/api/v1/modules/{sha256}",
+        summary="Whether a module is stored",
+        tag="modules",
+        answer_media="application/wasm",
+        problems=(P.MODULE_UNKNOWN, P.RECORD_CORRUPT),
+    ),
+    # Workers
+    Route(
+        name="work_poll",
+        method="POST",
+        path="/api/v1/work/poll",
+        summary="All a worker says and hears: reports, heartbeats, orders, and new jobs",
+        tag="workers",
+        body=schema.PollRequest,
+        answer=schema.PollAnswer,
+        problems=COMMITS,
+    ),
+    *(
+        Route(
+            name=f"lease_{act}",
+            method="POST",
+            path=f"/api/v1/leases/{{lease}}/{act}",
+            summary=summary,
+            tag="workers",
+            body=body,
+            answer=LeaseAnswer,
+            problems=(*OF_A_LEASE, *COMMITS),
+        )
+        for act, summary, body in (
+            ("complete", "The attempt succeeded", schema.LeaseReport),
+            ("fail", "The attempt failed", schema.LeaseReport),
+            ("release", "Give the job back; with retry_delay for a later time", schema.LeaseReport),
+            ("progress", "News of the attempt, and its heartbeat", schema.LeaseProgress),
+        )
+    ),
+    # Operations
+    Route(
+        name="stats",
+        method="GET",
+        path="/api/v1/stats",
+        summary="Counters, in constant time",
+        tag="operations",
+        answer=Anything,
+    ),
+    *(
+        Route(
+            name=name,
+            method=method,
+            path=path,
+            summary=summary,
+            tag="operations",
+            answer=answer,
+        )
+        for base, path, summary, answer in (
+            ("health", "/health", "Whether the server can do its work", HealthAnswer),
+            ("livez", "/livez", "Whether the process answers", Ok),
+            ("readyz", "/readyz", "Whether commits get through; 503 while it stops", ReadyAnswer),
+        )
+        for name, method in _with_head(base)
+    ),
+    Route(
+        name="metrics",
+        method="GET",
+        path="/metrics",
+        summary="Metrics for Prometheus",
+        tag="operations",
+        answer_media="text/plain",
+    ),
+    Route(
+        name="openapi",
+        method="GET",
+        path="/openapi.json",
+        summary="This document",
+        tag="operations",
+        answer=Anything,
+    ),
+)
+
+assert len({route.name for route in ROUTES}) == len(ROUTES), "names are unique"
+assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
