@@ -66,6 +66,11 @@ def writer(
 """
 
 
+def exits(code: int) -> str:
+    return f"""(module (import "{WASI}" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const {code}))))"""
+
+
 @cache
 def compiled(text: str) -> bytes:
     return bytes(wasmtime.wat2wasm(text))
@@ -297,6 +302,50 @@ async def test_host_memory_that_a_module_asks_for_is_bounded(runner: WasmRunner)
           (func (export "_start") (drop {call})))"""
         result = await runner.run(job(text, memory_mb=1_024, timeout_ms=2_000))
         assert result.outcome in ("completed", "failed", "timeout")
+        assert (await runner.run(job(NOTHING))).outcome == "completed"
+
+
+@pytest.mark.parametrize("exit_code", [0, 1, 125])
+@shared_loop
+async def test_exit_code_is_reported_as_it_is(runner: WasmRunner, exit_code: int) -> None:
+    result = await runner.run(job(exits(exit_code)))
+    assert (result.outcome, result.exit_code, result.code) == ("completed", exit_code, None)
+
+
+@pytest.mark.parametrize("exit_code", [126, 255, -1])
+@shared_loop
+async def test_exit_code_that_wasi_does_not_have_fails_the_job(
+    runner: WasmRunner, exit_code: int
+) -> None:
+    result = await runner.run(job(exits(exit_code)))
+    assert (result.outcome, result.exit_code) == ("failed", None)
+    assert result.code == "wasm_exit_code_invalid"
+
+
+@shared_loop
+async def test_error_names_the_cause_before_the_place(runner: WasmRunner) -> None:
+    result = await runner.run(job('(module (func $here (export "_start") unreachable))'))
+    assert result.error is not None
+    first, *rest = result.error.splitlines()
+    assert first == "wasm trap: wasm `unreachable` instruction executed"
+    assert any("here" in line for line in rest)
+
+
+@shared_loop
+async def test_kernel_wall_stands(runner: WasmRunner) -> None:
+    if not Path("/proc/self/status").read_text().count("Seccomp:"):
+        pytest.skip("this kernel has no seccomp")
+    assert "seccomp" in runner.wall
+
+
+async def test_compiling_beyond_its_time_fails_the_job(
+    tmp_path: Path, wasm_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wasm_runner, "COMPILE_S_MAX", 0.05)  # it takes ten times that
+    async with WasmRunner(tmp_path / "c") as runner:
+        result = await runner.run(job((wasm_dir / "quickjs.wasm").read_bytes()))
+        assert (result.outcome, result.code) == ("failed", "module_compile_limit")
+        monkeypatch.undo()
         assert (await runner.run(job(NOTHING))).outcome == "completed"
 
 

@@ -32,6 +32,7 @@ import wasmtime
 from wasmtime import _ffi as capi  # the C API: half the cost of a call through `wasmtime.Func`
 
 from headrace.wire.wasm import ENGINE_FEATURES, ModuleInfo, ModuleRefused, inspect_module
+from headrace.worker import wasm_wall
 from headrace.worker.wasm_cache import CacheUnsafeError, CompiledCache
 from headrace.worker.wasm_protocol import (
     COMPILE_S_MAX,
@@ -66,6 +67,7 @@ CUT_MARK: Final = b"\n[output cut here]\n"
 
 _INBOUND: Final = 3
 _OUTBOUND: Final = 4
+_STATM: Final = 5  # /proc/self/statm stays open: reading it is part of every answer
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _WASM_VALUE_FIELDS: Final = {0: "i32", 1: "i64", 2: "f32", 3: "f64"}  # the C API's kinds
@@ -262,7 +264,7 @@ class NeedModuleError(Exception):
 class Sandbox:
     """Everything that lives from job to job."""
 
-    def __init__(self, channel: Channel, cache_dir: Path) -> None:
+    def __init__(self, channel: Channel, cache_dir: Path, wall: list[str]) -> None:
         config = wasmtime.Config()
         for feature, enabled in ENGINE_FEATURES.items():
             setattr(config, feature, enabled)
@@ -280,15 +282,14 @@ class Sandbox:
         self.modules: OrderedDict[str, LoadedModule] = OrderedDict()
         self.watch = Watch(self.engine)
         self.watch.start()
-        # The address of /proc/self/statm is kept open: reading it is part of every answer.
-        self.statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self.wall = wall
         self.page_bytes = resource.getpagesize()
         self.data_bytes_base = self.data_bytes()
         self.data_bytes_max = 0
         self.cpu_s_max = 0
 
     def serve(self) -> None:
-        self.channel.send(Ready(WASMTIME_VERSION))
+        self.channel.send(Ready(WASMTIME_VERSION, self.wall))
         while (run := self.channel.receive()) is not None:
             try:
                 module = self.load(run)
@@ -435,10 +436,10 @@ class Sandbox:
             resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_s_max, resource.RLIM_INFINITY))
 
     def data_bytes(self) -> int:
-        return int(os.pread(self.statm, 256, 0).split()[5]) * self.page_bytes
+        return int(os.pread(_STATM, 256, 0).split()[5]) * self.page_bytes
 
     def rss_bytes(self) -> int:
-        return int(os.pread(self.statm, 256, 0).split()[1]) * self.page_bytes
+        return int(os.pread(_STATM, 256, 0).split()[1]) * self.page_bytes
 
 
 class Guest:
@@ -564,17 +565,22 @@ def _error_code(error: str) -> str:
         return "wasm_memory_limit"
     if "exceeds table limits" in error:
         return "wasm_table_limit"
-    if "exit status" in error:
+    if "invalid exit status" in error:
         return "wasm_exit_code_invalid"
     return "wasm_error"
 
 
 def _text(error: Exception) -> str:
+    """What wasmtime says, with the cause before the backtrace."""
     try:
         text = str(error)
     except UnicodeDecodeError:  # a backtrace with a function name that is not UTF-8
-        text = type(error).__name__
-    return text[:ERROR_CHARS_MAX]
+        return type(error).__name__
+    where, _, causes = text.partition("\n\nCaused by:\n")
+    if causes:
+        text = "\n".join(line.strip() for line in causes.splitlines() if line.strip())
+        text = f"{text}\n{where}"
+    return text[:ERROR_CHARS_MAX].rstrip()
 
 
 def _settings_hash() -> str:
@@ -588,8 +594,11 @@ def _settings_hash() -> str:
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
 
-def lock_down(parent_pid: int) -> Channel:
-    """Give up what this process does not need, before it sees any guest."""
+def lock_down(parent_pid: int, cache_dir: Path) -> tuple[Channel, list[str]]:
+    """Give up what this process does not need, before it sees any guest.
+
+    Returns the channel to the runner and what the kernel enforces from here on.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     for option, value in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_PDEATHSIG, signal.SIGKILL)):
         if libc.prctl(option, value, 0, 0, 0) != 0:
@@ -614,12 +623,16 @@ def lock_down(parent_pid: int) -> Channel:
         resource.setrlimit(kind, (bound, bound))
     os.environ.clear()
     os.umask(0o077)
-    return Channel(_INBOUND, _OUTBOUND)
+    # Opened before the files are out of reach.
+    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    assert statm == _STATM, "the third descriptor after the standard ones"
+    return Channel(_INBOUND, _OUTBOUND), wasm_wall.put_up(cache_dir)
 
 
 def main() -> None:
     cache_dir, parent_pid = Path(sys.argv[1]), int(sys.argv[2])
-    sandbox = Sandbox(lock_down(parent_pid), cache_dir)
+    channel, wall = lock_down(parent_pid, cache_dir)
+    sandbox = Sandbox(channel, cache_dir, wall)
     gc.collect()
     gc.freeze()  # what start-up made stays; collections during jobs need not walk it
     sandbox.serve()

@@ -51,6 +51,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=False):
     """The process is locked down and warm. Said once, first."""
 
     wasmtime: str
+    wall: list[str]  # what the kernel enforces: "landlock 6", "seccomp"
 
 
 class Need(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):

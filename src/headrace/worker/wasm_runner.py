@@ -172,6 +172,12 @@ class WasmRunner:
         await self.close()
 
     @property
+    def wall(self) -> list[str]:
+        """What the kernel enforces on every process beside rlimits, such as "seccomp"."""
+        walls = [set(process.wall) for process in self._alive if process.warm]
+        return sorted(set.intersection(*walls)) if walls else []
+
+    @property
     def pids(self) -> list[int]:
         """The processes alive now, for tests and for the operator."""
         return sorted(process.pid for process in self._alive)
@@ -306,6 +312,7 @@ class _Process(asyncio.SubprocessProtocol):
         self.ready.add_done_callback(_retrieve)
         self.warm = False  # True from when it is in the pool
         self.usable = True  # False from the first sign that it should not get another job
+        self.wall: list[str] = []
         self.jobs = 0
         self.pid = 0
         self._on_gone = on_gone
@@ -407,6 +414,7 @@ class _Process(asyncio.SubprocessProtocol):
 
     def _receive(self, reply: Reply) -> None:
         if isinstance(reply, Ready):
+            self.wall = reply.wall
             if not self.ready.done():
                 self.ready.set_result(None)
             return
