@@ -193,7 +193,10 @@ class Live:
         self.fresh_owner[job.job_id] = job.owner_id
         effects.append(JobFinished(job.job_id, event, finished))
         self.jobs.remove(handle)
-        self.classes.release(self.classes.entry(job.class_id), effects)
+        entry = self.classes.entry(job.class_id)
+        self.classes.release(entry, effects)
+        if entry.jobs == 0:
+            self.never_fits.pop(job.class_id, None)  # the number may come again
 
     def enter(self, handle: int, job: Job, entry: ClassEntry) -> None:
         """Put a job that no worker holds where its status belongs."""

@@ -1,0 +1,194 @@
+"""An engine on a store in memory, with its time in hand: what the tests of the engine drive."""
+
+from collections.abc import Callable
+from typing import Any
+
+from headrace.core.commands import (
+    Act,
+    Caller,
+    Command,
+    Control,
+    Explain,
+    NewJob,
+    Outcome,
+    Poll,
+    PollReply,
+    Report,
+    Submit,
+    Submitted,
+    Tick,
+)
+from headrace.core.effects import Answered, Effect, JobChanged, JobFinished
+from headrace.core.engine import Engine
+from headrace.core.job import Job, Status
+from headrace.core.live import EngineConfig
+from headrace.core.resources import Amounts, Profile, Requirements
+from headrace.store import Store
+from headrace.store.memory import MemoryKeyValue
+
+START_MS = 1_700_000_000_000
+LEASE_MS = 30_000
+ALICE = Caller("acme", "alice")
+BOB = Caller("acme", "bob")
+ADMIN = Caller("acme", "root", admin=True)
+STRANGER = Caller("other", "alice")
+PLENTY = Amounts(64_000, 65_536, 1_000_000, 8_000)
+
+
+def job_id(number: int) -> bytes:
+    """Return a UUIDv7 of slot 0."""
+    return START_MS.to_bytes(6, "big") + b"\x70\0" + (1 << 63 | number).to_bytes(8, "big")
+
+
+def needs(
+    *,
+    queue: str = "default",
+    kind: str = "echo",
+    cpu_milli: int = 0,
+    memory_mb: int = 0,
+    gpu_milli: int = 0,
+    gpu_models: str = "",
+    labels: str = "",
+) -> Requirements:
+    """Return requirements; models and labels are lists in text, apart by spaces."""
+    return Requirements(
+        queue,
+        kind,
+        Amounts(cpu_milli, memory_mb, 0, gpu_milli),
+        frozenset(gpu_models.split()),
+        frozenset(labels.split()),
+    )
+
+
+class Rig:
+    """Applies commands one at a time; `effects` holds what the last one brought."""
+
+    def __init__(self, config: EngineConfig | None = None) -> None:
+        self.config = config or EngineConfig(lease_ms=LEASE_MS)
+        self.now_ms = START_MS
+        self.wall_offset_ms = 0
+        self.kv = MemoryKeyValue()
+        self.effects: list[Effect] = []
+        self.ids = 0
+        self.tickets = 0
+        self.open()
+
+    def open(self) -> None:
+        """Start the engine from what the store holds."""
+        self.store = Store(self.kv)
+        restored = self.store.restore()
+        self.engine = Engine(self.config, self.store, restored.secret, restored.epoch)
+        self.effects = self.engine.restore(restored, self.now_ms, self.wall_ms)
+        self._commit()
+
+    @property
+    def wall_ms(self) -> int:
+        return self.now_ms + self.wall_offset_ms
+
+    @property
+    def live(self) -> Any:
+        return self.engine.live
+
+    def apply(self, command: Command) -> Any:
+        """Carry out one command as a batch of its own; return its reply."""
+        reply, self.effects = self.engine.apply(self.now_ms, command)
+        self.effects += self.engine.settle(self.now_ms)
+        self._commit()
+        return reply
+
+    def _commit(self) -> None:
+        batch = self.store.stage(self.effects, self.wall_ms)
+        self.engine.staged()
+        self.store.write(batch)
+        self.store.settle(batch)
+
+    def wait(self, ms: int) -> list[Effect]:
+        """Let time pass, with a tick whenever one is due; return all effects."""
+        until_ms = self.now_ms + ms
+        effects: list[Effect] = []
+        while True:
+            due_ms = self.engine.due_ms()
+            last = due_ms is None or due_ms > until_ms
+            self.now_ms = until_ms if last else max(self.now_ms, due_ms or 0)
+            self.apply(Tick(self.wall_ms))
+            effects += self.effects
+            if last:
+                self.effects = effects
+                return effects
+
+    # Clients ------------------------------------------------------------------------------------
+
+    def new(self, requirements: Requirements | None = None, **fields: Any) -> NewJob:
+        self.ids += 1
+        defaults: dict[str, Any] = {
+            "priority": 5,
+            "timeout_ms": 3_600_000,
+            "retry_delay_ms": 1_000,
+            "retry_backoff_centi": 200,
+            "retries_max": 2,
+        }
+        spec = b'{"id":"%d"}' % self.ids
+        return NewJob(job_id(self.ids), spec, requirements or needs(), **{**defaults, **fields})
+
+    def submit(self, requirements: Requirements | None = None, **fields: Any) -> bytes:
+        """Submit one job for Alice; return its id."""
+        new = self.new(requirements, **fields)
+        (reply,) = self.apply(Submit(ALICE, [new]))
+        assert isinstance(reply, Submitted)
+        return reply.job_id
+
+    def control(self, job: bytes, act: Act, caller: Caller = ALICE) -> Any:
+        return self.apply(Control(caller, job, act))
+
+    def explain(self, job: bytes, caller: Caller = ALICE) -> Any:
+        return self.apply(Explain(caller, job))
+
+    # Workers ------------------------------------------------------------------------------------
+
+    def poll(self, worker: str = "w", **fields: Any) -> Any:
+        """Poll for one job with plenty of everything; `fields` say what is different."""
+        self.tickets += 1
+        defaults: dict[str, Any] = {"jobs_max": 1, "free": PLENTY, "profile": Profile(wasm=True)}
+        return self.apply(Poll(self.tickets, worker, **{**defaults, **fields}))
+
+    def take(self, worker: str = "w", **fields: Any) -> str:
+        """Poll, and return the lease of the one job that comes."""
+        reply = self.poll(worker, **fields)
+        assert len(reply.jobs) == 1, reply
+        return str(reply.jobs[0].lease)
+
+    def report(self, lease: str, outcome: Outcome, worker: str = "w", **fields: Any) -> Any:
+        """Report one attempt; return its Ack."""
+        told = Report(lease, outcome, **fields)
+        reply = self.poll(worker, jobs_max=0, reports=[told])
+        return reply.acks[0]
+
+    # What came of it ----------------------------------------------------------------------------
+
+    def job(self, job: bytes) -> Job:
+        """Return a live job."""
+        return self.engine.live.load(self.engine.live.jobs.find(job))
+
+    def status(self, job: bytes) -> Status:
+        return self.engine.live.status_of(job)
+
+    def answers(self) -> dict[int, PollReply]:
+        """Return the parked polls that the last command answered, by ticket."""
+        return {e.ticket: e.reply for e in self.effects if isinstance(e, Answered)}
+
+    def events(self) -> list[tuple[bytes, str, str]]:
+        """Return (job, event, status after it) of the last command."""
+        return [
+            (
+                effect.job_id,
+                effect.event.name,
+                Status(effect.record[1]).name
+                if isinstance(effect, JobChanged)
+                else effect.finished.status.name,
+            )
+            for effect in self.effects
+            if isinstance(effect, JobChanged | JobFinished)
+        ]
+
+
+MakeRig = Callable[..., Rig]
