@@ -254,6 +254,43 @@ def test_many_classes_give_the_answers_of_a_scan(seed: int, related: str) -> Non
     assert len(native) == 0
 
 
+@pytest.mark.parametrize("priorities", [1, 3, 40, 1_000_000])
+def test_a_deep_class_keeps_its_order_through_removal_and_late_arrivals(priorities: int) -> None:
+    random_ = random.Random(priorities)
+    index = MatchIndex()
+    shape = index.shape_add(None, None, -1, NONE)
+    classes = [index.class_add(0, 0, (n, 0, 0, 0), NONE, NONE) for n in range(2)]
+    waiting: dict[int, int] = {}
+    free_handles = list(range(9_000))
+    for age in range(30_000):
+        share = 0.75 if age % 10_000 < 6_000 else 0.2
+        if random_.random() < share and free_handles:
+            handle = free_handles.pop(random_.randrange(len(free_handles)))
+            late = random_.random() < 0.05
+            key = random_.randrange(priorities) << 32 | (age // 2 if late else age)
+            index.push(classes[handle % 2], handle, key)
+            waiting[handle] = key
+        elif random_.random() < 0.4 and waiting:
+            handle = next(iter(waiting))
+            assert index.key(handle) == waiting.pop(handle)
+            assert index.remove(handle)
+            free_handles.append(handle)
+        else:
+            handle = index.take(shape, 1, 0, 0, 0)
+            if handle >= 0:
+                free_handles.append(handle)
+                del waiting[handle]
+        if age % 2_000 == 0:
+            index.check()
+            first = min(waiting, key=lambda handle: (waiting[handle], handle), default=-1)
+            assert index.peek(shape, 1, 0, 0, 0) == first
+
+    taken = index.take_many(shape, (10**9, 0, 0, 0), 10_000)
+
+    assert taken == sorted(waiting, key=lambda handle: (waiting[handle], handle))
+    index.check()
+
+
 @EITHER
 def test_equal_keys_go_by_handle_across_classes_and_queues(make: type[Index]) -> None:
     index = make()

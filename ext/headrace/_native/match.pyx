@@ -1,8 +1,8 @@
-"""The exact match index: a heap of jobs per class, a tree of classes per queue, a heap of queues.
+"""The exact match index: jobs by class, a tree of classes per queue, a heap of queues.
 
     queue_heap ── queues that are not paused, below capacity and have jobs, by first head
       └─ Queue.tree ── its classes, with heads, smallest needs and traits summed up (tree.pxd)
-           └─ Class.jobs ── its queued jobs by (key, handle) (heap.pxd)
+           └─ Class.jobs ── its queued jobs by (key, handle) (order.pxd)
 
 A queue that closes leaves `queue_heap` and costs a search nothing. A search goes through the
 queues in the order of their heads, or through the shape's own list of queues, and stops where
@@ -16,7 +16,6 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from headrace._native.heap cimport (
     KEY_MAX,
     NONE,
-    Entry,
     HeapCore,
     Positions,
     heap_check,
@@ -29,6 +28,15 @@ from headrace._native.heap cimport (
     positions_free,
     positions_reserve,
     positions_used,
+)
+from headrace._native.order cimport (
+    order_bytes,
+    order_check,
+    order_free,
+    order_init,
+    order_key,
+    order_push,
+    order_remove,
 )
 from headrace._native.tree cimport (
     DIMENSIONS,
@@ -102,7 +110,7 @@ cdef class MatchIndex:
     cdef size_t shapes_capacity
     cdef list shapes_free
     cdef dict traits              # (gpu_models, labels): _TraitsRow
-    cdef Positions job_at         # in the heap of its class
+    cdef Positions job_at         # in the order of its class
     cdef Positions job_class
     cdef size_t size
 
@@ -119,7 +127,7 @@ cdef class MatchIndex:
                 free(self.queues[i])
         for i in range(self.classes_count):
             if self.classes_by_number[i] != NULL:
-                heap_free(&self.classes_by_number[i].jobs)
+                order_free(&self.classes_by_number[i].jobs)
                 free(self.classes_by_number[i])
         for i in range(self.shapes_count):
             free(self.shapes[i])
@@ -233,6 +241,7 @@ cdef class MatchIndex:
             cls.number = <uint32_t>self.classes_count
             self.classes_count += 1
         self.classes_by_number[cls.number] = cls
+        order_init(&cls.jobs)
         cls.queue = <uint32_t>queue
         cls.kind = kind
         cls.traits = traits
@@ -255,7 +264,7 @@ cdef class MatchIndex:
             del self.traits[traits_key(row.traits)]
         self.classes_by_number[cls] = NULL
         self.classes_free.append(cls)
-        heap_free(&row.jobs)
+        order_free(&row.jobs)
         free(row)
 
     def class_len(self, Py_ssize_t cls):
@@ -388,17 +397,16 @@ cdef class MatchIndex:
         positions_reserve(&self.job_class, handle)
         if self.job_at.at[handle] != NONE:
             raise KeyError(handle)
-        heap_push(&row.jobs, &self.job_at, key, handle)
+        order_push(&row.jobs, &self.job_at, key, handle)
         self.job_class.at[handle] = row.number
         self.size += 1
         self.class_update(row)
 
     def remove(self, uint32_t handle):
         """Return whether the job was queued."""
-        cdef uint32_t at = position_of(&self.job_at, handle)
-        if at == NONE:
+        if position_of(&self.job_at, handle) == NONE:
             return False
-        self.job_remove(self.classes_by_number[self.job_class.at[handle]], at)
+        self.job_remove(self.classes_by_number[self.job_class.at[handle]], handle)
         return True
 
     def class_of(self, uint32_t handle):
@@ -412,7 +420,7 @@ cdef class MatchIndex:
         cdef uint32_t at = position_of(&self.job_at, handle)
         if at == NONE:
             raise KeyError(handle)
-        return self.classes_by_number[self.job_class.at[handle]].jobs.entries[at].key
+        return order_key(&self.classes_by_number[self.job_class.at[handle]].jobs, at)
 
     def __contains__(self, uint32_t handle):
         return position_of(&self.job_at, handle) != NONE
@@ -420,8 +428,8 @@ cdef class MatchIndex:
     def __len__(self):
         return self.size
 
-    cdef inline int job_remove(self, Class* cls, uint32_t at) except -1:
-        heap_remove_at(&cls.jobs, &self.job_at, at)
+    cdef inline int job_remove(self, Class* cls, uint32_t handle) except -1:
+        order_remove(&cls.jobs, &self.job_at, handle)
         self.size -= 1
         return self.class_update(cls)
 
@@ -497,7 +505,7 @@ cdef class MatchIndex:
         # The lease is counted first, so that a queue that fills up is moved only once.
         cls.leases += 1
         self.queues[cls.queue].leases += 1
-        return self.job_remove(cls, 0)
+        return self.job_remove(cls, cls.jobs.head_handle)
 
     cdef void search(self, Search* search, Shape* shape, const int64_t* amounts) noexcept:
         """Fill in what a search found; `found` is NULL when nothing fits."""
@@ -598,8 +606,7 @@ cdef class MatchIndex:
         cdef size_t i, total = 0
         for i in range(self.classes_count):
             if self.classes_by_number[i] != NULL:
-                total += sizeof(Class)
-                total += self.classes_by_number[i].jobs.capacity * sizeof(Entry)
+                total += sizeof(Class) + order_bytes(&self.classes_by_number[i].jobs)
         for i in range(self.queues_capacity):
             if self.queues[i] != NULL:
                 total += sizeof(Queue) + self.queues[i].tree.nodes * sizeof(Node)
@@ -611,8 +618,8 @@ cdef class MatchIndex:
         cdef size_t i, classes = 0, jobs = 0, nodes, tree_classes, open_queues = 0
         cdef Class* cls
         cdef Queue* queue
-        cdef uint32_t at, j
-        cdef dict leases = {}, traits = {}
+        cdef uint32_t at
+        cdef dict leases = {}, traits = {}, in_class = {}
         for i in range(self.classes_count):
             cls = self.classes_by_number[i]
             if cls == NULL:
@@ -621,14 +628,17 @@ cdef class MatchIndex:
             assert cls.number == i
             classes += 1
             jobs += cls.jobs.size
-            heap_check(&cls.jobs, &self.job_at)
-            for j in range(cls.jobs.size):
-                assert self.job_class.at[cls.jobs.entries[j].handle] == cls.number
+            order_check(&cls.jobs, &self.job_at)
             leases[cls.queue] = leases.get(cls.queue, 0) + cls.leases
             key = traits_key(cls.traits)
             traits[key] = traits.get(key, 0) + 1
             assert (<_TraitsRow>self.traits[key]).traits == cls.traits
         assert jobs == self.size == positions_used(&self.job_at)
+        for i in range(self.job_at.size):
+            if self.job_at.at[i] != NONE:
+                in_class[self.job_class.at[i]] = in_class.get(self.job_class.at[i], 0) + 1
+        for i, count in in_class.items():
+            assert self.classes_by_number[i].jobs.size == count
         assert classes + <size_t>len(self.classes_free) == self.classes_count
         assert traits.keys() == self.traits.keys()
         for key, count in traits.items():

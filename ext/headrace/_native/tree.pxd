@@ -24,7 +24,8 @@ problems simplified on the RAM (SODA 2002).
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from headrace._native.heap cimport KEY_MAX, NONE, HeapCore, before
+from headrace._native.heap cimport KEY_MAX, NONE, before
+from headrace._native.order cimport Order
 
 cdef extern from *:
     """
@@ -105,7 +106,7 @@ cdef struct Traits:  # what classes with the same gpu_models and labels share
 
 
 cdef struct Class:
-    HeapCore jobs
+    Order jobs
     Node* leaf
     Traits* traits
     int32_t need[4]
@@ -305,8 +306,8 @@ cdef inline void class_summarize(Class* cls, Summary* summary) noexcept nogil:
     if cls.jobs.size == 0:
         summary_clear(summary)
         return
-    summary.key = cls.jobs.entries[0].key
-    summary.handle = cls.jobs.entries[0].handle
+    summary.key = cls.jobs.head_key
+    summary.handle = cls.jobs.head_handle
     summary.kinds = trait_bit(cls.kind, 32)
     summary.gpus = cls.traits.gpus_mask
     summary.labels = cls.traits.labels_mask
@@ -375,12 +376,9 @@ cdef inline void tree_update(Tree* tree, Class* cls) noexcept nogil:
     """Take over the head of a class after its jobs have changed."""
     cdef Node* node = cls.leaf
     cdef int i, slot = cls.slot
-    cdef uint64_t key = KEY_MAX
-    cdef uint32_t handle = NONE
+    cdef uint64_t key = cls.jobs.head_key
+    cdef uint32_t handle = cls.jobs.head_handle
     cdef Summary summary
-    if cls.jobs.size:
-        key = cls.jobs.entries[0].key
-        handle = cls.jobs.entries[0].handle
     if node.keys[slot] == key and node.handles[slot] == handle:
         return
     if node.handles[slot] == NONE or handle == NONE:

@@ -1,0 +1,286 @@
+"""The queued jobs of one class in order of (key, handle): sorted runs, and a heap for the rest.
+
+Jobs mostly arrive in order within a priority. So a job is appended to a run whose last key is
+smaller, the one with the largest such key; the first job of a run is its head, and taking it
+moves an index, whatever the depth. A few runs serve as many interleaved priorities. Jobs that
+suit no run, and the first few of a class, go to a heap.
+
+    heap   what came out of order
+    runs   entries[head:tail] rise; a removed job leaves an entry without handle, never at the
+           ends; fewer than half are such
+    head   the smallest of all, or KEY_MAX and NONE
+
+A handle's position is an index in the heap, or RUN_BIT, the number of its run, and its index
+counted from where the run began, so that dropping the front of a run moves no positions.
+
+Cost: append and take O(runs); heap O(log n). Removal from inside a run packs it now and then,
+O(1) on average.
+Source: patience sorting; best fit keeps the fewest runs.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memmove
+
+from headrace._native.heap cimport (
+    KEY_MAX,
+    NONE,
+    Entry,
+    HeapCore,
+    Positions,
+    before,
+    heap_check,
+    heap_free,
+    heap_push,
+    heap_remove_at,
+    larger,
+    position_of,
+)
+
+cdef enum:
+    RUNS_MAX = 8
+    RUN_SHIFT = 28
+    RUN_INDEX = (1 << 28) - 1
+    HEAP_FIRST = 4       # a class with so few jobs needs no run
+    RUN_CAPACITY_MIN = 8
+    RUN_KEEP = 1024      # an empty run keeps its block up to this capacity
+    PACK_FROM = 32       # a run shorter than this is not packed
+
+cdef extern from *:
+    """
+    #define HEADRACE_RUN_BIT 0x80000000u
+    """
+    const uint32_t RUN_BIT "HEADRACE_RUN_BIT"
+
+
+cdef struct Run:
+    Entry* entries
+    uint32_t head
+    uint32_t tail
+    uint32_t live
+    uint32_t capacity
+    uint32_t base  # what entries[0] counts as in positions
+
+
+cdef struct Order:
+    HeapCore heap
+    Run* runs
+    uint32_t runs_count
+    uint32_t size
+    uint64_t head_key
+    uint32_t head_handle
+
+
+cdef inline void order_init(Order* order) noexcept nogil:
+    """Start with nothing; the memory is zeroed already."""
+    order.head_key = KEY_MAX
+    order.head_handle = NONE
+
+
+cdef inline void order_free(Order* order) noexcept nogil:
+    cdef uint32_t i
+    for i in range(order.runs_count):
+        free(order.runs[i].entries)
+    free(order.runs)
+    heap_free(&order.heap)
+
+
+cdef inline size_t order_bytes(const Order* order) noexcept nogil:
+    cdef size_t total = <size_t>order.heap.capacity * sizeof(Entry)
+    cdef uint32_t i
+    for i in range(order.runs_count):
+        total += sizeof(Run) + <size_t>order.runs[i].capacity * sizeof(Entry)
+    return total
+
+
+cdef inline uint32_t run_position(const Run* run, uint32_t number, uint32_t at) noexcept nogil:
+    return RUN_BIT | number << RUN_SHIFT | ((run.base + at) & RUN_INDEX)
+
+
+cdef inline void order_find_head(Order* order) noexcept nogil:
+    cdef uint32_t i
+    cdef Run* run
+    cdef Entry* entry
+    order_init(order)
+    if order.heap.size:
+        order.head_key = order.heap.entries[0].key
+        order.head_handle = order.heap.entries[0].handle
+    for i in range(order.runs_count):
+        run = &order.runs[i]
+        if run.live == 0:
+            continue
+        entry = &run.entries[run.head]
+        if before(entry.key, entry.handle, order.head_key, order.head_handle):
+            order.head_key = entry.key
+            order.head_handle = entry.handle
+
+
+cdef inline uint64_t order_key(const Order* order, uint32_t position) noexcept nogil:
+    cdef Run* run
+    if not position & RUN_BIT:
+        return order.heap.entries[position].key
+    run = &order.runs[(position & ~RUN_BIT) >> RUN_SHIFT]
+    return run.entries[(position - run.base) & RUN_INDEX].key
+
+
+cdef inline void run_pack(Run* run, Positions* positions, uint32_t number) noexcept nogil:
+    """Close all gaps."""
+    cdef uint32_t at, to = 0
+    run.base = 0
+    for at in range(run.head, run.tail):
+        if run.entries[at].handle != NONE:
+            run.entries[to] = run.entries[at]
+            positions.at[run.entries[to].handle] = run_position(run, number, to)
+            to += 1
+    run.head = 0
+    run.tail = to
+
+
+cdef inline bint run_reserve(Run* run) noexcept nogil:
+    """Make room for one more at the tail; False when there is none to be had."""
+    cdef Entry* entries
+    cdef size_t capacity
+    if run.tail < run.capacity:
+        return True
+    if run.head > run.capacity >> 1:
+        memmove(
+            run.entries, run.entries + run.head, <size_t>(run.tail - run.head) * sizeof(Entry)
+        )
+        run.base += run.head
+        run.tail -= run.head
+        run.head = 0
+        return True
+    capacity = larger(RUN_CAPACITY_MIN, <size_t>run.capacity + (run.capacity >> 1))
+    if capacity >= RUN_INDEX:
+        return False
+    entries = <Entry*>realloc(run.entries, capacity * sizeof(Entry))
+    if entries == NULL:
+        return False
+    run.entries = entries
+    run.capacity = <uint32_t>capacity
+    return True
+
+
+cdef inline int order_run_for(Order* order, uint64_t key, uint32_t handle) noexcept nogil:
+    """Choose the run with the largest tail before (key, handle), else an empty one, else -1."""
+    cdef uint32_t i
+    cdef int best = -1, empty = -1
+    cdef Run* run
+    cdef Run* runs
+    cdef Entry* tail
+    cdef Entry* best_tail = NULL
+    if order.size < HEAP_FIRST:
+        return -1
+    for i in range(order.runs_count):
+        run = &order.runs[i]
+        if run.live == 0:
+            empty = <int>i
+            continue
+        tail = &run.entries[run.tail - 1]
+        if before(tail.key, tail.handle, key, handle) and (
+            best_tail == NULL
+            or before(best_tail.key, best_tail.handle, tail.key, tail.handle)
+        ):
+            best = <int>i
+            best_tail = tail
+    if best >= 0 or empty >= 0 or order.runs_count == RUNS_MAX:
+        return best if best >= 0 else empty
+    runs = <Run*>realloc(order.runs, (order.runs_count + 1) * sizeof(Run))
+    if runs == NULL:
+        return -1
+    order.runs = runs
+    run = &runs[order.runs_count]
+    run.entries = NULL
+    run.head = run.tail = run.live = run.capacity = run.base = 0
+    order.runs_count += 1
+    return <int>order.runs_count - 1
+
+
+cdef inline int order_push(
+    Order* order, Positions* positions, uint64_t key, uint32_t handle
+) except -1:
+    """Add a handle that is not in the order and whose position cell exists."""
+    cdef int number = order_run_for(order, key, handle)
+    cdef Run* run
+    if number >= 0 and run_reserve(&order.runs[number]):
+        run = &order.runs[number]
+        run.entries[run.tail].key = key
+        run.entries[run.tail].handle = handle
+        positions.at[handle] = run_position(run, <uint32_t>number, run.tail)
+        run.tail += 1
+        run.live += 1
+    else:
+        heap_push(&order.heap, positions, key, handle)
+    order.size += 1
+    if before(key, handle, order.head_key, order.head_handle):
+        order.head_key = key
+        order.head_handle = handle
+    return 0
+
+
+cdef inline void order_remove(Order* order, Positions* positions, uint32_t handle) noexcept nogil:
+    """Remove a handle that is in the order."""
+    cdef uint32_t position = positions.at[handle]
+    cdef uint32_t number, at
+    cdef Run* run
+    order.size -= 1
+    if not position & RUN_BIT:
+        heap_remove_at(&order.heap, positions, position)
+    else:
+        number = (position & ~RUN_BIT) >> RUN_SHIFT
+        run = &order.runs[number]
+        at = (position - run.base) & RUN_INDEX
+        positions.at[handle] = NONE
+        run.entries[at].handle = NONE
+        run.live -= 1
+        if run.live == 0:
+            run.head = run.tail = run.base = 0
+            if run.capacity > RUN_KEEP:
+                free(run.entries)
+                run.entries = NULL
+                run.capacity = 0
+        else:
+            while run.entries[run.head].handle == NONE:
+                run.head += 1
+            while run.entries[run.tail - 1].handle == NONE:
+                run.tail -= 1
+            if run.tail - run.head >= PACK_FROM and run.live < (run.tail - run.head) >> 1:
+                run_pack(run, positions, number)
+    if handle == order.head_handle:
+        order_find_head(order)
+
+
+cdef inline int order_check(Order* order, Positions* positions) except -1:
+    cdef uint32_t number, at, live, size = order.heap.size
+    cdef uint64_t key = order.head_key
+    cdef uint32_t handle = order.head_handle
+    cdef Run* run
+    cdef Entry* last
+    heap_check(&order.heap, positions)
+    assert order.runs_count <= RUNS_MAX
+    for number in range(order.runs_count):
+        run = &order.runs[number]
+        assert run.head <= run.tail <= run.capacity
+        live = 0
+        last = NULL
+        for at in range(run.head, run.tail):
+            if run.entries[at].handle == NONE:
+                continue
+            live += 1
+            assert position_of(positions, run.entries[at].handle) == run_position(run, number, at)
+            if last != NULL:
+                assert before(last.key, last.handle, run.entries[at].key, run.entries[at].handle)
+            last = &run.entries[at]
+        assert live == run.live
+        if live == 0:
+            assert run.head == run.tail
+        else:
+            assert run.entries[run.head].handle != NONE
+            assert run.entries[run.tail - 1].handle != NONE
+            assert run.tail - run.head < PACK_FROM or 2 * live + 1 >= run.tail - run.head
+        size += live
+    assert size == order.size
+    order_find_head(order)
+    assert order.head_key == key
+    assert order.head_handle == handle
+    return 0
