@@ -647,6 +647,17 @@ async def test_open_cache_directory_is_refused(tmp_path: Path) -> None:
         await WasmRunner(tmp_path / "open").start()
 
 
+async def test_process_that_cannot_lock_itself_down_says_why(tmp_path: Path) -> None:
+    runner = WasmRunner(tmp_path / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        # The directory that the wall is to leave open is not there.
+        patch.setattr(wasm_runner, "prepare_cache", lambda directory: None)
+        with pytest.raises(SandboxError, match=r"FileNotFoundError|CacheUnsafe"):
+            await runner.start()
+    await runner.close()
+    assert runner.pids == []
+
+
 async def test_module_is_compiled_once_per_cache(tmp_path: Path) -> None:
     module = job(NOTHING)
     async with WasmRunner(tmp_path / "c", spares=0, jobs_per_process=1) as runner:

@@ -429,11 +429,11 @@ class Sandbox:
         data_bytes_max = self.data_bytes_base + data_bytes
         if data_bytes_max != self.data_bytes_max:
             self.data_bytes_max = data_bytes_max
-            resource.setrlimit(resource.RLIMIT_DATA, (data_bytes_max, resource.RLIM_INFINITY))
+            _set_soft_limit(resource.RLIMIT_DATA, data_bytes_max)
         needed = int(time.process_time()) + cpu_s + CPU_GRACE_S
         if not needed <= self.cpu_s_max <= needed + 10:
             self.cpu_s_max = needed + 10
-            resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_s_max, resource.RLIM_INFINITY))
+            _set_soft_limit(resource.RLIMIT_CPU, self.cpu_s_max)
 
     def data_bytes(self) -> int:
         return int(os.pread(_STATM, 256, 0).split()[5]) * self.page_bytes
@@ -594,6 +594,12 @@ def _settings_hash() -> str:
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
 
+def _set_soft_limit(kind: int, soft: int) -> None:
+    """Set a limit that may be raised again for the next job, as far as this user may."""
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
 def lock_down(parent_pid: int, cache_dir: Path) -> tuple[Channel, list[str]]:
     """Give up what this process does not need, before it sees any guest.
 
@@ -631,8 +637,14 @@ def lock_down(parent_pid: int, cache_dir: Path) -> tuple[Channel, list[str]]:
 
 def main() -> None:
     cache_dir, parent_pid = Path(sys.argv[1]), int(sys.argv[2])
-    channel, wall = lock_down(parent_pid, cache_dir)
-    sandbox = Sandbox(channel, cache_dir, wall)
+    try:
+        channel, wall = lock_down(parent_pid, cache_dir)
+        sandbox = Sandbox(channel, cache_dir, wall)
+    except (wasm_wall.WallError, OSError, ValueError) as error:
+        # Said instead of being ready: standard error leads nowhere.
+        reason = f"{type(error).__name__}: {error}"
+        Channel(_INBOUND, _OUTBOUND).send(Ready(WASMTIME_VERSION, [], reason))
+        sys.exit(1)
     gc.collect()
     gc.freeze()  # what start-up made stays; collections during jobs need not walk it
     sandbox.serve()

@@ -48,10 +48,11 @@ class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=False):
-    """The process is locked down and warm. Said once, first."""
+    """The process is locked down and warm, or cannot be. Said once, first."""
 
     wasmtime: str
     wall: list[str]  # what the kernel enforces: "landlock 6", "seccomp"
+    problem: str = ""  # why it cannot be
 
 
 class Need(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):

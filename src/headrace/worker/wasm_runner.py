@@ -128,6 +128,7 @@ class WasmRunner:
         self._waiters: deque[asyncio.Future[_Process]] = deque()
         self._alive: set[_Process] = set()
         self._starting: set[asyncio.Task[None]] = set()
+        self._started = False
         self._closed = False
 
     async def start(self) -> None:
@@ -140,24 +141,24 @@ class WasmRunner:
         except (CacheUnsafeError, OSError) as error:
             raise SandboxError(f"compiled-code cache: {error}") from error
         await self._start_one()
+        self._started = True
         self._replenish()
 
     async def close(self) -> None:
         """End all processes and wait until they are gone. Jobs still running raise SandboxError."""
         self._closed = True
-        for task in self._starting:
-            task.cancel()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(SandboxError("the runner was closed"))
-        gone = [process.gone for process in self._alive]
+        starting = list(self._starting)
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
+        gone = [process.gone.wait() for process in self._alive]
         for process in list(self._alive):
             process.fail(SandboxError("the runner was closed"))
             process.kill()
-        if self._starting:
-            await asyncio.gather(*self._starting, return_exceptions=True)
-        if gone:
-            await asyncio.gather(*(event.wait() for event in gone))
+        await asyncio.gather(*gone)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -199,6 +200,7 @@ class WasmRunner:
         the job and is raised here.
         Raises: SandboxError.
         """
+        assert self._started, "a runner is started before it is given jobs"
         problem = _job_problem(job)
         if problem is not None:
             return WasmResult(outcome="failed", code="job_invalid", error=problem)
@@ -415,7 +417,12 @@ class _Process(asyncio.SubprocessProtocol):
     def _receive(self, reply: Reply) -> None:
         if isinstance(reply, Ready):
             self.wall = reply.wall
-            if not self.ready.done():
+            if self.ready.done():
+                raise _ProtocolError("it was ready before")
+            if reply.problem:
+                self.usable = False
+                self.ready.set_exception(SandboxError(reply.problem))
+            else:
                 self.ready.set_result(None)
             return
         job = self._job
