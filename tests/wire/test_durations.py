@@ -1,3 +1,4 @@
+import contextlib
 import math
 from datetime import UTC, datetime
 
@@ -59,10 +60,8 @@ def test_anything_else_is_no_duration(value: float | str) -> None:
 
 @given(st.text(max_size=80))
 def test_no_text_raises_anything_but_value_error(text: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         assert duration_ms(text) >= 0
-    except ValueError:
-        pass
 
 
 def test_whole_seconds_are_integers_on_the_wire() -> None:
@@ -95,10 +94,8 @@ def test_anything_else_is_no_instant(value: float | str) -> None:
 
 @given(st.text(max_size=40))
 def test_no_text_of_an_instant_raises_anything_but_value_error(text: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         instant_ms(text)
-    except ValueError:
-        pass
 
 
 @given(st.integers(1, 9_000_000_000_000))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 assert HANDLERS.keys() == {route.name for route in ROUTES}, "every route has its handler"
 
+SERVER_NAME: Final = "headrace"
+"""Versions of what runs here are nobody's business."""
 UNROUTED: Final = "unrouted"
 """The metric's word for requests to no route."""
 
@@ -59,6 +61,7 @@ def _query_names(route: Route) -> frozenset[str]:
 @web.middleware
 async def _measured(request: web.Request, handler: Handler) -> web.StreamResponse:
     response = await handler(request)
+    response.headers["Server"] = SERVER_NAME
     route = request.match_info.route
     request.app[SITE].meters.count(route.name or UNROUTED, response.status)
     return response

@@ -109,6 +109,7 @@ class Connection(web.RequestHandler):
             response = problem_response(Problem(ProblemCode.REQUEST_MALFORMED, detail))
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun; the connection can only be closed")
+        response.headers["Server"] = "headrace"
         response.force_close()
         return response
 

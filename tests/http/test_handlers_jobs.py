@@ -1,0 +1,325 @@
+import asyncio
+from typing import Any
+
+import pytest
+from http_tools import Reply, Server
+
+JOBS = "/api/v1/jobs"
+
+
+async def get(server: Server, job_id: str, **headers: str) -> Reply:
+    return await server.call("GET", f"{JOBS}/{job_id}", **headers)
+
+
+async def test_a_job_is_shown_with_its_spec_and_its_status(server: Server) -> None:
+    job_id = await server.submit(params={"a": [1, None]}, tags=["x"], priority="high")
+    answer = (await get(server, job_id)).json
+    job = answer["job"]
+    assert (job["id"], job["type"], job["name"]) == (job_id, "work", "work")
+    assert (job["params"], job["tags"], job["priority"]) == ({"a": [1, None]}, ["x"], 7)
+    assert (job["status"], job["attempt"], job["progress"]) == ("queued", 0, 0)
+    assert (job["owner"], job["tenant_id"]) == ("anonymous", "default")
+    assert job["created_at"].endswith("Z")
+    assert answer["result"] == {
+        "job_id": job_id,
+        "status": "queued",
+        "result": None,
+        "output": None,
+        "output_cut": False,
+        "error": None,
+        "code": None,
+        "exit_code": None,
+        "started_at": None,
+        "finished_at": None,
+        "worker_id": None,
+        "metrics": {},
+    }
+
+
+async def test_progress_of_a_running_job_is_shown(server: Server) -> None:
+    job_id = await server.submit()
+    lease = await server.lease()
+    news = {"started": True, "progress": 0.25, "details": "a quarter"}
+    await server.call("POST", f"/api/v1/leases/{lease}/progress", news)
+    job = (await get(server, job_id)).json["job"]
+    assert (job["status"], job["progress"]) == ("running", 0.25)
+    assert (job["progress_details"], job["locked_by"]) == ("a quarter", "w")
+    assert job["started_at"] is not None
+
+
+async def test_the_result_of_a_finished_job_is_shown(server: Server) -> None:
+    job_id = await server.submit()
+    lease = await server.lease()
+    path = f"{JOBS}/{job_id}/result"
+    early = await server.call("GET", path)
+    assert (early.status, early.code) == (409, "job_not_finished")
+    assert early.json["job_status"] == "locked"
+    done = {"result": {"n": 1}, "output": "aGk=", "exit_code": 3, "metrics": {"s": 1.5}}
+    await server.call("POST", f"/api/v1/leases/{lease}/complete", done)
+    result = (await server.call("GET", path)).json
+    assert done.items() <= result.items()
+    assert (result["status"], result["worker_id"]) == ("completed", "w")
+    job = (await get(server, job_id)).json
+    assert job["result"] == result
+    assert job["job"]["progress"] == 1
+    assert job["job"]["finished_at"] == result["finished_at"]
+
+
+async def test_a_failed_job_shows_its_error(server: Server) -> None:
+    job_id = await server.submit(max_retries=0)
+    lease = await server.lease()
+    await server.call("POST", f"/api/v1/leases/{lease}/fail", {"error": "boom", "code": "oops"})
+    answer = (await get(server, job_id)).json
+    assert (answer["job"]["status"], answer["job"]["error"]) == ("failed", "boom")
+    assert (answer["result"]["error"], answer["result"]["code"]) == ("boom", "oops")
+
+
+# Waiting ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["query", "prefer"])
+async def test_a_wait_ends_with_the_job(server: Server, how: str) -> None:
+    job_id = await server.submit()
+    lease = await server.lease()
+    path = f"{JOBS}/{job_id}" + ("?wait=30s" if how == "query" else "")
+    headers = {} if how == "query" else {"Prefer": "respond-async, wait=30"}
+    waiting = asyncio.create_task(server.send("GET", path, headers=headers))
+    while not server.site._waits:
+        await asyncio.sleep(0)
+    await server.call("POST", f"/api/v1/leases/{lease}/progress", {"progress": 0.5})
+    assert not waiting.done()
+    await server.call("POST", f"/api/v1/leases/{lease}/complete")
+    assert (await waiting).json["job"]["status"] == "completed"
+
+
+async def test_a_wait_that_is_over_shows_the_job_as_it_is(server: Server) -> None:
+    job_id = await server.submit()
+    reply = await server.call("GET", f"{JOBS}/{job_id}?wait=30ms")
+    assert reply.json["job"]["status"] == "queued"
+
+
+async def test_a_wait_for_a_result_says_that_there_is_none_yet(server: Server) -> None:
+    job_id = await server.submit()
+    reply = await server.call("GET", f"{JOBS}/{job_id}/result?wait=0.03")
+    assert reply.code == "job_not_finished"
+
+
+async def test_a_stopping_server_lets_nobody_wait(server: Server) -> None:
+    job_id = await server.submit()
+    waiting = asyncio.create_task(server.call("GET", f"{JOBS}/{job_id}?wait=60s"))
+    while not server.site._waits:
+        await asyncio.sleep(0)
+    await server.site.drain()
+    assert (await waiting).json["job"]["status"] == "queued"
+    late = await server.call("GET", f"{JOBS}/{job_id}?wait=60s")
+    assert late.json["job"]["status"] == "queued"
+
+
+@pytest.mark.parametrize("wait", ["61s", "x", "-1", "1e400", ""])
+async def test_a_wait_has_bounds(server: Server, wait: str) -> None:
+    job_id = await server.submit()
+    reply = await server.call("GET", f"{JOBS}/{job_id}?wait={wait}")
+    assert (reply.status, reply.code) == (400, "request_malformed")
+
+
+# Control ----------------------------------------------------------------------------------------
+
+
+async def test_a_waiting_job_is_cancelled_then_removed(server: Server) -> None:
+    job_id = await server.submit()
+    early = await server.call("DELETE", f"{JOBS}/{job_id}")
+    assert (early.status, early.code) == (409, "job_state_conflict")
+    assert early.json["job_status"] == "queued"
+    cancelled = await server.call("POST", f"{JOBS}/{job_id}/cancel")
+    assert cancelled.json == {"job_id": job_id, "status": "cancelled"}
+    assert "Commit-Position" in cancelled.headers
+    assert (await server.call("DELETE", f"{JOBS}/{job_id}")).status == 200
+    assert (await get(server, job_id)).code == "job_unknown"
+
+
+async def test_a_job_is_suspended_and_resumed(server: Server) -> None:
+    job_id = await server.submit()
+    assert (await server.call("POST", f"{JOBS}/{job_id}/suspend")).json["status"] == "suspended"
+    assert (await server.poll())["jobs"] == []
+    assert (await server.call("POST", f"{JOBS}/{job_id}/resume")).json["status"] == "resuming"
+    again = await server.call("POST", f"{JOBS}/{job_id}/suspend")
+    assert again.json["status"] == "suspended"
+
+
+async def test_what_the_table_does_not_allow_is_a_conflict(server: Server) -> None:
+    job_id = await server.submit()
+    reply = await server.call("POST", f"{JOBS}/{job_id}/resume")
+    assert (reply.status, reply.code) == (409, "job_state_conflict")
+
+
+async def test_explain_says_why_a_job_waits(server: Server) -> None:
+    job_id = await server.submit()
+    found = (await server.call("GET", f"{JOBS}/{job_id}/explain")).json
+    assert (found["status"], found["workers_known"]) == ("queued", 0)
+    assert found["reasons"] == ["no worker has asked for work lately"]
+
+
+# Who may ----------------------------------------------------------------------------------------
+
+ID_ROUTES = [
+    ("GET", ""),
+    ("DELETE", ""),
+    ("POST", "/cancel"),
+    ("POST", "/suspend"),
+    ("POST", "/resume"),
+    ("GET", "/result"),
+    ("GET", "/logs"),
+    ("GET", "/logs?follow=1"),
+    ("GET", "/explain"),
+]
+
+
+@pytest.mark.parametrize(("method", "tail"), ID_ROUTES)
+async def test_another_tenants_job_is_no_job_and_another_users_is_forbidden(
+    server: Server, method: str, tail: str
+) -> None:
+    submitted = await server.call("POST", JOBS, {"type": "t"}, X_User_ID="ann", X_Tenant_ID="acme")
+    path = f"{JOBS}/{submitted.json['job_id']}{tail}"
+    missing = f"{JOBS}/00000000-0000-7000-8000-000000000000{tail}"
+    foreign = await server.call(method, path, X_User_ID="ann", X_Tenant_ID="other")
+    unknown = await server.call(method, missing, X_User_ID="ann", X_Tenant_ID="other")
+    no_id = await server.call(method, f"{JOBS}/nonsense{tail}")
+    assert (foreign.status, foreign.code) == (404, "job_unknown")
+    assert foreign.body == unknown.body == no_id.body
+    admin_elsewhere = await server.call(method, path, X_User_ID="admin", X_Tenant_ID="other")
+    assert admin_elsewhere.body == foreign.body
+    mate = await server.call(method, path, X_User_ID="bob", X_Tenant_ID="acme")
+    assert (mate.status, mate.code) == (403, "forbidden")
+
+
+async def test_the_admin_of_a_tenant_may_see_and_control_its_jobs(server: Server) -> None:
+    submitted = await server.call("POST", JOBS, {"type": "t"}, X_User_ID="ann")
+    job_id = submitted.json["job_id"]
+    assert (await get(server, job_id, X_User_ID="admin")).status == 200
+    reply = await server.call("POST", f"{JOBS}/{job_id}/cancel", X_User_ID="admin")
+    assert reply.json["status"] == "cancelled"
+
+
+# Lists ------------------------------------------------------------------------------------------
+
+
+async def listed(server: Server, query: str = "", **headers: str) -> list[str]:
+    reply = await server.call("GET", f"{JOBS}?{query}", **headers)
+    assert reply.status == 200, reply.body
+    assert reply.json["count"] == len(reply.json["jobs"])
+    return [job["id"] for job in reply.json["jobs"]]
+
+
+async def test_a_list_holds_the_callers_jobs_newest_first(server: Server) -> None:
+    mine = [await server.submit() for _ in range(3)]
+    await server.call("POST", JOBS, {"type": "t"}, X_User_ID="bob")
+    await server.call("POST", JOBS, {"type": "t"}, X_Tenant_ID="other")
+    assert await listed(server) == mine[::-1]
+    assert await listed(server, "order=created_at") == mine
+    assert await listed(server, "order=%2Bscheduled_at") == mine
+    assert await listed(server, "order=-scheduled_at") == mine[::-1]
+    assert await listed(server, X_User_ID="nobody") == []
+
+
+async def test_an_admin_lists_the_tenant_and_may_name_an_owner(server: Server) -> None:
+    mine = await server.submit()
+    bobs = (await server.call("POST", JOBS, {"type": "t"}, X_User_ID="bob")).json["job_id"]
+    await server.call("POST", JOBS, {"type": "t"}, X_Tenant_ID="other")
+    assert await listed(server, X_User_ID="admin") == [bobs, mine]
+    assert await listed(server, "owner=bob", X_User_ID="admin") == [bobs]
+    assert await listed(server, "owner=bob", X_User_ID="bob") == [bobs]
+    assert await listed(server, "owner=stranger", X_User_ID="admin") == []
+    reply = await server.call("GET", f"{JOBS}?owner=bob", X_User_ID="ann")
+    assert (reply.status, reply.code) == (403, "forbidden")
+
+
+async def test_lists_are_filtered(server: Server) -> None:
+    a = await server.submit(type="a", queue="q1", tags=["x", "y"], name="first")
+    b = await server.submit(type="b", queue="q2", tags=["x"])
+    delayed = await server.submit(type="b", delay="1h")
+    assert await listed(server, "type=a") == [a]
+    assert await listed(server, "type=a,b&queue=q2") == [b]
+    assert await listed(server, "type=a&type=b") == [delayed, b, a]
+    assert await listed(server, "tag=x") == [b, a]
+    assert await listed(server, "tag=x,y") == [a]
+    assert await listed(server, "name=first") == [a]
+    assert await listed(server, "status=queued") == [b, a]
+    assert await listed(server, "status=scheduled") == [delayed]
+    assert await listed(server, "status=waiting") == [delayed, b, a]
+    assert await listed(server, "status=pending&order=created_at") == [a, b, delayed]
+    assert await listed(server, "status=completed,canceled") == []
+    assert await listed(server, "type=wasm") == []
+    assert await listed(server, "submitted_after=4000000000") == []
+    assert await listed(server, "submitted_before=2000-01-01T00:00:00Z") == []
+    assert len(await listed(server, "submitted_after=0&submitted_before=4000000000.5")) == 3
+
+
+async def test_running_and_retrying_jobs_are_listed(server: Server) -> None:
+    job_id = await server.submit()
+    await server.submit(delay="1h")
+    lease = await server.lease()
+    assert await listed(server, "status=locked") == [job_id]
+    assert await listed(server, "status=processing") == [job_id]
+    assert await listed(server, "status=running") == []
+    await server.call("POST", f"/api/v1/leases/{lease}/fail", {"retry_delay": "1h"})
+    assert await listed(server, "status=retrying") == [job_id]
+    assert len(await listed(server, "status=retrying,scheduled")) == 2
+    retried = (await get(server, job_id)).json["job"]
+    assert retried["scheduled_at"] > retried["created_at"]
+
+
+async def test_pages_follow_one_another_by_cursor_and_by_number(server: Server) -> None:
+    mine = [await server.submit() for _ in range(5)][::-1]
+    found: list[str] = []
+    cursor: Any = ""
+    while cursor is not None:
+        reply = await server.call("GET", f"{JOBS}?limit=2{cursor and '&cursor=' + cursor}")
+        found += [job["id"] for job in reply.json["jobs"]]
+        cursor = reply.json["next"]
+    assert found == mine
+    assert await listed(server, "limit=2&page=1") == mine[:2]
+    assert await listed(server, "limit=2&page=3") == mine[4:]
+    assert await listed(server, "limit=2&page=9") == []
+
+
+async def test_a_cursor_is_bound_to_its_question_and_its_asker(server: Server) -> None:
+    for _ in range(3):
+        await server.submit()
+    cursor = (await server.call("GET", f"{JOBS}?limit=1")).json["next"]
+    assert (await server.call("GET", f"{JOBS}?limit=2&cursor={cursor}")).status == 200
+    for path, headers in (
+        (f"{JOBS}?limit=1&type=work&cursor={cursor}", {}),
+        (f"{JOBS}?limit=1&cursor={cursor}", {"X_User_ID": "bob"}),
+        (f"{JOBS}?cursor={cursor[:-1]}x", {}),
+        (f"{JOBS}?cursor=", {}),
+        (f"{JOBS}?cursor=%C3%A9", {}),
+        (f"{JOBS}?cursor={'A' * 5000}", {}),
+    ):
+        reply = await server.call("GET", path, **headers)
+        assert (reply.status, reply.code) == (400, "cursor_invalid"), path
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "limit=-1",
+        "limit=%D9%A1",
+        "limit=1&limit=2",
+        "page=0",
+        "page=5001",
+        "page=400&limit=1000",
+        "order=priority",
+        "status=done",
+        "submitted_after=yesterday",
+        "submitted_before=1e400",
+        "statuses=queued",
+        "a=b",
+        "type=" + ",".join(map(str, range(101))),
+    ],
+)
+async def test_a_question_that_makes_no_sense_is_refused(server: Server, query: str) -> None:
+    reply = await server.call("GET", f"{JOBS}?{query}")
+    assert (reply.status, reply.code) == (400, "request_malformed")
