@@ -219,6 +219,46 @@ def over_adversaries(number: int, rounds: int) -> list[Row]:
     return rows
 
 
+def over_churn(number: int, rounds: int) -> list[Row]:
+    """Each job brings its own class, which is dropped when the job is taken."""
+    rows = []
+    for name, need in (("uniform", need_random), ("log", need_log)):
+        rand = random.Random(11)
+        load = Load([need(rand) for _ in range(number)], number, lambda handle: handle)
+        index, classes = load.index, load.classes
+        take_ns: list[int] = []
+        add_ns: list[int] = []
+        misses = 0
+        for age in range(number, number + rounds):
+            free, fresh = need(rand), need(rand)
+            begin = perf_counter_ns()
+            handle = index.take(load.shape, *free)
+            take_ns.append(perf_counter_ns() - begin)
+            if handle < 0:
+                misses += 1
+                continue
+            begin = perf_counter_ns()
+            index.release(classes[handle])
+            index.class_drop(classes[handle])
+            classes[handle] = index.class_add(0, handle % 4, fresh, NONE, NONE)
+            index.push(classes[handle], handle, age)
+            add_ns.append(perf_counter_ns() - begin)
+        settled = take_ns[rounds // 2 :]
+        rows.append(
+            {
+                "needs": name,
+                "classes": number,
+                "take_p50_ns": percentile(settled, 0.5),
+                "take_p99_ns": percentile(settled, 0.99),
+                "take_max_ns": max(settled),
+                "change_p50_ns": percentile(add_ns, 0.5),
+                "change_p99_ns": percentile(add_ns, 0.99),
+                "fits_none": misses,
+            }
+        )
+    return rows
+
+
 def over_traits(number: int, rounds: int) -> list[Row]:
     """Classes that differ in kind, labels, GPU models or queue; the first heads are refused."""
     rows = []
@@ -348,6 +388,7 @@ def main() -> None:
         "bytes": lambda: [bytes_per_job(10_000_000 if arguments.full else 1_000_000)],
         "depth": lambda: over_depth(depths, rounds),
         "classes": lambda: over_classes([1, 100, 1_000, 10_000, 100_000], rounds),
+        "churn": lambda: over_churn(100_000, 20 * rounds),
         "adversary": lambda: over_adversaries(100_000, max(RUN, rounds // 5)),
         "traits": lambda: over_traits(20_000, rounds // 5),
         "shapes": lambda: over_shapes([1, 100, 10_000], rounds),
@@ -376,6 +417,7 @@ def sections_doc(name: str) -> str:
         "bytes": bytes_per_job,
         "depth": over_depth,
         "classes": over_classes,
+        "churn": over_churn,
         "adversary": over_adversaries,
         "traits": over_traits,
         "shapes": over_shapes,

@@ -29,6 +29,18 @@ from headrace._native.heap cimport (
     positions_reserve,
     positions_used,
 )
+from headrace._native.node cimport (
+    DIMENSIONS,
+    Class,
+    Node,
+    Shape,
+    Traits,
+    class_suits,
+    rounded,
+    summary_clear,
+    trait_bit,
+    trait_listed,
+)
 from headrace._native.order cimport (
     order_bytes,
     order_check,
@@ -39,20 +51,10 @@ from headrace._native.order cimport (
     order_remove,
 )
 from headrace._native.tree cimport (
-    DIMENSIONS,
-    Class,
-    Node,
     Search,
-    Shape,
-    Traits,
     Tree,
-    class_suits,
     node_search,
-    rounded,
-    summary_clear,
     summary_may_fit,
-    trait_bit,
-    trait_listed,
     tree_check,
     tree_free,
     tree_insert,
@@ -105,6 +107,7 @@ cdef class MatchIndex:
     cdef size_t classes_count     # numbers ever used
     cdef size_t classes_capacity
     cdef list classes_free
+    cdef uint32_t born            # classes ever added; may wrap
     cdef Shape** shapes
     cdef size_t shapes_count
     cdef size_t shapes_capacity
@@ -244,6 +247,8 @@ cdef class MatchIndex:
         order_init(&cls.jobs)
         cls.queue = <uint32_t>queue
         cls.kind = kind
+        cls.born = self.born
+        self.born += 1
         cls.traits = traits
         for i in range(DIMENSIONS):
             cls.need[i] = <int32_t>amounts[i]
