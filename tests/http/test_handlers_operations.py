@@ -1,0 +1,102 @@
+import time
+
+from http_tools import Server, open_server
+
+
+async def test_health_is_the_published_answer(server: Server) -> None:
+    reply = await server.call("GET", "/health")
+    assert reply.json.keys() == {"status", "time"}
+    assert reply.json["status"] == "healthy"
+    assert abs(reply.json["time"] - time.time()) < 60
+    assert (await server.call("HEAD", "/health")).status == 200
+
+
+async def test_a_live_server_is_ready(server: Server) -> None:
+    assert (await server.call("GET", "/livez")).json == {"status": "ok"}
+    ready = (await server.call("GET", "/readyz")).json
+    assert (ready["status"], ready["reason"]) == ("ready", None)
+    assert ready["commit_position"] == str(server.node.pump.position)
+
+
+async def test_a_failed_commit_shows_in_health_and_readiness() -> None:
+    server = await open_server()
+    server.node.pump.failed = True
+    assert (await server.call("GET", "/health")).status == 503
+    assert (await server.call("GET", "/readyz")).status == 503
+    assert (await server.call("GET", "/livez")).status == 200
+    reply = await server.call("POST", "/api/v1/jobs", {"type": "t"})
+    assert (reply.status, reply.code) == (503, "outcome_unknown")
+    server.node.pump.failed = False
+    await server.close()
+
+
+async def test_a_low_disk_refuses_jobs_and_nothing_else() -> None:
+    server = await open_server()
+    job_id = await server.submit()
+    lease = await server.lease()
+    server.node.pump.disk_low = True
+    server.node.pump._check_disk = lambda: None  # type: ignore[method-assign]
+    reply = await server.call("POST", "/api/v1/jobs", {"type": "t"})
+    assert (reply.status, reply.code) == (507, "storage_full")
+    assert reply.json["outcome"] == "not_applied"
+    assert (await server.call("POST", f"/api/v1/leases/{lease}/complete")).status == 200
+    assert (await server.call("DELETE", f"/api/v1/jobs/{job_id}")).status == 200
+    await server.close()
+
+
+async def test_an_overloaded_server_says_that_nothing_was_applied(server: Server) -> None:
+    server.node.pump._pending += 10**9
+    reply = await server.call("POST", "/api/v1/jobs", {"type": "t"})
+    server.node.pump._pending -= 10**9
+    assert (reply.status, reply.code) == (503, "overloaded")
+    assert (reply.headers["Retry-After"], reply.json["outcome"]) == ("1", "not_applied")
+
+
+async def test_stats_count_in_words(server: Server) -> None:
+    await server.submit()
+    await server.submit(delay="1h")
+    stats = (await server.call("GET", "/api/v1/stats")).json
+    assert stats["runtime"]["engine"]["live"]["queued"] == 1
+    assert stats["runtime"]["engine"]["live"]["scheduled"] == 1
+    assert stats["store"]["jobs_live"] == 2
+
+
+async def test_metrics_have_the_published_names(server: Server) -> None:
+    await server.submit()
+    await server.submit()
+    lease = await server.lease()
+    await server.call("POST", f"/api/v1/leases/{lease}/complete")
+    reply = await server.send("GET", "/metrics")
+    assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    lines = reply.body.decode().splitlines()
+    for line in (
+        "headrace_jobs_submitted_total 2.0",
+        "headrace_jobs_completed_total 1.0",
+        "headrace_jobs_failed_total 0.0",
+        "headrace_job_queue_depth 1.0",
+        "# TYPE headrace_job_processing_seconds histogram",
+        'headrace_job_processing_seconds_bucket{le="1.0"} 1.0',
+        'headrace_job_processing_seconds_bucket{le="512.0"} 1.0',
+        "headrace_job_processing_seconds_count 1.0",
+        'headrace_http_requests_total{route="jobs_submit",status="2xx"} 2.0',
+        "# TYPE headrace_commit_seconds histogram",
+    ):
+        assert line in lines, line
+    buckets = [line for line in lines if line.startswith("headrace_job_processing_seconds_bucket")]
+    assert len(buckets) == 10 + 1
+
+
+async def test_the_prefix_of_metrics_can_be_set() -> None:
+    server = await open_server(metric_prefix="blackhole")
+    text = (await server.send("GET", "/metrics")).body.decode()
+    assert "blackhole_jobs_submitted_total 0.0" in text
+    assert "headrace_" not in text
+    await server.close()
+
+
+async def test_labels_of_metrics_hold_no_text_of_clients(server: Server) -> None:
+    canary = "canary-7f3a"
+    await server.submit(type=canary, queue=canary, tags=[canary])
+    await server.poll(worker=canary, serve={"types": [canary]})
+    await server.call("GET", f"/{canary}")
+    assert canary not in (await server.send("GET", "/metrics")).body.decode()
