@@ -1,0 +1,263 @@
+"""Kill the server again and again under load, and check what clients saw against what it kept.
+
+`tools/crash` is this program. A cycle: serve for a random moment, kill -9, start again; the
+clients never stop. After the last start everything is drained and the whole store is read.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from checker import Checker, Counts, Violation, summary
+from history import Final, read
+from http_client import Http
+from load import params_of
+from processes import EAGER, Server, free_port
+
+CLIENTS = 2
+LEASE = "2s"
+SERVE_S = (0.05, 1.0)
+DRAIN_S_MAX = 90.0
+EARLY_KILLS = 0.1
+"""So many of the starts are killed before the server has answered once."""
+CONTROL_CYCLES = 10
+"""Within which a server that acknowledges before the commit must be found out."""
+LIST_CONNECTIONS = 8
+LIVE = "initializing,scheduled,queued,resuming,locked,running,suspending,suspended,canceling"
+
+
+class Report(msgspec.Struct):
+    seed: int
+    cycles: int
+    counts: Counts
+    violations: list[Violation]
+    seconds: float
+    ready_s: list[float]
+    """From each start that was left alone to the first answer."""
+
+
+class Clients:
+    """The load processes, and how they are told."""
+
+    def __init__(self, port: int, dir_: Path, seed: int) -> None:
+        self.histories = [dir_ / f"history-{number}.jsonl" for number in range(CLIENTS)]
+        load = Path(__file__).with_name("load.py")
+        self._children = [
+            subprocess.Popen(
+                [sys.executable, str(load), str(port), str(path), str(number), str(seed)],
+                stdin=subprocess.PIPE,
+            )
+            for number, path in enumerate(self.histories)
+        ]
+
+    def tell(self, word: str) -> None:
+        for child in self._children:
+            assert child.stdin is not None
+            child.stdin.write(word.encode() + b"\n")
+            child.stdin.flush()
+
+    def check(self) -> None:
+        for child in self._children:
+            if child.poll() is not None:
+                raise AssertionError(f"a client ended with {child.returncode}")
+
+    def stop(self) -> None:
+        self.tell("stop")
+        for child in self._children:
+            assert child.wait(30) == 0, "a client did not end well"
+
+    def kill(self) -> None:
+        for child in self._children:
+            child.kill()
+            child.wait()
+
+
+def run(cycles: int, seed: int, base: Path, *, eager: bool = False) -> Report:
+    """A whole campaign in a new directory below `base`, which stays if something is found."""
+    began_s = time.monotonic()
+    dice = random.Random(seed)
+    dir_ = Path(tempfile.mkdtemp(prefix="crash-", dir=base))
+    port = free_port()
+    ready_s: list[float] = []
+
+    def start() -> Server:
+        command = EAGER if eager else None
+        return Server(dir_ / "data", port, "--lease", LEASE, command=command)
+
+    server = start()
+    clients = Clients(port, dir_, seed)
+    try:
+        for _ in range(cycles):
+            if dice.random() < EARLY_KILLS:
+                time.sleep(dice.random() / 2)
+            else:
+                started_s = time.monotonic()
+                server.wait_ready()
+                ready_s.append(time.monotonic() - started_s)
+                time.sleep(dice.uniform(*SERVE_S))
+            clients.check()
+            server.kill()
+            server = start()
+        server.wait_ready()
+        clients.tell("drain")
+        live = asyncio.run(drained(port))
+        clients.stop()
+        store = asyncio.run(whole_store(port))
+        exit_code = server.terminate()
+        checker = Checker()
+        checker.feed(read(clients.histories))
+        violations = checker.finish(store)
+        if live:
+            violations.append(Violation("not_drained", "", f"{live} jobs after {DRAIN_S_MAX} s"))
+        if exit_code != 0:
+            violations.append(Violation("exit_code", "", f"{exit_code} after SIGTERM"))
+    finally:
+        clients.kill()
+        server.kill()
+    if not violations:
+        shutil.rmtree(dir_)
+        with contextlib.suppress(FileNotFoundError):
+            server.log.unlink()
+    seconds = time.monotonic() - began_s
+    return Report(seed, cycles, checker.counts, violations, seconds, ready_s)
+
+
+async def ask(http: Http, path: str) -> Any:
+    status, data = await http.ask("GET", path)
+    if status != 200:
+        raise AssertionError(f"{path}: {status} {data[:300]!r}")
+    return msgspec.json.decode(data)
+
+
+async def drained(port: int) -> int:
+    """Wait until no job is live. Returns how many are when the time is over."""
+    http = Http(port)
+    due_s = time.monotonic() + DRAIN_S_MAX
+    while True:
+        live = 0
+        cursor = ""
+        while True:
+            page = await ask(http, f"/api/v1/jobs?status={LIVE}&limit=1000{cursor}")
+            live += len(page["jobs"])
+            if page["next"] is None:
+                break
+            cursor = f"&cursor={page['next']}"
+        if not live or time.monotonic() > due_s:
+            http.close()
+            return live
+        await asyncio.sleep(0.1)
+
+
+async def whole_store(port: int) -> list[Final]:
+    """Every job by the list, and how each ended by its result."""
+    http = Http(port)
+    finals: list[Final] = []
+    cursor = ""
+    while True:
+        page = await ask(http, f"/api/v1/jobs?order=created_at&limit=1000{cursor}")
+        finals.extend(final_of(job) for job in page["jobs"])
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={page['next']}"
+    http.close()
+    ended = iter([final for final in finals if final.status in ("completed", "failed")])
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(LIST_CONNECTIONS):
+            tasks.create_task(fill_results(port, ended))
+    return finals
+
+
+def final_of(job: dict[str, Any]) -> Final:
+    return Final(
+        job["id"],
+        job["name"],
+        job["status"],
+        job["attempt"],
+        job["failures"],
+        job["crashes"],
+        intact=job["params"] == params_of(job["name"]),
+    )
+
+
+async def fill_results(port: int, finals: Iterator[Final]) -> None:
+    http = Http(port)
+    for final in finals:
+        result = await ask(http, f"/api/v1/jobs/{final.job_id}/result")
+        assert result["status"] == final.status, "two readers disagree on a finished job"
+        final.code = result.get("code") or ""
+        if final.status == "completed":
+            final.value = result["result"]["value"]
+    http.close()
+
+
+def show(report: Report) -> None:
+    counts = report.counts
+    print(
+        f"{report.cycles} kills: {counts.jobs_acked} jobs acknowledged,"
+        f" {counts.jobs_stored} in the store; {counts.deliveries} deliveries;"
+        f" {counts.reports_acked} reports acknowledged, {counts.reports_refused} refused as stale"
+        f" or repeated; {counts.replays} submits repeated;"
+        f" {counts.unknown} of {counts.ops} operations without an answer"
+    )
+    if report.ready_s:
+        ordered = sorted(report.ready_s)
+        print(
+            f"start to first answer: median {ordered[len(ordered) // 2]:.2f} s,"
+            f" longest {ordered[-1]:.2f} s"
+        )
+    print(
+        f"{len(report.violations)} violations, seed {report.seed}, {report.seconds:.0f} s",
+        flush=True,
+    )
+    for line in summary(report.violations):
+        print(line)
+
+
+def control(cycles: int, seed: int, base: Path) -> Report:
+    """Run the eager server in short campaigns until the checker finds it out."""
+    report = run(2, seed, base, eager=True)
+    while not report.violations and report.cycles < cycles:
+        more = run(2, seed + report.cycles, base, eager=True)
+        report = msgspec.structs.replace(
+            more, seed=seed, cycles=report.cycles + 2, seconds=report.seconds + more.seconds
+        )
+    return report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tools/crash", description=__doc__.splitlines()[0])
+    parser.add_argument("--cycles", type=int, default=20, help="how many kills")
+    parser.add_argument("--seed", type=int, default=None, help="repeats the dice, not the timing")
+    parser.add_argument("--dir", type=Path, default=None, help="on a disk; default: build/crash")
+    parser.add_argument(
+        "--control",
+        choices=["ack-before-commit"],
+        help="a server with this defect instead: exit 0 only if it is found out",
+    )
+    args = parser.parse_args()
+    seed = int(time.time()) if args.seed is None else args.seed
+    base = args.dir or Path(__file__).resolve().parents[2] / "build" / "crash"
+    base.mkdir(parents=True, exist_ok=True)
+    if args.control:
+        report = control(args.cycles, seed, base)
+        show(report)
+        found = bool(report.violations)
+        print("the defect was found out" if found else "THE DEFECT WAS NOT FOUND OUT")
+        return 0 if found else 1
+    report = run(args.cycles, seed, base)
+    show(report)
+    return 1 if report.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,317 @@
+"""Does a history fit the promises? One pass over it, one over the store after the drain.
+
+Each promise that fails is a `Violation` with the name of the rule. Operations whose answer was
+lost may have happened or not; what they may not do is both, or happen twice.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from math import inf
+
+import msgspec
+from history import FAIL, INFO, OK, Final, Op, Told
+
+TERMINAL = frozenset({"completed", "failed", "timeout", "cancelled", "skipped"})
+POISON = "poison"
+
+
+class Violation(msgspec.Struct, frozen=True):
+    rule: str
+    job: str
+    detail: str
+
+
+class Counts(msgspec.Struct):
+    """What a campaign reports beside its violations."""
+
+    ops: int = 0
+    unknown: int = 0
+    jobs_acked: int = 0
+    deliveries: int = 0
+    reports_acked: int = 0
+    reports_refused: int = 0
+    replays: int = 0
+    jobs_stored: int = 0
+
+
+class _Attempt(msgspec.Struct):
+    lease: str
+    began_s: float
+    """Of the first poll that brought it."""
+    ended_s: float
+    """When some client first knew of it."""
+    last_began_s: float
+    """Of the last poll that brought it, a repetition in a session."""
+
+
+class _Report(msgspec.Struct):
+    told: Told
+    began_s: float
+    ended_s: float
+    status: str
+    """After it; empty where the answer was lost."""
+
+
+class _Job(msgspec.Struct):
+    """What clients know of one job."""
+
+    acked: bool = False
+    attempts: dict[int, _Attempt] = {}
+    reports: list[_Report] = []
+    cancels: int = 0
+    ended: list[tuple[float, str, str | None]] = []
+    """When some client knew, the terminal status, and the result if it was told."""
+
+
+class Checker:
+    """Feed it operations in any order, then the store."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self._jobs: defaultdict[str, _Job] = defaultdict(_Job)
+        self._names_acked: dict[str, str] = {}
+        self._names_possible: set[str] = set()
+        self._names_sent: set[str] = set()
+        self._names_of: dict[str, str] = {}
+        self._lease_of: dict[str, tuple[str, int]] = {}
+        self._unresolved: list[tuple[Op, Told, str]] = []
+        self._values: dict[str, tuple[str, str, bool]] = {}
+        self._values_refused: set[str] = set()
+        self._lost_grants_max = 0
+        self._found: list[Violation] = []
+
+    def _violate(self, rule: str, job: str, detail: str) -> None:
+        self._found.append(Violation(rule, job, detail))
+
+    # The history --------------------------------------------------------------------------------
+
+    def feed(self, ops: Iterable[Op]) -> None:
+        for op in ops:
+            self.counts.ops += 1
+            self.counts.unknown += op.result == INFO
+            if op.kind == "submit":
+                self._submit(op)
+            elif op.kind == "cancel":
+                self._cancel(op)
+            elif op.kind == "read":
+                self._read(op)
+            else:
+                self._work(op)
+
+    def _submit(self, op: Op) -> None:
+        self._names_sent.update(op.names)
+        if op.result == FAIL:
+            return
+        self._names_possible.update(op.names)
+        if op.result == INFO:
+            return
+        if len(op.ids) != len(op.names):
+            self._violate("submit_answer_short", op.names[0], f"{len(op.ids)} ids")
+        for name, job_id in zip(op.names, op.ids, strict=False):
+            before = self._names_acked.setdefault(name, job_id)
+            if before != job_id:
+                self._violate("two_jobs_for_one_key", name, f"{before} and {job_id}")
+            job = self._jobs[job_id]
+            self.counts.replays += job.acked
+            self.counts.jobs_acked += not job.acked
+            job.acked = True
+
+    def _cancel(self, op: Op) -> None:
+        job = self._jobs[op.ids[0]]
+        if op.http == 404:
+            self._violate("acked_job_unknown", op.ids[0], f"cancel at {op.ended_s:.3f}")
+        if op.result != FAIL:
+            job.cancels += 1
+        if op.result == OK and op.status in TERMINAL:
+            job.ended.append((op.ended_s, op.status, None))
+
+    def _read(self, op: Op) -> None:
+        if op.http == 404:
+            self._violate("acked_job_unknown", op.ids[0], f"read at {op.ended_s:.3f}")
+        if op.result == OK and op.status in TERMINAL:
+            value = op.value if op.status == "completed" else None
+            self._jobs[op.ids[0]].ended.append((op.ended_s, op.status, value))
+
+    def _work(self, op: Op) -> None:
+        if op.result == INFO:
+            self._lost_grants_max += op.jobs_max
+        answers = {ack.lease: ack for ack in op.acked}
+        for told in op.told:
+            if op.result == FAIL:
+                continue
+            if op.result == INFO:
+                self._unresolved.append((op, told, ""))
+                continue
+            ack = answers.get(told.lease)
+            if ack is None:
+                self._violate("report_not_answered", told.lease, f"poll at {op.ended_s:.3f}")
+            elif ack.code:
+                self.counts.reports_refused += 1
+                if told.value:
+                    self._values_refused.add(told.value)
+            else:
+                self.counts.reports_acked += 1
+                self._unresolved.append((op, told, ack.status))
+        for given in op.given:
+            self._give(op, given.lease, given.job_id, given.attempt)
+            if not given.intact:
+                self._violate("payload_changed", given.job_id, f"attempt {given.attempt}")
+            known = self._names_of.setdefault(given.job_id, given.name)
+            if known != given.name:
+                self._violate("payload_changed", given.job_id, f"{known} and {given.name}")
+
+    def _give(self, op: Op, lease: str, job_id: str, attempt: int) -> None:
+        self._lease_of[lease] = (job_id, attempt)
+        job = self._jobs[job_id]
+        known = job.attempts.get(attempt)
+        if known is None:
+            self.counts.deliveries += 1
+            job.attempts[attempt] = _Attempt(lease, op.began_s, op.ended_s, op.began_s)
+        elif known.lease != lease:
+            self._violate("attempt_given_twice", job_id, f"attempt {attempt} under two leases")
+        else:
+            known.began_s = min(known.began_s, op.began_s)
+            known.ended_s = min(known.ended_s, op.ended_s)
+            known.last_began_s = max(known.last_began_s, op.began_s)
+
+    # The store ----------------------------------------------------------------------------------
+
+    def finish(self, store: Iterable[Final]) -> list[Violation]:
+        for op, told, status in self._unresolved:
+            job_id, _ = self._lease_of[told.lease]
+            self._jobs[job_id].reports.append(_Report(told, op.began_s, op.ended_s, status))
+            if told.outcome == "completed":
+                self._values[told.value] = (job_id, told.lease, told.again)
+        finals: dict[str, Final] = {}
+        by_name: dict[str, str] = {}
+        for final in store:
+            self.counts.jobs_stored += 1
+            if final.job_id in finals:
+                self._violate("listed_twice", final.job_id, final.name)
+            finals[final.job_id] = final
+            other = by_name.setdefault(final.name, final.job_id)
+            if other != final.job_id:
+                self._violate("two_jobs_for_one_key", final.name, f"{other} and {final.job_id}")
+            if final.name not in self._names_possible:
+                sent = "was refused" if final.name in self._names_sent else "was never sent"
+                self._violate("job_from_nowhere", final.job_id, f"{final.name} {sent}")
+            if not final.intact or self._names_of.get(final.job_id, final.name) != final.name:
+                self._violate("payload_changed", final.job_id, final.name)
+        for name, job_id in self._names_acked.items():
+            if job_id not in finals:
+                self._violate("acked_submit_lost", job_id, name)
+            elif finals[job_id].name != name:
+                self._violate("payload_changed", job_id, f"{name} became {finals[job_id].name}")
+        undelivered = 0
+        for job_id, job in self._jobs.items():
+            if (stored := finals.get(job_id)) is not None:
+                self._check_job(job_id, job, stored)
+                undelivered += stored.attempt - len(job.attempts)
+            elif not job.acked:
+                self._violate("given_job_lost", job_id, self._names_of.get(job_id, ""))
+        if undelivered > self._lost_grants_max:
+            self._violate(
+                "attempts_without_delivery",
+                "",
+                f"{undelivered} attempts nobody saw, {self._lost_grants_max} could be lost",
+            )
+        return self._found
+
+    def _check_job(self, job_id: str, job: _Job, final: Final) -> None:
+        if final.status not in TERMINAL:
+            self._violate("not_drained", job_id, final.status)
+        self._check_attempts(job_id, job, final)
+        self._check_reports(job_id, job)
+        self._check_end(job_id, job, final)
+        failed = {r.told.lease for r in job.reports if r.told.outcome == "failed" and r.status}
+        maybe = {r.told.lease for r in job.reports if r.told.outcome == "failed"}
+        if not len(failed) <= final.failures <= len(maybe):
+            self._violate(
+                "failures_miscounted",
+                job_id,
+                f"{final.failures} stored, {len(failed)} acked, {len(maybe)} sent",
+            )
+
+    def _check_attempts(self, job_id: str, job: _Job, final: Final) -> None:
+        latest_s = -inf
+        for attempt, one in sorted(job.attempts.items()):
+            if not 1 <= attempt <= final.attempt:
+                self._violate("attempt_lost", job_id, f"{attempt} given, {final.attempt} stored")
+            if one.ended_s < latest_s:
+                self._violate("attempts_fell", job_id, f"attempt {attempt} came after a later one")
+            latest_s = max(latest_s, one.began_s)
+
+    def _check_reports(self, job_id: str, job: _Job) -> None:
+        """No report counts whose attempt had been followed, to some client's knowledge."""
+        superseded_s: dict[int, float] = {}
+        earliest_s = inf
+        for attempt in sorted(job.attempts, reverse=True):
+            superseded_s[attempt] = earliest_s
+            earliest_s = min(earliest_s, job.attempts[attempt].ended_s)
+        for report in job.reports:
+            attempt = self._lease_of[report.told.lease][1]
+            if report.status and report.began_s > superseded_s[attempt]:
+                self._violate(
+                    "stale_lease_accepted",
+                    job_id,
+                    f"attempt {attempt} reported {report.told.outcome} at {report.began_s:.3f},"
+                    f" a later one was known at {superseded_s[attempt]:.3f}",
+                )
+
+    def _check_end(self, job_id: str, job: _Job, final: Final) -> None:
+        enders = set()
+        for report in job.reports:
+            if report.status in TERMINAL:
+                counted = report.told.outcome == "completed" and not report.told.again
+                value = report.told.value if counted else None
+                job.ended.append((report.ended_s, report.status, value))
+                enders.add(report.told.lease)
+        if len(enders) > 1:
+            self._violate("two_terminal_records", job_id, f"{len(enders)} leases ended it")
+        for _, status, value in job.ended:
+            if status != final.status:
+                self._violate("acked_end_lost", job_id, f"{status} acked, {final.status} stored")
+            elif value is not None and value != final.value:
+                self._violate("result_changed", job_id, f"{value} acked, {final.value!r} stored")
+        known_s = min((ended_s for ended_s, _, _ in job.ended), default=inf)
+        for attempt, one in job.attempts.items():
+            if one.last_began_s > known_s:
+                self._violate("given_after_its_end", job_id, f"attempt {attempt}")
+        self._check_reason(job_id, job, final)
+
+    def _check_reason(self, job_id: str, job: _Job, final: Final) -> None:
+        """Each end has a cause that some client sent."""
+        told = {report.told.outcome for report in job.reports}
+        if final.status == "completed":
+            source = self._values.get(final.value)
+            if source is None or source[0] != job_id:
+                refused = "refused" if final.value in self._values_refused else "never sent"
+                self._violate("result_from_nowhere", job_id, f"{final.value!r} was {refused}")
+            elif source[2]:
+                self._violate("result_changed", job_id, "a later report replaced the first")
+            elif final.value in self._values_refused:
+                self._violate("refused_report_counted", job_id, final.value)
+        elif final.status == "cancelled":
+            if not job.cancels:
+                self._violate("end_without_cause", job_id, "nobody cancelled it")
+        elif final.status == "failed":
+            if final.code != POISON and "failed" not in told:
+                self._violate("end_without_cause", job_id, "nobody reported a failure")
+        elif final.status in TERMINAL:
+            self._violate("end_without_cause", job_id, final.status)
+
+
+def check(ops: Iterable[Op], store: Iterable[Final]) -> tuple[list[Violation], Counts]:
+    checker = Checker()
+    checker.feed(ops)
+    return checker.finish(store), checker.counts
+
+
+def summary(found: list[Violation]) -> Iterator[str]:
+    rules: defaultdict[str, list[Violation]] = defaultdict(list)
+    for violation in found:
+        rules[violation.rule].append(violation)
+    for rule, violations in sorted(rules.items()):
+        yield f"{rule}: {len(violations)}"
+        for violation in violations[:3]:
+            yield f"    {violation.job}: {violation.detail}"

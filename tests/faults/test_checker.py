@@ -1,0 +1,182 @@
+"""Each rule of the checker finds the history that was made to break it."""
+
+import pytest
+from checker import Checker, Violation
+from history import Acked, Final, Given, Op, Told
+
+JOB, NAME, LEASE = "job-1", "name-1", "lease-1"
+
+
+def submit(began_s: float = 1, *, result: str = "ok", ids: list[str] | None = None) -> Op:
+    return Op(
+        kind="submit",
+        began_s=began_s,
+        ended_s=began_s + 0.5,
+        result=result,
+        names=[NAME],
+        ids=[JOB] if ids is None else ids,
+    )
+
+
+def give(began_s: float, lease: str = LEASE, attempt: int = 1, *, name: str = NAME) -> Op:
+    given = [Given(lease, JOB, attempt, name)]
+    return Op(kind="poll", began_s=began_s, ended_s=began_s + 0.5, result="ok", given=given)
+
+
+def lost_poll(began_s: float) -> Op:
+    return Op(kind="poll", began_s=began_s, ended_s=began_s + 0.5, result="info", jobs_max=5)
+
+
+def report(
+    began_s: float,
+    lease: str = LEASE,
+    *,
+    outcome: str = "completed",
+    value: str = "v1",
+    status: str = "completed",
+    code: str = "",
+    result: str = "ok",
+    again: bool = False,
+) -> Op:
+    op = Op(kind="poll", began_s=began_s, ended_s=began_s + 0.5, result=result, jobs_max=5)
+    op.told = [Told(lease, outcome, value, again)]
+    if result == "ok":
+        op.acked = [Acked(lease, "" if code else status, code)]
+    return op
+
+
+def touch(kind: str, began_s: float, status: str, *, http: int = 200, value: str = "") -> Op:
+    result = "ok" if http == 200 else "fail"
+    op = Op(kind=kind, began_s=began_s, ended_s=began_s + 0.5, result=result, http=http, ids=[JOB])
+    op.status, op.value = status, value
+    return op
+
+
+def final(status: str = "completed", attempt: int = 1, value: str = "v1", **more: object) -> Final:
+    return Final(JOB, NAME, status, attempt, value=value, **more)
+
+
+def rules(ops: list[Op], *store: Final) -> set[str]:
+    checker = Checker()
+    checker.feed(ops)
+    return {violation.rule for violation in checker.finish(store)}
+
+
+SOUND = [submit(), give(2), report(3)]
+
+
+@pytest.mark.parametrize(
+    ("ops", "store"),
+    [
+        (SOUND, [final()]),
+        ([submit(result="info"), give(2), report(3)], [final()]),
+        ([submit(result="info", ids=[])], []),
+        ([submit(result="info", ids=[]), submit(2), give(3), report(4)], [final()]),
+        ([submit(), give(2), report(3, result="info"), report(4)], [final()]),
+        ([submit(), give(2), give(3), report(4)], [final()]),
+        ([submit(), give(2), report(3, value="v2", again=True), *SOUND[2:]], [final()]),
+        (
+            [
+                *(submit(), give(2), report(3, outcome="failed", status="scheduled")),
+                *(give(4, "lease-2", 2), report(5, "lease-2", value="v2")),
+                report(6, value="v3", code="lease_stale"),
+            ],
+            [final(attempt=2, value="v2", failures=1)],
+        ),
+        # The report was under way when the next attempt began: either order may be the true one.
+        ([submit(), give(2), give(4, "lease-2", 2), report(4.2)], [final(attempt=2)]),
+        ([submit(), touch("cancel", 2, "cancelled")], [final("cancelled", 0, "")]),
+        ([submit(), give(2), touch("cancel", 3, "canceling"), report(4)], [final()]),
+        # An answer was lost, and with it an attempt.
+        (
+            [submit(), lost_poll(2), give(3, "lease-2", 2), report(4, "lease-2")],
+            [final(attempt=2)],
+        ),
+    ],
+)
+def test_a_history_that_keeps_the_promises_passes(ops: list[Op], store: list[Final]) -> None:
+    assert rules(ops, *store) == set()
+
+
+@pytest.mark.parametrize(
+    ("rule", "ops", "store"),
+    [
+        ("acked_submit_lost", [submit()], []),
+        ("two_jobs_for_one_key", [submit(), submit(2, ids=["job-2"])], [final("queued", 0)]),
+        (
+            "two_jobs_for_one_key",
+            SOUND,
+            [final(), Final("job-2", NAME, "queued", 0)],
+        ),
+        ("listed_twice", SOUND, [final(), final()]),
+        ("job_from_nowhere", [submit(result="fail", ids=[])], [final("queued", 0)]),
+        ("job_from_nowhere", [], [final("queued", 0)]),
+        ("submit_answer_short", [submit(ids=[])], []),
+        ("payload_changed", [submit(), give(2, name="other"), report(3)], [final()]),
+        ("payload_changed", SOUND, [final(intact=False)]),
+        ("attempt_given_twice", [*SOUND, give(4, "lease-2", 1)], [final()]),
+        ("attempts_fell", [submit(), give(4, "lease-2", 2), give(6)], [final(attempt=2)]),
+        ("attempt_lost", [submit(), give(2, attempt=3), report(3)], [final(attempt=2)]),
+        ("attempts_without_delivery", SOUND, [final(attempt=2)]),
+        (
+            "stale_lease_accepted",
+            [submit(), give(2), give(3, "lease-2", 2), report(4)],
+            [final(attempt=2)],
+        ),
+        (
+            "two_terminal_records",
+            [*SOUND, give(2, "lease-2", 2), report(3, "lease-2")],
+            [final(attempt=2)],
+        ),
+        ("acked_end_lost", SOUND, [final("failed", code="poison")]),
+        ("acked_end_lost", [submit(), touch("cancel", 2, "cancelled")], [final("queued", 0)]),
+        ("acked_end_lost", [*SOUND, touch("read", 4, "cancelled")], [final()]),
+        ("result_changed", SOUND, [final(value="v2")]),
+        ("result_changed", [*SOUND, touch("read", 4, "completed", value="v9")], [final()]),
+        (
+            "result_changed",
+            [submit(), give(2), report(3, result="info"), report(4, value="v2", again=True)],
+            [final(value="v2")],
+        ),
+        ("result_from_nowhere", [submit(), give(2)], [final()]),
+        (
+            "result_from_nowhere",
+            [submit(), give(2), report(3, code="lease_stale")],
+            [final()],
+        ),
+        (
+            "refused_report_counted",
+            [submit(), give(2), report(3, result="info"), report(4, code="lease_stale")],
+            [final()],
+        ),
+        ("given_after_its_end", [*SOUND, give(4)], [final()]),
+        (
+            "given_after_its_end",
+            [submit(), touch("cancel", 2, "cancelled"), give(3)],
+            [final("cancelled", 1)],
+        ),
+        ("end_without_cause", [submit()], [final("cancelled", 0)]),
+        ("end_without_cause", [submit(), give(2)], [final("failed")]),
+        ("end_without_cause", [submit()], [final("skipped", 0)]),
+        ("failures_miscounted", SOUND, [final(failures=1)]),
+        (
+            "failures_miscounted",
+            [submit(), give(2), report(3, outcome="failed", status="failed")],
+            [final("failed")],
+        ),
+        ("report_not_answered", [submit(), give(2), Op(
+            kind="poll", began_s=3, ended_s=4, result="ok", told=[Told(LEASE, "released")]
+        )], [final("queued")]),
+        ("acked_job_unknown", [submit(), touch("read", 2, "", http=404)], [final("queued", 0)]),
+        ("given_job_lost", [submit(result="info", ids=[]), give(2)], []),
+        ("not_drained", [submit()], [final("queued", 0)]),
+    ],
+)  # fmt: skip
+def test_a_broken_promise_is_found(rule: str, ops: list[Op], store: list[Final]) -> None:
+    assert rule in rules(ops, *store)
+
+
+def test_violations_name_the_job() -> None:
+    checker = Checker()
+    checker.feed([submit()])
+    assert checker.finish([]) == [Violation("acked_submit_lost", JOB, NAME)]
