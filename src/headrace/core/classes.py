@@ -80,6 +80,7 @@ class ClassTable:
         self._entries: dict[int, ClassEntry] = {}
         self._by_number: dict[int, ClassEntry] = {}
         self._free_ids: list[int] = []
+        self._next_id = 0
         self._shapes: dict[Profile, ShapeEntry] = {}
         self.queue_capacities = dict(queue_capacities)
         for queue, capacity in queue_capacities.items():
@@ -91,7 +92,10 @@ class ClassTable:
         """Count one more live job of the class, making it if it is new."""
         class_id = self._ids.get(requirements)
         if class_id is None:
-            class_id = self._free_ids.pop() if self._free_ids else len(self._entries)
+            if not self._free_ids:
+                self._free_ids.append(self._next_id)
+                self._next_id += 1
+            class_id = self._free_ids.pop()
             self._make(class_id, requirements)
             effects.append(ClassStored(class_id, requirements))
         entry = self._entries[class_id]
@@ -119,7 +123,18 @@ class ClassTable:
         for class_id, requirements in classes.items():
             self._make(class_id, requirements)
         if classes:
-            self._free_ids = [i for i in range(max(classes)) if i not in classes]
+            self._next_id = max(classes) + 1
+            self._free_ids = [i for i in range(self._next_id) if i not in classes]
+
+    def knows(self, class_id: int) -> bool:
+        return class_id in self._entries
+
+    def withhold(self, class_id: int) -> None:
+        """Never give out the number of a lost class: stored jobs still have it."""
+        self._free_ids.extend(range(self._next_id, class_id + 1))
+        self._next_id = max(self._next_id, class_id + 1)
+        if class_id in self._free_ids:
+            self._free_ids.remove(class_id)
 
     def restore_done(self) -> list[Effect]:
         """Drop the stored classes that turned out to have no job; return the effects."""

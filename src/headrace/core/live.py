@@ -44,6 +44,8 @@ from headrace.core.workers import KnownWorkers, Lease, ParkedPolls, Session
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 
+LOST_OWNER: Final = ("\0", "\0")
+"""Stands for an owner whose row is corrupt; no caller has this tenant."""
 _COUNTER_MASK: Final = (1 << ORDER_COUNTER_BITS) - 1
 _ORDER_MS_MAX: Final = (1 << ORDER_BITS - ORDER_COUNTER_BITS) - 1
 
@@ -234,7 +236,7 @@ class Live:
             self.dirty = True
         session = self.sessions.get(lease.session)
         if session is not None:
-            session.leases.discard(lease.token)
+            session.leases.pop(lease.token, None)
 
     def lease_timer(self, lease: Lease) -> None:
         due_ms = min(lease.expires_ms, lease.deadline_ms + self.config.timeout_grace_ms)
@@ -294,17 +296,23 @@ class Live:
         Returns the effects of tidying up. Cost: O(live jobs).
         """
         for owner_id, name in sorted(restored.owners.items()):
-            assert owner_id == len(self.owner_names), "owners are numbered without gaps"
+            self.owner_gap(owner_id)
             self.owners[name] = owner_id
             self.owner_names.append(name)
         self.classes.restore(restored.classes)
         for job_id, record, trail in restored.live():
             job = Job.unpack(job_id, record)
+            self.owner_gap(job.owner_id + 1)
+            if not self.classes.knows(job.class_id):
+                # The row of its class is corrupt, and reported so: this job stays as it is stored.
+                self.classes.withhold(job.class_id)
+                continue
             entry = self.classes.entry(job.class_id)
             entry.jobs += 1
             handle = self.jobs.add(job_id, record)
             self.stats.live[job.status] += 1
-            self.order_last = max(self.order_last, job.order)
+            if job.status in READY or job.status in LEASED:  # others may stand in the future
+                self.order_last = max(self.order_last, job.order)
             if job.status in LEASED:
                 self.restore_lease(now_ms, handle, job, entry, trail or Trail())
             else:
@@ -312,6 +320,11 @@ class Live:
                 if job.start_before_at_ms and job.attempt == 0:
                     self.timers_skip_wall.set(handle, job.start_before_at_ms)
         return self.classes.restore_done()
+
+    def owner_gap(self, up_to: int) -> None:
+        """Keep the numbers of owners whose rows are corrupt: nobody else may become them."""
+        while len(self.owner_names) < up_to:
+            self.owner_names.append(LOST_OWNER)
 
     def restore_lease(
         self, now_ms: int, handle: int, job: Job, entry: ClassEntry, trail: Trail
@@ -341,7 +354,7 @@ class Live:
         if trail.session:
             session = self.sessions.setdefault(trail.session, Session(trail.session))
             session.seen_ms = now_ms
-            session.leases.add(lease.token)
+            session.leases[lease.token] = None
             if trail.seq:
                 session.seq = max(session.seq, trail.seq)
                 session.remember(trail.seq, [lease.token])

@@ -43,8 +43,10 @@ def poll(live: Live, now_ms: int, command: Poll, effects: list[Effect]) -> PollR
             effects.append(Answered(parked.poll.ticket, PollReply()))
     shape = know(live, now_ms, command)
     try:
+        for news in command.progress:  # before the reports, which end the attempts they are of
+            progress(live, now_ms, news, effects)
         acks = [report(live, now_ms, told, effects) for told in command.reports]
-        held, orders = heard(live, now_ms, command, session, effects)
+        held, orders = heard(live, now_ms, command, session)
         jobs: list[Grant] = []
         if repeated is not None:
             leases = [live.leases.get(token) for token in repeated]
@@ -70,10 +72,18 @@ def session_of(live: Live, now_ms: int, name: str) -> Session | None:
 
 
 def know(live: Live, now_ms: int, command: Poll) -> int:
-    """Remember the worker's profile; return its shape, acquired for the caller."""
+    """Remember the worker's profile; return its shape, acquired for the caller.
+
+    A poll for no jobs that tells no total is news or a heartbeat, and says nothing about what the
+    worker is; nor does one without a name, which speaks for a lease only.
+    """
     shape = live.classes.shape_acquire(command.profile)
     known = live.workers.get(command.worker)
     total = command.total
+    if not command.worker or (command.jobs_max == 0 and total is None):
+        if known is not None:
+            known.seen_ms = now_ms
+        return shape
     if total is None:
         before = known.total if known is not None and known.shape == shape else Amounts()
         total = Amounts(
@@ -95,27 +105,19 @@ def forget_worker(live: Live, name: str) -> None:
 
 
 def heard(
-    live: Live, now_ms: int, command: Poll, session: Session | None, effects: list[Effect]
+    live: Live, now_ms: int, command: Poll, session: Session | None
 ) -> tuple[list[str], list[Order]]:
-    """Take heartbeats and progress; return the tokens this poll speaks for, and its orders."""
+    """Take heartbeats; return the tokens this poll speaks for, and its orders."""
     held: list[str] = []
     orders: list[Order] = []
-    for token in command.running:
+    reported = {told.lease for told in command.reports}
+    for token in dict.fromkeys([*command.running, *(news.lease for news in command.progress)]):
         lease = live.leases.get(token)
-        if lease is None:
-            orders.append(Order(token, "lost"))
-        else:
+        if lease is not None:
             renew(live, now_ms, lease)
             held.append(token)
-    for news in command.progress:
-        lease = live.leases.get(news.lease)
-        if lease is None:
-            if news.lease not in command.running:
-                orders.append(Order(news.lease, "lost"))
-            continue
-        renew(live, now_ms, lease)
-        progress(live, now_ms, lease, news, effects)
-        held.append(news.lease)
+        elif token not in reported:
+            orders.append(Order(token, "lost"))
     if session is not None:
         held.extend(session.leases)
     orders.extend(orders_for(live, now_ms, held))
@@ -127,7 +129,10 @@ def renew(live: Live, now_ms: int, lease: Lease) -> None:
     live.lease_timer(lease)
 
 
-def progress(live: Live, now_ms: int, lease: Lease, news: Progress, effects: list[Effect]) -> None:
+def progress(live: Live, now_ms: int, news: Progress, effects: list[Effect]) -> None:
+    lease = live.leases.get(news.lease)
+    if lease is None:
+        return
     if news.started and not lease.started_at_ms:
         lease.started_at_ms = live.wall_ms(now_ms)
         job = live.load(lease.handle)
@@ -196,7 +201,7 @@ def take(live: Live, now_ms: int, poll: Poll, shape: int, effects: list[Effect])
         tokens = [grant.lease for grant in grants]
         if poll.seq:
             session.remember(poll.seq, tokens)
-        session.leases.update(tokens)
+        session.leases.update(dict.fromkeys(tokens))
     return grants
 
 
@@ -240,8 +245,11 @@ def grant_of(live: Live, lease: Lease, job: Job | None = None) -> Grant:
 
 
 def park(live: Live, now_ms: int, poll: Poll, session: Session | None, held: list[str]) -> None:
+    wait_ms = poll.wait_ms
+    if held:  # a parked poll is no heartbeat: its worker has to be heard of again in time
+        wait_ms = min(wait_ms, live.config.lease_ms // 2)
     shape = live.classes.shape_acquire(poll.profile)
-    parked = live.parked.add(poll, shape, now_ms + poll.wait_ms, held)
+    parked = live.parked.add(poll, shape, now_ms + wait_ms, held)
     live.timers_poll.set(parked.slot, parked.until_ms)
     if session is not None:
         session.ticket = poll.ticket

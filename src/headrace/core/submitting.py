@@ -15,7 +15,8 @@ def submit(
     checked = submit_check(live, command)
     if isinstance(checked, Problem):
         return checked
-    for module in command.modules:
+    new_modules = [module for module in command.modules if not has_module(live, module.sha256)]
+    for module in new_modules:
         store_module(live, module.sha256, module.data, effects)
     owner_id = live.owner(command.caller.tenant, command.caller.user, effects)
     replies: list[Submitted] = []
@@ -93,9 +94,7 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
             seen[new.key_digest] = new.request_digest
         new_jobs += 1
         if new.module_sha256 and not (
-            new.module_sha256 in modules
-            or new.module_sha256 in live.fresh_modules
-            or live.archive.has_module(new.module_sha256)
+            new.module_sha256 in modules or has_module(live, new.module_sha256)
         ):
             return Problem(
                 ProblemCode.MODULE_UNKNOWN,
@@ -126,8 +125,12 @@ def put_module(live: Live, _now_ms: int, command: PutModule, effects: list[Effec
 
 
 def store_module(live: Live, sha256: bytes, data: bytes, effects: list[Effect]) -> bool:
-    if sha256 in live.fresh_modules or live.archive.has_module(sha256):
+    if has_module(live, sha256):
         return False
     live.fresh_modules.add(sha256)
     effects.append(ModuleStored(sha256, data))
     return True
+
+
+def has_module(live: Live, sha256: bytes) -> bool:
+    return sha256 in live.fresh_modules or live.archive.has_module(sha256)

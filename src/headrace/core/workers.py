@@ -56,7 +56,8 @@ class Session(msgspec.Struct):
     seq: int = 0
     grants: dict[int, list[str]] = {}
     """Tokens given out by seq, for a repeat of a lost answer."""
-    leases: set[str] = set()
+    leases: dict[str, None] = {}
+    """Tokens, in the order given out: a set of texts has another order in each process."""
     ticket: int = -1
     seen_ms: int = 0
 
