@@ -135,6 +135,12 @@ class Load:
         }
 
 
+def rising(priorities: int) -> Callable[[int], int]:
+    """Keys as the engine packs them: priority above, age below."""
+    ages = count()
+    return lambda handle: handle % priorities << 56 | next(ages)
+
+
 def need_small(number: int) -> Need:
     return (100 * (number % 10 + 1), 128 * (number // 10 % 10 + 1), 0, 0)
 
@@ -156,11 +162,10 @@ def over_depth(depths: list[int], rounds: int) -> list[Row]:
     """100 classes, three priorities, everything fits."""
     rows = []
     for depth in depths:
-        ages = count()
         load = Load(
             [need_small(number) for number in range(100)],
             depth,
-            lambda handle, ages=ages: handle % 3 << 56 | next(ages),  # type: ignore[misc]
+            rising(3),
         )
         row = load.measure([EVERYTHING] * rounds)
         rows.append({"jobs": depth, "classes": 100, **row})
@@ -174,10 +179,7 @@ def over_classes(classes: list[int], rounds: int) -> list[Row]:
         jobs = max(number, 10_000)
         for name, need in (("uniform", need_random), ("log", need_log)):
             rand = random.Random(number)
-            ages = count()
-            load = Load(
-                [need(rand) for _ in range(number)], jobs, lambda handle, ages=ages: next(ages)
-            )  # type: ignore[misc]
+            load = Load([need(rand) for _ in range(number)], jobs, rising(1))
             row = load.measure([need(rand) for _ in range(rounds)])
             rows.append({"needs": name, "classes": number, "jobs": jobs, **row})
     return rows
@@ -304,10 +306,7 @@ def over_shapes(shapes: list[int], rounds: int) -> list[Row]:
     """1,000 classes of 4 kinds; workers that serve two kinds each and differ in labels."""
     rows = []
     for number in shapes:
-        ages = count()
-        load = Load(
-            [need_small(i) for i in range(1_000)], 100_000, lambda handle, ages=ages: next(ages)
-        )  # type: ignore[misc]
+        load = Load([need_small(i) for i in range(1_000)], 100_000, rising(1))
         numbers = [
             load.index.shape_add(
                 frozenset({i % 4, (i + 1) % 4}), frozenset({0, 1}), i % 5, frozenset({i})
