@@ -71,13 +71,16 @@ class Engine:
         """Give parked polls what fits them now.
 
         Called once per batch, after its last command and before its effects are staged.
-        Cost: one search per group of equal offers if anything became ready, else O(1).
+        Cost: per group of equal offers, one test for each class that became ready (few), or one
+        search; O(1) if nothing became ready.
         """
         effects: list[Effect] = []
-        if self.live.dirty:
-            self.live.dirty = False
-            if len(self.live.match):
-                dispatch_parked(self.live, now_ms, effects)
+        live = self.live
+        if live.ready or live.room:
+            if len(live.match) and len(live.parked):
+                dispatch_parked(live, now_ms, effects)
+            live.ready.clear()
+            live.room = False
         return effects
 
     def staged(self) -> None:

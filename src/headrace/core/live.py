@@ -119,8 +119,10 @@ class Live:
         self.timers_poll = TimerIndex()
         self.sweep_at_ms = 0
         self.order_last = 0
-        self.dirty = False
-        """Something became ready, or room, since the last `settle`."""
+        self.ready: set[int] = set()
+        """Match numbers of the classes that got a job since the last `settle`."""
+        self.room = False
+        """A queue with a capacity lost a lease since the last `settle`."""
         self.never_fits: dict[int, tuple[int, str]] = {}
         """By class: the workers' version, and why none of them fits."""
         self.fresh_finished: dict[bytes, Finished | None] = {}
@@ -197,15 +199,16 @@ class Live:
         self.jobs.remove(handle)
         entry = self.classes.entry(job.class_id)
         self.classes.release(entry, effects)
-        if entry.jobs == 0:
-            self.never_fits.pop(job.class_id, None)  # the number may come again
+        if entry.jobs == 0:  # its numbers may come again
+            self.never_fits.pop(job.class_id, None)
+            self.ready.discard(entry.number)
 
     def enter(self, handle: int, job: Job, entry: ClassEntry) -> None:
         """Put a job that no worker holds where its status belongs."""
         if job.status in READY:
             self.match.push(entry.number, handle, job.match_key)
             self.count_queued(entry, 1)
-            self.dirty = True
+            self.ready.add(entry.number)
         elif job.status is Status.SCHEDULED:
             timers = self.timers_due_wall if job.due_is_wall else self.timers_due
             timers.set(handle, job.due_ms)
@@ -233,7 +236,7 @@ class Live:
         self.timers_lease.cancel(lease.handle)
         self.match.release(lease.number)
         if self.classes.queue_capacities.get(lease.queue, -1) >= 0:
-            self.dirty = True
+            self.room = True
         session = self.sessions.get(lease.session)
         if session is not None:
             session.leases.pop(lease.token, None)

@@ -25,6 +25,8 @@ from headrace.wire import limits
 
 ORDER_AGAIN_MS: Final = 2_000
 """An order that was told and not obeyed is told again after this long."""
+CLASSES_TRIED_MAX: Final = 16
+"""With more classes than this become ready, searching is cheaper than trying each."""
 LOG_CHUNK_COST_BYTES: Final = 64
 """What a piece of log counts beside its text, so that one-byte pieces are bounded too."""
 LOG_CUT: Final = b"\n[headrace: the log is cut here, its limit is reached]\n"
@@ -279,11 +281,20 @@ def withdraw(live: Live, now_ms: int, command: Withdraw, effects: list[Effect]) 
 
 
 def dispatch_parked(live: Live, now_ms: int, effects: list[Effect]) -> None:
-    for key, group in list(live.parked.groups.items()):
-        shape, free = key
-        while group and len(live.match) and live.match.peek(shape, *free) >= 0:
-            ticket = next(iter(group))
-            poll = group[ticket].poll
-            grants = take(live, now_ms, poll, shape, effects)
+    """Serve parked polls, the longest waiting of each group of equal offers first.
+
+    All of them have been searched for in vain before, so only a class that became ready since
+    then can serve them, unless a queue has room again. That spares a search per group, which is
+    dear where many classes wait and none fits.
+    """
+    search = live.room or len(live.ready) > CLASSES_TRIED_MAX
+    for (shape, free), group in list(live.parked.groups.items()):
+        if not search and not any(live.match.fits(number, shape, *free) for number in live.ready):
+            continue
+        while group:
+            ticket, parked = next(iter(group.items()))
+            grants = take(live, now_ms, parked.poll, shape, effects)
+            if not grants:
+                break
             unpark(live, ticket)
             effects.append(Answered(ticket, PollReply(jobs=grants)))
