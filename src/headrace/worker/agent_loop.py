@@ -245,7 +245,7 @@ class AgentLoop:
         slots = 0 if self._draining else self._ledger.slots_free
         running = [lease for lease, attempt in self._attempts.items() if not attempt.reported]
         wait_s = 0.0
-        if not batch:
+        if not batch and not self._away and self._greeted:  # else it is good to know soon
             wait_s = min(WAIT_S_MAX, self._lease_s / BEATS_PER_TERM) if running else WAIT_S_MAX
         assert self._config.total is not None
         return PollRequest(

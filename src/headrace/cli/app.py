@@ -1,0 +1,109 @@
+"""The group of commands, what they share, and the exit codes."""
+
+import importlib
+import sys
+from typing import Final, NoReturn
+
+import click
+
+EXIT_OK: Final = 0
+EXIT_JOB_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_PROBLEM: Final = 3
+EXIT_UNREACHABLE: Final = 4
+EXIT_INTERRUPTED: Final = 130
+
+COMMANDS: Final = {
+    # name: (module, what it does)
+    "up": ("up", "Start a server and a worker here, run two jobs, keep serving."),
+    "serve": ("serve", "Run the server."),
+    "work": ("work", "Run a worker: take jobs and run them."),
+    "submit": ("submit", "Submit a typed job or a WASM module."),
+    "get": ("jobs", "Show a job and its result."),
+    "list": ("jobs", "List jobs."),
+    "wait": ("jobs", "Wait for a job's end, with its progress."),
+    "cancel": ("jobs", "Cancel a job."),
+    "logs": ("jobs", "Print a job's log."),
+    "version": ("version", "Print the version."),
+}
+
+
+class Commands(click.Group):
+    """Imports a command's module when it is called; its own help needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"headrace.cli.{COMMANDS[name][0]}")
+        command = getattr(module, f"{name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS:
+            close = [known for known in COMMANDS if known[:2] == name[:2]]
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f"There is no command {name!r}.{hint} `headrace --help` lists them.")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"""\b
+Start here:
+  headrace up                               a server and a worker, to try it
+  headrace submit echo --params '{{"n": 1}}' --wait
+  headrace submit program.wasm --wait -- first second
+  headrace list --status running
+
+\b
+Environment: HEADRACE_URL (http://127.0.0.1:8080), HEADRACE_API_KEY, HEADRACE_USER.
+
+\b
+Exit codes: {EXIT_OK} done, {EXIT_JOB_FAILED} the job did not complete, {EXIT_USAGE} wrong usage,
+{EXIT_PROBLEM} the server answered with a problem, {EXIT_UNREACHABLE} the server cannot be reached.
+`headrace COMMAND --help` has examples.""",
+)
+def app() -> None:
+    """A durable job queue: submit WASM modules and typed jobs, run them on workers."""
+
+
+def run() -> None:
+    try:
+        status = app(prog_name="headrace", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # what reads our output has gone; so do we
+        sys.exit(EXIT_OK)
+    sys.exit(status if isinstance(status, int) else EXIT_OK)
+
+
+class CommandFailed(click.ClickException):
+    """The command ends with a message for the person."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self._code = exit_code
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]  # click has one per class
+        return self._code
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    raise CommandFailed(message, exit_code)

@@ -1,0 +1,211 @@
+"""`headrace get`, `list`, `wait`, `cancel`, `logs`: jobs as their owner sees them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from headrace.cli.app import EXIT_JOB_FAILED, EXIT_OK
+from headrace.cli.options import DURATION, fail_of_sdk, server_options
+from headrace.sdk.client import AsyncClient, Job
+from headrace.sdk.errors import SdkError
+
+Value = TypeVar("Value")
+
+PROGRESS_LOOK: Final = "300ms"
+"""How often a progress bar looks, at least."""
+LIST_LIMIT_DEFAULT: Final = 50
+
+
+def with_client(server: dict[str, Any], call: Callable[[AsyncClient], Awaitable[Value]]) -> Value:
+    """Do something with a client; what goes wrong ends the command with advice."""
+
+    async def main() -> Value:
+        async with AsyncClient(
+            server["url"], api_key=server["api_key"], user=server["user"]
+        ) as client:
+            return await call(client)
+
+    try:
+        return asyncio.run(main())
+    except SdkError as error:
+        fail_of_sdk(error, server["url"])
+
+
+@click.command("get", epilog="Exit code 0 whatever the job's status is; `headrace wait` tells.")
+@click.argument("job_id")
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
+@server_options
+def get_command(job_id: str, as_json: bool, **server: Any) -> int:
+    """Show a job and its result."""
+    from headrace.cli.output import print_job, print_json
+
+    job = with_client(server, lambda client: client.get(job_id))
+    if as_json:
+        print_json(job.body)
+    else:
+        print_job(job)
+    return EXIT_OK
+
+
+@click.command(
+    "list",
+    epilog="""\b
+Examples:
+  headrace list --status running,queued
+  headrace list --type resize --limit 5 --json""",
+)
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    help="Words such as queued, running, failed; with commas or repeated.",
+)
+@click.option("--type", "types", multiple=True, help="Job types; wasm for modules.")
+@click.option("--queue", "queues", multiple=True)
+@click.option("--tag", "tags", multiple=True, help="Tags that the job has, all of them.")
+@click.option("--owner", help="Whose jobs; for others' you must be an admin.")
+@click.option("--name", help="The exact name.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=LIST_LIMIT_DEFAULT, show_default=True
+)
+@click.option("--cursor", help="Go on where the page before ended.")
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
+@server_options
+def list_command(
+    statuses: tuple[str, ...],
+    types: tuple[str, ...],
+    queues: tuple[str, ...],
+    tags: tuple[str, ...],
+    owner: str | None,
+    name: str | None,
+    limit: int,
+    cursor: str | None,
+    as_json: bool,
+    **server: Any,
+) -> int:
+    """List jobs, the newest first."""
+    import msgspec
+
+    from headrace.cli.output import print_jobs, print_json
+
+    page = with_client(
+        server,
+        lambda client: client.list(
+            status=statuses,
+            type=types,
+            queue=queues,
+            tag=tags,
+            owner=owner,
+            name=name,
+            limit=limit,
+            cursor=cursor,
+        ),
+    )
+    if as_json:
+        print_json(msgspec.json.encode(page))
+        return EXIT_OK
+    if page.jobs:
+        print_jobs(page.jobs)
+    else:
+        click.echo("No jobs.", err=True)
+    if page.next is not None:
+        click.echo(f"There are more: --cursor {page.next}", err=True)
+    return EXIT_OK
+
+
+@click.command(
+    "wait",
+    epilog=f"""\b
+Prints the result on standard output and the progress on standard error.
+Exit codes: 0 completed, {EXIT_JOB_FAILED} ended otherwise, or --timeout is over.""",
+)
+@click.argument("job_id")
+@click.option("--timeout", type=DURATION, help="Give up waiting after this long; the job goes on.")
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
+@server_options
+def wait_command(job_id: str, timeout: int | None, as_json: bool, **server: Any) -> int:
+    """Wait for a job's end, with its progress."""
+    timeout_s = None if timeout is None else timeout / 1000
+    job = with_client(server, lambda client: watch(client, job_id, timeout_s))
+    return show_end(job, as_json=as_json)
+
+
+def show_end(job: Job, *, as_json: bool) -> int:
+    """Print what came of a job; return the exit code."""
+    from headrace.cli.output import print_json, print_result
+
+    if as_json:
+        print_json(job.body)
+    else:
+        print_result(job)
+    if not job.finished:
+        click.echo(f"headrace: job {job.id} is still {job.status}", err=True)
+    return EXIT_OK if job.completed else EXIT_JOB_FAILED
+
+
+async def watch(client: AsyncClient, job_id: str, timeout_s: float | None = None) -> Job:
+    """Wait for a job's end; on a terminal with a progress bar."""
+    from headrace.cli.output import console
+
+    out = console(stderr=True)
+    if not out.is_terminal:
+        return await client.wait(job_id, timeout_s=timeout_s)
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    loop = asyncio.get_running_loop()
+    ends = float("inf") if timeout_s is None else loop.time() + timeout_s
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[details]}"),
+        console=out,
+        transient=True,
+    ) as bars:
+        bar = bars.add_task("", total=1.0, details="")
+        while True:
+            job = await client.get(job_id, wait=PROGRESS_LOOK)
+            view = job.job
+            bars.update(
+                bar,
+                description=f"{escape(view.name)} {view.status}",
+                completed=1.0 if job.completed else view.progress,
+                details=escape(view.progress_details or ""),
+            )
+            if job.finished or loop.time() >= ends:
+                return job
+
+
+@click.command("cancel")
+@click.argument("job_ids", metavar="JOB_ID...", nargs=-1, required=True)
+@server_options
+def cancel_command(job_ids: tuple[str, ...], **server: Any) -> int:
+    """Cancel jobs. A running one ends when its worker has stopped it."""
+
+    async def cancel(client: AsyncClient) -> None:
+        for job_id in job_ids:
+            click.echo(f"{job_id} {await client.cancel(job_id)}")
+
+    with_client(server, cancel)
+    return EXIT_OK
+
+
+@click.command("logs")
+@click.argument("job_id")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("--tail", type=click.IntRange(0, 100_000), help="Only the last lines.")
+@server_options
+def logs_command(job_id: str, follow: bool, tail: int | None, **server: Any) -> int:
+    """Print a job's log."""
+
+    async def pieces(client: AsyncClient) -> None:
+        async for piece in client.logs(job_id, follow=follow, tail=tail):
+            click.echo(piece, nl=False)
+
+    with_client(server, pieces)
+    return EXIT_OK

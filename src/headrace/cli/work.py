@@ -1,0 +1,139 @@
+"""`headrace work`: a worker."""
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from headrace.cli.app import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, fail
+from headrace.cli.options import DURATION, pairs, words
+from headrace.cli.serve import LOG_FORMAT
+from headrace.wire import limits
+
+URL_DEFAULT: Final = "http://127.0.0.1:8080"
+
+
+@click.command(
+    "work",
+    context_settings={"auto_envvar_prefix": "HEADRACE"},
+    epilog="""\b
+Examples:
+  headrace work                          WASM, and the types echo, sleep, fail, burn to try it
+  headrace work tasks:worker             the handlers of tasks.py, beside WASM
+  headrace work path/to/tasks.py         the same by its file
+  headrace work tasks --no-wasm --concurrency 32 --queues mail,reports
+
+\b
+tasks.py:
+  from headrace.worker import Worker
+  worker = Worker()
+  @worker.job("resize", run="process")   a child process: killed on cancel and timeout
+  def resize(ctx, params):
+      ctx.progress(0.5, "half of it")
+      return {"width": params["width"]}
+
+\b
+Stop it with SIGTERM or Ctrl-C: no new jobs, running ones may finish (--drain), the rest is given
+back. A second signal gives everything back at once.
+Exit codes: 0 drained, 2 wrong usage, 3 the server refuses this worker. A server that cannot be
+reached is waited for.""",
+)
+@click.argument("target", metavar="[MODULE:WORKER]", required=False)
+@click.option(
+    "--url",
+    default=URL_DEFAULT,
+    show_default=True,
+    show_envvar=True,
+    help="Address of the server.",
+)
+@click.option("--api-key", show_envvar=True, help="Key for the server.")
+@click.option("--name", default="", help="Shown as the worker of a job. [host name and process]")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, limits.POLL_JOBS_MAX),
+    help="Jobs at a time. [as many as processors, at least 4]",
+)
+@click.option("--cpu", type=click.FloatRange(0), help="Cores that jobs may reserve. [all]")
+@click.option("--memory-mb", type=click.IntRange(0), help="Memory that jobs may reserve. [all]")
+@click.option("--types", help="Job types to serve, with commas. [all that have a handler]")
+@click.option("--queues", help="Queues to serve, with commas. [all]")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME=VALUE", help="For jobs that ask for it."
+)
+@click.option("--wasm/--no-wasm", default=True, show_default=True, help="Run WASM modules.")
+@click.option(
+    "--drain",
+    type=DURATION,
+    default="30s",
+    show_default=True,
+    help="How long running jobs may take to finish at the end.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of modules and their compiled code. [~/.cache/headrace]",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+def work_command(target: str | None, log_level: str, **options: Any) -> int:
+    """Run a worker: take jobs from the server and run them.
+
+    MODULE:WORKER names a module and the Worker in it (default "worker").
+    """
+    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)
+
+    from headrace.worker.agent import Agent, AgentConfig, AgentError
+    from headrace.worker.handlers import WorkerDefinitionError, load_worker
+
+    try:
+        worker = load_worker(target or "headrace.worker.builtin:worker")
+        agent = Agent(
+            AgentConfig(
+                url=options["url"],
+                api_key=options["api_key"],
+                name=options["name"],
+                concurrency=options["concurrency"] or 0,
+                cpu_milli=None if options["cpu"] is None else round(options["cpu"] * 1000),
+                memory_mb=options["memory_mb"],
+                labels=pairs(options["labels"], "--label"),
+                queues=words(options["queues"]),
+                types=words(options["types"]),
+                wasm=options["wasm"],
+                drain_s=options["drain"] / 1000,
+                cache_dir=options["cache"],
+            ),
+            worker,
+        )
+    except (AgentError, WorkerDefinitionError) as error:
+        fail(str(error), EXIT_USAGE)
+    served = sorted(agent.handlers) + (["WASM modules"] if agent.config.wasm else [])
+    click.echo(
+        f"headrace work: {agent.config.name} serves {', '.join(served)}; "
+        f"{agent.config.concurrency} jobs at a time; from {agent.config.url}",
+        err=True,
+    )
+    try:
+        asyncio.run(_run(agent))
+    except AgentError as error:
+        fail(str(error), EXIT_PROBLEM)
+    return EXIT_OK
+
+
+async def _run(agent: Any) -> None:
+    def stop() -> None:
+        if agent.draining:
+            agent.release_now()
+        else:
+            agent.drain()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    await agent.run()

@@ -1,0 +1,417 @@
+"""The client as coroutines, over one connection pool.
+
+Calls that may be repeated without harm are repeated when the server cannot be reached or asks for
+patience. A submit is one of them: without an idempotency key it gets one of its own.
+"""
+
+import asyncio
+import base64
+import codecs
+import hashlib
+import os
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import aiohttp
+import msgspec
+
+from headrace import __version__
+from headrace.sdk.errors import ServerProblem, ServerUnreachable, UsageError
+from headrace.sdk.views import JobAnswer, JobsPage, JobView
+from headrace.wire import limits
+from headrace.wire.durations import duration_ms
+from headrace.wire.schema import ResultView, Submitted
+
+URL_DEFAULT: Final = "http://127.0.0.1:8080"
+URL_VARIABLE: Final = "HEADRACE_URL"
+API_KEY_VARIABLE: Final = "HEADRACE_API_KEY"
+TERMINAL: Final = frozenset({"completed", "failed", "timeout", "cancelled", "skipped"})
+INLINE_MODULE_BYTES_MAX: Final = 64 * limits.KIB
+"""A larger module is uploaded once and named by its hash."""
+WASM_REQUIREMENTS: Final = {"cpu_cores": 1, "memory_mb": 256}
+"""Of a module that is submitted without; the server wants both said."""
+ANSWER_S_MAX: Final = 60.0
+CONNECT_S_MAX: Final = 10.0
+WAIT_S: Final = 30.0
+"""Of one request that waits for a job's end."""
+TRIES_MAX: Final = 4
+RETRY_S_MIN: Final = 0.1
+RETRY_S_MAX: Final = 5.0
+
+assert WAIT_S * 1000 <= limits.WAIT_MS_MAX
+assert WAIT_S < ANSWER_S_MAX
+
+Answer = TypeVar("Answer")
+Duration = float | str
+
+
+class Job:
+    """A job and its result as the server answered, with the values decoded."""
+
+    def __init__(self, body: bytes) -> None:
+        answer = decode(body, JobAnswer)
+        self.body = body
+        """JSON, as it came."""
+        self.job: JobView = answer.job
+        self.result: ResultView = answer.result
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    @property
+    def status(self) -> str:
+        return self.job.status
+
+    @property
+    def finished(self) -> bool:
+        return self.job.status in TERMINAL
+
+    @property
+    def completed(self) -> bool:
+        return self.job.status == "completed"
+
+    @property
+    def value(self) -> Any:
+        """What the handler returned; None without."""
+        raw = bytes(self.result.result)
+        return msgspec.json.decode(raw) if raw else None
+
+    @property
+    def output(self) -> bytes:
+        """What a module wrote to its standard output."""
+        return base64.b64decode(self.result.output or "")
+
+    @property
+    def error(self) -> str | None:
+        return self.result.error or self.job.error
+
+
+class AsyncClient:
+    """One server. Use it as a context manager, or call `close`."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        user: str | None = None,
+        tenant: str | None = None,
+    ) -> None:
+        """url: else from HEADRACE_URL. api_key: else from HEADRACE_API_KEY. user, tenant: who
+        asks, of a server in open mode.
+
+        Raises: UsageError.
+        """
+        url = url or os.environ.get(URL_VARIABLE) or URL_DEFAULT
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"{url!r} is not an address such as {URL_DEFAULT}")
+        self.url = url.rstrip("/")
+        self._headers = {"User-Agent": f"headrace-sdk/{__version__}", "Accept": "application/json"}
+        api_key = api_key or os.environ.get(API_KEY_VARIABLE)
+        for name, value in (
+            ("Authorization", f"Bearer {api_key}" if api_key else None),
+            ("X-User-ID", user),
+            ("X-Tenant-ID", tenant),
+        ):
+            if value:
+                self._headers[name] = value
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # Submit -------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        type: str | None = None,  # noqa: A002 - the field's name
+        params: Any = None,
+        **fields: Any,
+    ) -> Submitted:
+        """Submit one job. Durable when this returns.
+
+        fields: as in `POST /api/v1/jobs`; for a WASM job `name` and `wasm_module` or
+        `wasm_sha256`.
+        """
+        job = dict(fields)
+        if type is not None:
+            job["type"] = type
+            if params is not None:
+                job["params"] = params
+        elif params is not None:
+            raise UsageError("params go with a type")
+        key = job.setdefault("idempotency_key", secrets.token_hex(16))
+        if key is None:
+            del job["idempotency_key"]
+        return await self._ask("POST", "/api/v1/jobs", Submitted, _json(job), again=key is not None)
+
+    async def submit_many(self, jobs: Sequence[Mapping[str, Any]]) -> list[Submitted]:
+        """Submit jobs, all or none, in one commit."""
+        if not 0 < len(jobs) <= limits.SUBMIT_JOBS_MAX:
+            raise UsageError(f"one submit takes 1 to {limits.SUBMIT_JOBS_MAX} jobs")
+        again = all(job.get("idempotency_key") for job in jobs)
+        body = _json([dict(job) for job in jobs])
+        return await self._ask("POST", "/api/v1/jobs", list[Submitted], body, again=again)
+
+    async def submit_wasm(
+        self, module: bytes | str | Path, arguments: Sequence[str] = (), **fields: Any
+    ) -> Submitted:
+        """Submit a WASM module, as bytes or as the path of a file.
+
+        Requirements that are not given: one core, 256 MB.
+        """
+        data, name = module_of(module)
+        fields.setdefault("name", name)
+        fields["requirements"] = {**WASM_REQUIREMENTS, **(fields.get("requirements") or {})}
+        if len(data) <= INLINE_MODULE_BYTES_MAX:
+            fields["wasm_module"] = base64.b64encode(data).decode()
+        else:
+            fields["wasm_sha256"] = await self.put_module(data)
+        fields.setdefault("entry_point", "_start")
+        return await self.submit(arguments=list(arguments), **fields)
+
+    async def put_module(self, data: bytes) -> str:
+        """Store a module, unless it is there; return its sha256."""
+        if len(data) > limits.MODULE_BYTES_MAX:
+            raise UsageError(f"a module has at most {limits.MODULE_BYTES_MAX} bytes")
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = f"/api/v1/modules/{sha256}"
+        await self._request("PUT", path, data, content_type="application/wasm", again=True)
+        return sha256
+
+    # Jobs ---------------------------------------------------------------------------------------
+
+    async def get(self, job_id: str, *, wait: Duration | None = None) -> Job:
+        """Return a job; with `wait` when it has ended, or after so long."""
+        query = {} if wait is None else {"wait": _wait_text(wait)}
+        path = f"/api/v1/jobs/{_segment(job_id)}"
+        return Job(await self._request("GET", path, query=query, again=True))
+
+    async def wait(self, job_id: str, *, timeout_s: float | None = None) -> Job:
+        """Wait for a job's end. Returns it as it is when `timeout_s` is over."""
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            wait_s = WAIT_S if ends is None else min(WAIT_S, max(0.0, ends - time.monotonic()))
+            job = await self.get(job_id, wait=wait_s)
+            if job.finished or (ends is not None and time.monotonic() >= ends):
+                return job
+
+    async def list(
+        self,
+        *,
+        status: Sequence[str] = (),
+        type: Sequence[str] = (),  # noqa: A002 - the field's name
+        queue: Sequence[str] = (),
+        tag: Sequence[str] = (),
+        owner: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        order: str | None = None,
+    ) -> JobsPage:
+        """Return one page of jobs, the newest first."""
+        query: list[tuple[str, str]] = []
+        for key, values in (("status", status), ("type", type), ("queue", queue), ("tag", tag)):
+            query += ((key, value) for value in values)
+        for key, value in (
+            ("owner", owner),
+            ("name", name),
+            ("limit", limit),
+            ("cursor", cursor),
+            ("order", order),
+        ):
+            if value is not None:
+                query.append((key, str(value)))
+        return await self._ask("GET", "/api/v1/jobs", JobsPage, query=query, again=True)
+
+    async def cancel(self, job_id: str) -> str:
+        """Cancel a job; return its status after it."""
+        return await self._act(job_id, "cancel")
+
+    async def suspend(self, job_id: str) -> str:
+        return await self._act(job_id, "suspend")
+
+    async def resume(self, job_id: str) -> str:
+        return await self._act(job_id, "resume")
+
+    async def delete(self, job_id: str) -> None:
+        """Remove a finished job's record."""
+        await self._request("DELETE", f"/api/v1/jobs/{_segment(job_id)}")
+
+    async def _act(self, job_id: str, act: str) -> str:
+        path = f"/api/v1/jobs/{_segment(job_id)}/{act}"
+        answer = await self._ask("POST", path, dict[str, Any])
+        return str(answer.get("status"))
+
+    async def explain(self, job_id: str) -> dict[str, Any]:
+        """Return why a job waits."""
+        path = f"/api/v1/jobs/{_segment(job_id)}/explain"
+        return await self._ask("GET", path, dict[str, Any], again=True)
+
+    async def logs(
+        self, job_id: str, *, follow: bool = False, tail: int | None = None
+    ) -> AsyncIterator[str]:
+        """Yield the job's log in pieces; with `follow` as it grows, until the job has ended."""
+        query = {}
+        if follow:
+            query["follow"] = "1"
+        if tail is not None:
+            query["tail"] = str(tail)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        path = f"/api/v1/jobs/{_segment(job_id)}/logs"
+        try:
+            async with self._open().get(
+                self.url + path,
+                params=query,
+                headers={"Accept": "text/plain"},
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S_MAX),
+            ) as response:
+                if response.status != 200:
+                    raise problem_of(response.status, await response.read(), response.headers)
+                async for piece in response.content.iter_any():
+                    text = decoder.decode(piece)
+                    if text:
+                        yield text
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ServerUnreachable(f"{self.url}: {_reason(error)}") from error
+
+    async def probe(self) -> None:
+        """Return if the server is ready. Raises: ServerProblem, ServerUnreachable."""
+        await self._request("GET", "/readyz")
+
+    async def stats(self) -> dict[str, Any]:
+        return await self._ask("GET", "/api/v1/stats", dict[str, Any], again=True)
+
+    # Requests -----------------------------------------------------------------------------------
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        shape: type[Answer],
+        body: bytes | None = None,
+        *,
+        query: Any = None,
+        again: bool = False,
+    ) -> Answer:
+        return decode(await self._request(method, path, body, query=query, again=again), shape)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        query: Any = None,
+        content_type: str = "application/json",
+        again: bool = False,
+    ) -> bytes:
+        wait_s = RETRY_S_MIN
+        for tries_left in range(TRIES_MAX - 1, -1, -1):
+            try:
+                return await self._request_once(method, path, body, query, content_type)
+            except ServerUnreachable:
+                if not again or not tries_left:
+                    raise
+                pause_s = wait_s
+            except ServerProblem as problem:
+                if not again or not tries_left or not problem.retryable:
+                    raise
+                pause_s = max(wait_s, problem.retry_after_s or 0.0)
+                if pause_s > RETRY_S_MAX:
+                    raise  # the caller knows better whether that is worth waiting for
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients
+            wait_s = min(wait_s * 3, RETRY_S_MAX)
+        raise AssertionError("the last try returns or raises")
+
+    async def _request_once(
+        self, method: str, path: str, body: bytes | None, query: Any, content_type: str
+    ) -> bytes:
+        headers = {} if body is None else {"Content-Type": content_type}
+        try:
+            async with self._open().request(
+                method, self.url + path, data=body, params=query or None, headers=headers
+            ) as response:
+                data = await response.read()
+                if 200 <= response.status < 300:
+                    return data
+                raise problem_of(response.status, data, response.headers)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ServerUnreachable(f"{self.url}: {_reason(error)}") from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=ANSWER_S_MAX, sock_connect=CONNECT_S_MAX),
+            )
+        return self._session
+
+
+def decode(body: bytes, shape: type[Answer]) -> Answer:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ServerUnreachable(f"this is not the answer of a headrace server: {error}") from error
+
+
+def module_of(module: bytes | str | Path) -> tuple[bytes, str]:
+    """Return a module's bytes and a name for the job. Raises: UsageError."""
+    if isinstance(module, bytes):
+        return module, "module"
+    path = Path(module)
+    try:
+        return path.read_bytes(), path.stem
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def problem_of(status: int, data: bytes, headers: Mapping[str, str]) -> ServerProblem:
+    try:
+        members = msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        members = {}
+    members.setdefault("retryable", status in (408, 425, 429, 502, 503, 504))
+    retry_after = headers.get("Retry-After", "")
+    return ServerProblem(status, members, float(retry_after) if retry_after.isdigit() else None)
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"JSON cannot carry it: {error}") from None
+
+
+def _wait_text(wait: Duration) -> str:
+    try:
+        return f"{min(duration_ms(wait), limits.WAIT_MS_MAX)}ms"
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _segment(job_id: str) -> str:
+    if not job_id or not all(char.isalnum() or char in "-_" for char in job_id):
+        raise UsageError(f"{job_id!r} is not a job's id")
+    return job_id
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.strerror or str(error.os_error)
+    return str(error) or type(error).__name__

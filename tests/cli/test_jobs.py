@@ -1,0 +1,119 @@
+"""The commands against a real server and a real worker."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("worker")]
+
+
+def test_submit_and_wait_print_the_result(headrace: Any) -> None:
+    done = headrace("submit", "echo", "--params", '{"hello": "world"}', "--wait")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"hello": "world"})
+
+
+def test_params_are_read_from_a_file_and_from_standard_input(headrace: Any, tmp_path: Path) -> None:
+    file = tmp_path / "params.json"
+    file.write_text("[1, 2]")
+    from_file = headrace("submit", "echo", "--params", f"@{file}", "--wait")
+    from_stdin = headrace("submit", "echo", "--params", "-", "--wait", stdin='"text"')
+    assert json.loads(from_file.stdout) == [1, 2]
+    assert json.loads(from_stdin.stdout) == "text"
+
+
+def test_a_module_runs_and_its_output_is_the_commands(headrace: Any, wasm_file: Path) -> None:
+    done = headrace("submit", str(wasm_file), "--memory-mb", "16", "--wait", "--", "a", "-b")
+    assert (done.returncode, done.stdout) == (0, "hello there\n")
+
+
+def test_a_job_that_fails_is_exit_code_1_with_its_reason(headrace: Any) -> None:
+    failed = headrace("submit", "fail", "--retries", "0", "--wait")
+    assert failed.returncode == 1
+    assert "asked to fail" in failed.stderr
+    assert failed.stdout == ""
+
+
+def test_a_job_is_shown_listed_and_its_log_printed(headrace: Any) -> None:
+    job_id = headrace("submit", "echo", "--name", "a name", "--tag", "t1").stdout.strip()
+    assert headrace("wait", job_id).returncode == 0
+    shown = headrace("get", job_id).stdout
+    answer = json.loads(headrace("get", job_id, "--json").stdout)
+    listed = headrace("list", "--tag", "t1").stdout
+    page = json.loads(headrace("list", "--tag", "t1", "--json").stdout)
+    log = headrace("logs", "-f", job_id).stdout
+    assert "a name" in shown
+    assert "completed" in shown
+    assert answer["job"]["id"] == answer["result"]["job_id"] == job_id
+    assert job_id in listed
+    assert [job["id"] for job in page["jobs"]] == [job_id]
+    assert log == f"echo of {job_id}, attempt 1\n"
+
+
+def test_a_running_job_is_cancelled(headrace: Any) -> None:
+    job_id = headrace("submit", "burn", "--params", '{"seconds": 600}').stdout.strip()
+    cancelled = headrace("cancel", job_id)
+    ended = headrace("wait", job_id)
+    assert cancelled.returncode == 0
+    assert cancelled.stdout.startswith(f"{job_id} cancel")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "ended as cancelled" in ended.stderr
+
+
+def test_a_job_keeps_its_progress_through_a_suspend(headrace: Any, server_url: str) -> None:
+    from headrace.sdk import Client
+
+    with Client(server_url) as client:
+        job_id = client.submit("sleep", {"seconds": 2}).job_id
+        while client.get(job_id).job.progress < 0.2:
+            pass
+        client.suspend(job_id)
+        while client.get(job_id).status != "suspended":
+            pass
+        client.resume(job_id)
+        log_before = client.get(job_id)
+        ended = client.wait(job_id, timeout_s=30)
+    assert log_before.status in ("resuming", "locked", "running")
+    assert (ended.status, ended.job.attempt, ended.job.stops) == ("completed", 2, 1)
+
+
+def test_waiting_has_an_end_of_its_own(headrace: Any) -> None:
+    job_id = headrace("submit", "sleep", "--delay", "1h").stdout.strip()
+    waited = headrace("wait", job_id, "--timeout", "50ms")
+    headrace("cancel", job_id)
+    assert waited.returncode == 1
+    assert "is still scheduled" in waited.stderr
+
+
+def test_the_same_key_gives_the_same_job(headrace: Any) -> None:
+    first = headrace("submit", "echo", "--key", "k-1").stdout
+    assert first == headrace("submit", "echo", "--key", "k-1").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["submit", "echo", "--params", "{oops"], 2, "is not JSON"),
+        (["submit", "echo", "--", "argument"], 2, "give a typed job --params"),
+        (["submit", "not-there.wasm"], 2, "there is no file"),
+        (["submit", "echo", "--timeout", "soon"], 2, '"1h30m"'),
+        (["submit", "echo", "--label", "nolabel"], 2, "NAME=VALUE"),
+        (["submit", "echo", "--priority", "urgent"], 3, "priority"),
+        (["sumbit"], 2, "Did you mean 'submit'"),
+        (["get", "../../etc"], 2, "is not a job's id"),
+        (["get", "01a200c0-5c4c-7000-8bac-56a9dc09a726"], 3, "headrace list"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do(
+    headrace: Any, arguments: list[str], code: int, said: str
+) -> None:
+    done = headrace(*arguments)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+
+
+def test_a_server_that_is_not_there_is_exit_code_4(headrace: Any) -> None:
+    done = headrace("list", url="http://127.0.0.1:1")
+    assert done.returncode == 4
+    assert "headrace serve" in done.stderr
