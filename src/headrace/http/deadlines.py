@@ -91,6 +91,10 @@ class Connection(web.RequestHandler):
             self.transport.write(_LATE % (len(body), body))
         self.force_close()
 
+    def linger_no_more(self) -> None:
+        """Close after the answer: the rest of the body has had its time."""
+        self._lingering_time = 0.0
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -150,8 +154,16 @@ class Runner(web.AppRunner):
         app.on_startup.freeze()
         await app.startup()
         app.freeze()
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            assert isinstance(request, web.Request)
+            try:
+                return await app._handle(request)
+            except Exception as error:  # raised before the middlewares: a strange Expect
+                return response_of(error)
+
         return Server(
-            app._handle,
+            handle,
             request_factory=app._make_request,
             meters=self._meters,
             header_ms=self._header_ms,

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
+from headrace.http.deadlines import Connection
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.schema import SubmitJob
@@ -30,7 +31,7 @@ _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
 _batch_decode: Final = msgspec.json.Decoder(list[SubmitJob]).decode
-_raws_decode: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_raws_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _msgpack_decode: Final = msgspec.msgpack.Decoder().decode
 _json_encode: Final = msgspec.json.Encoder().encode
 
@@ -68,6 +69,8 @@ async def read_bytes(
             async with asyncio.timeout_at(due):
                 chunk = await content.readany()
         except TimeoutError:
+            if isinstance(request.protocol, Connection):
+                request.protocol.linger_no_more()
             raise Problem(
                 ProblemCode.BODY_TIMEOUT,
                 f"{size} bytes came; {limits.BODY_BYTES_PER_S_MIN} a second are expected"
@@ -136,7 +139,8 @@ def decode_batch(body: bytes) -> list[SubmitJob]:
             raise whole from None
     problems = []
     decoder = msgspec.json.Decoder(SubmitJob)
-    for position, raw in enumerate(_raws_decode(body)):
+    raws: list[msgspec.Raw] = decode(_raws_decoder, body)
+    for position, raw in enumerate(raws):
         try:
             decode(decoder, raw)
         except Problem as problem:

@@ -1,0 +1,190 @@
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from http_tools import Server, open_server
+
+from headrace.wire import limits
+
+HEAD = b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture
+async def hasty() -> AsyncIterator[Server]:
+    """A server whose patience is short."""
+    opened = await open_server(header_ms=60, idle_ms=120)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def test_a_silent_connection_is_closed(hasty: Server) -> None:
+    assert (await hasty.raw(b"")).startswith(b"HTTP/1.1 408")
+    assert hasty.site.meters.deadlines == 1
+
+
+async def test_half_a_header_is_answered_with_a_problem_and_closed(hasty: Server) -> None:
+    answer = await hasty.raw(HEAD)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"application/problem+json" in answer
+
+
+async def test_a_header_that_drips_is_not_waited_for(hasty: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+
+    async def drip() -> None:
+        for byte in HEAD:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.005)
+
+    dripping = asyncio.create_task(drip())
+    assert (await reader.read()).startswith(b"HTTP/1.1 408")
+    dripping.cancel()
+    writer.close()
+
+
+async def test_a_later_header_has_its_own_deadline(hasty: Server) -> None:
+    answer = await hasty.raw(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /li")
+    assert answer.startswith(b"HTTP/1.1 200")
+    # Bytes that came while the first was being answered: idle time bounds them.
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.readuntil(b'"ok"}')
+    before = hasty.site.meters.deadlines
+    writer.write(b"GET /li")
+    assert (await reader.read()).startswith(b"HTTP/1.1 408")
+    assert hasty.site.meters.deadlines == before + 1
+    writer.close()
+
+
+async def test_an_idle_connection_is_closed(hasty: Server) -> None:
+    answer = await hasty.raw(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert hasty.site.meters.deadlines == 0
+
+
+async def test_a_parked_poll_outlives_header_and_idle_time(hasty: Server) -> None:
+    body = b'{"worker":"w","wait":"300ms"}'
+    answer = await hasty.raw(
+        b"POST /api/v1/work/poll HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
+async def test_half_a_body_is_not_waited_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch, framing: bytes
+) -> None:
+    monkeypatch.setattr(limits, "BODY_MS_BASE", 50)
+    answer = await server.raw(HEAD + framing + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code":"body_timeout"' in answer
+    assert b"connection: close" in answer.lower()
+
+
+async def test_a_body_that_drips_is_not_waited_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BODY_MS_BASE", 50)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HEAD + b"Content-Length: 5000\r\n\r\n")
+
+    async def drip() -> None:
+        while True:
+            writer.write(b" ")
+            await asyncio.sleep(0.005)
+
+    dripping = asyncio.create_task(drip())
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 408")
+    dripping.cancel()
+    writer.close()
+
+
+async def test_a_body_that_comes_at_a_fair_rate_is_waited_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BODY_MS_BASE", 100)
+    monkeypatch.setattr(limits, "BODY_BYTES_PER_S_MIN", 1_000)
+    body = b'{"type":"t","params":"' + b"x" * 2_000 + b'"}'
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
+    for start in range(0, len(body), 400):
+        writer.write(body[start : start + 400])
+        await asyncio.sleep(0.03)
+    assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+BROKEN = [
+    b"GARBAGE\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"GET /livez HTTP/1.1\r\nHost : x\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: x\r\nA: b\x00c\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 20_000 + b"\r\n\r\n",
+    b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    HEAD + b"Content-Length: -1\r\n\r\n",
+    HEAD + b"Content-Length: 18446744073709551617\r\n\r\n",
+    HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+    HEAD + b"Transfer-Encoding: xchunked\r\n\r\n{}",
+    HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("data", BROKEN)
+async def test_what_is_not_http_gets_a_problem_and_no_line_in_the_log(
+    server: Server, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        answer = await server.raw(data + b"\r\n\r\n")
+    assert answer.split(b" ")[1] == b"400", answer[:100]
+    assert b"application/problem+json" in answer
+    assert b"Traceback" not in answer
+    assert b"aiohttp" not in answer
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
+
+
+async def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
+    get = b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n"
+    paths = [b"/livez", b"/nope", b"/health"] * 20
+    data = b"".join(get % (path, b"") for path in paths)
+    answer = await server.raw(data + get % (b"/livez", b"Connection: close\r\n"))
+    statuses = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"404", b"200"] * 20 + [b"200"]
+
+
+async def test_a_client_may_ask_before_it_sends(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HEAD + b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: 12\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+    writer.write(b'{"type":"t"}')
+    assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+async def test_other_expectations_are_ignored_where_there_is_a_route(server: Server) -> None:
+    answer = await server.raw(
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 200")
+    answer = await server.raw(
+        b"GET /nope HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n"
+    )
+    assert b"application/problem+json" in answer
+
+
+async def test_the_answer_to_a_refused_body_arrives_while_it_is_still_sent(
+    server: Server,
+) -> None:
+    size = limits.BODY_BYTES_MAX + 1
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % size + b" " * 100_000)
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413")
+    writer.close()
