@@ -39,7 +39,7 @@ def samples(count: int) -> list[Sample]:
             at_ms=1_000 + n // 3 * 10,
             owner_id=n * 7 % 3 + 1,
             status=statuses[n * 5 % len(statuses)],
-            attempt=n % 2,
+            attempt=n // 3 % 2,
             type=("", "send", "resize")[n % 3],
             queue=("default", "slow")[n * 3 % 2],
             name=f"name {n % 4}",
@@ -177,6 +177,14 @@ def test_callers_word_on_a_job_that_has_ended_is_not_taken(filled: Store) -> Non
     running = frozenset({Status.RUNNING})
     found = filled.list_jobs(ListQuery(statuses=running, live_ids=[ended.job_id]))
     assert ids([found]) == []
+
+
+def test_job_that_ends_while_it_is_listed_comes_once(filled: Store) -> None:
+    ended = next(job for job in JOBS if job.status is Status.COMPLETED)
+    query = ListQuery(
+        statuses=frozenset({Status.RUNNING, Status.COMPLETED}), live_ids=[ended.job_id]
+    )
+    assert ids([filled.list_jobs(query)]).count(ended.job_id) == 1
 
 
 # Cost -------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The store over either kind of rows."""
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,6 +33,7 @@ from headrace.store.contract import (
     LiveJob,
     Position,
     RecordCorrupt,
+    Row,
     StoreDamaged,
     StoreTooNew,
     prefix_end,
@@ -310,6 +312,9 @@ def test_missing_row_of_a_job_is_not_taken_for_no_job(
     kv.write({table: {JOB: None}})
     with pytest.raises(RecordCorrupt):
         store.job(JOB)
+    if table == layout.BODIES:
+        with pytest.raises(RecordCorrupt):
+            store.finished(JOB)
 
 
 def test_restore_reports_corrupt_rows_and_returns_the_others(kv: KeyValue) -> None:
@@ -331,6 +336,21 @@ def test_restore_reports_corrupt_rows_and_returns_the_others(kv: KeyValue) -> No
         (layout.OWNERS, layout.number_key(1)),
     ]
     assert kv.get(layout.LIVE, JOB) is not None
+
+
+@pytest.mark.parametrize("spoil", [lambda rows: rows[:-1], lambda rows: rows[::-1]])
+def test_restore_refuses_lost_and_disordered_rows(
+    monkeypatch: pytest.MonkeyPatch, spoil: Callable[[list[Row]], list[Row]]
+) -> None:
+    kv = MemoryKeyValue()
+    store = Store(kv)
+    store.restore()
+    commit(store, stored(JOB), stored(OTHER))
+    restored = Store(kv).restore()
+    scan = kv.scan
+    monkeypatch.setattr(kv, "scan", lambda *args, **kwargs: spoil(scan(*args, **kwargs)))
+    with pytest.raises(StoreDamaged):
+        list(restored.live())
 
 
 @pytest.mark.parametrize("table", [layout.SPEC, layout.DONE, layout.BODIES, layout.KEYS])

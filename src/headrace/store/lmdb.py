@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import re
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
@@ -32,9 +33,9 @@ from headrace.store.contract import (
     StoreError,
     StoreFull,
     StoreUnsuitable,
-    walk,
 )
 from headrace.store.layout import Table
+from headrace.store.pages import PageMissing, check_pages
 from headrace.wire import limits
 
 MAP_BYTES: Final = 1 << 40
@@ -82,10 +83,8 @@ class LmdbKeyValue:
         try:
             self._env = _open(self._path)
             try:
-                whole = _fill_short_file(self._env, self._path / DATA_FILE)
+                _check_length(self._env, self._path / DATA_FILE)
                 self._tables = self._tables_there()
-                if not whole:
-                    self._walk_all()
                 _sync_directories(self._path)
             except BaseException:
                 self._env.close()
@@ -106,13 +105,6 @@ class LmdbKeyValue:
             with suppress(lmdb.NotFoundError):
                 tables[int(table)] = self._env.open_db(_name(table), create=False)
         return tables
-
-    def _walk_all(self) -> None:
-        """Look at every row once. Raises `StoreDamaged` where LMDB finds no page of a row."""
-        for table in self._tables:
-            found = sum(1 for _ in walk(self, table))
-            if found != self.count(table):
-                raise StoreDamaged(f"table {table} has {found} rows of {self.count(table)}")
 
     def _handle(self, table: int) -> Any:
         """Return the handle of a table; None before the first write.
@@ -267,17 +259,15 @@ def _open(path: Path) -> Any:
     return env
 
 
-def _fill_short_file(env: Any, file: Path) -> bool:
-    """Give a file the length that its header tells, and return whether it had it.
-
-    A read behind the end of a mapped file is a SIGBUS; in zeros LMDB finds no page, and says so.
-    A short file may be whole: LMDB does not write pages that a commit took and gave back.
-    """
-    bytes_told = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-    if file.stat().st_size >= bytes_told:
-        return True
-    os.truncate(file, bytes_told)
-    return False
+def _check_length(env: Any, file: Path) -> None:
+    """Refuse a file that was cut short. Raises `StoreDamaged`."""
+    page_bytes = env.stat()["psize"]
+    if file.stat().st_size >= (env.info()["last_pgno"] + 1) * page_bytes:
+        return
+    try:
+        check_pages(file, page_bytes)
+    except (PageMissing, struct.error) as error:
+        raise StoreDamaged(f"{file.name} is cut short: {error}") from error
 
 
 def _sync_directories(path: Path) -> None:

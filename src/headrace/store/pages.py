@@ -1,0 +1,87 @@
+"""Whether a database file holds every page that its tree names.
+
+A read behind the end of a mapped file is a SIGBUS, and no exception. So the file of a copy that
+was cut short is looked at before LMDB is: by its length, and, if that is short, page by page. A
+short file may be whole, because LMDB does not write pages that a commit took and gave back.
+
+Source: struct MDB_page, MDB_node, MDB_db and MDB_meta of LMDB 0.9 (mdb.c), data version 1.
+"""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO, Final
+
+PAGE_HEADER: Final = struct.Struct("<QHHHH")
+"""Number, padding, flags, lower and upper end of the free space."""
+NODE: Final = struct.Struct("<HHHH")
+"""Low and high half of a length (of a page number, with the flags on top), flags, key length."""
+DB: Final = struct.Struct("<IHHQQQQQ")
+"""Padding, flags, depth, branch, leaf and overflow pages, entries, root."""
+NUMBER: Final = struct.Struct("<Q")
+BRANCH, LEAF, OVERFLOW = 1, 2, 4
+BIG_DATA, SUB_DATA = 1, 2
+NO_PAGE: Final = (1 << 64) - 1
+DEPTH_MAX: Final = 32
+"""As LMDB's own cursor stack."""
+META_DBS_AT: Final = PAGE_HEADER.size + 24
+META_TXN_AT: Final = META_DBS_AT + 2 * DB.size + 8
+
+
+class PageMissing(Exception):  # noqa: N818 - named for what was found
+    """A page that the tree names is not in the file, or is no page of a tree."""
+
+    def __init__(self, number: int, why: str) -> None:
+        super().__init__(f"page {number} {why}")
+        self.number = number
+
+
+def check_pages(path: Path, page_bytes: int) -> None:
+    """Look at every page of the last commit's trees. Raises `PageMissing`.
+
+    Cost: reads all branch and leaf pages, not the long values.
+    """
+    pages = path.stat().st_size // page_bytes
+    with path.open("rb") as file:
+        metas = [_page(file, number, page_bytes, pages) for number in (0, 1)]
+        last = max(metas, key=lambda meta: int(NUMBER.unpack_from(meta, META_TXN_AT)[0]))
+        for at in (META_DBS_AT, META_DBS_AT + DB.size):  # the free list, and the named tables
+            root = DB.unpack_from(last, at)[-1]
+            if root != NO_PAGE:
+                _check_tree(file, root, page_bytes, pages)
+
+
+def _page(file: BinaryIO, number: int, page_bytes: int, pages: int) -> bytes:
+    if number >= pages:
+        raise PageMissing(number, f"is behind the end of the file, which has {pages}")
+    file.seek(number * page_bytes)
+    return file.read(page_bytes)
+
+
+def _check_tree(file: BinaryIO, root: int, page_bytes: int, pages: int) -> None:
+    """Look at a tree and at the trees of the tables that it names."""
+    todo = [(root, 1)]
+    while todo:
+        number, depth = todo.pop()
+        page = _page(file, number, page_bytes, pages)
+        told, _, flags, lower, _ = PAGE_HEADER.unpack_from(page)
+        if told != number or not flags & (BRANCH | LEAF) or depth > DEPTH_MAX:
+            raise PageMissing(number, "is not a page of a tree")
+        count = (lower - PAGE_HEADER.size) // 2
+        if not 0 <= count <= page_bytes // 2:
+            raise PageMissing(number, "has no sound header")
+        for at in struct.unpack_from(f"<{count}H", page, PAGE_HEADER.size):
+            low, high, node_flags, key_bytes = NODE.unpack_from(page, at)
+            if flags & BRANCH:
+                todo.append((low | high << 16 | node_flags << 32, depth + 1))
+                continue
+            data_at = at + NODE.size + key_bytes
+            if node_flags & BIG_DATA:
+                first = NUMBER.unpack_from(page, data_at)[0]
+                data_bytes = PAGE_HEADER.size + (low | high << 16)
+                last = first + (data_bytes - 1) // page_bytes
+                if last >= pages:
+                    raise PageMissing(last, f"is behind the end of the file, which has {pages}")
+            elif node_flags & SUB_DATA:
+                sub_root = DB.unpack_from(page, data_at)[-1]
+                if sub_root != NO_PAGE:
+                    todo.append((sub_root, depth + 1))
