@@ -138,7 +138,7 @@ class Server(Process):
             connection.close()
 
     def submit(self, **job: Any) -> str:
-        status, answer = self.ask("POST", "/api/v1/jobs", job)
+        status, answer = self.ask("POST", "/api/v1/jobs", {"name": "test", **job})
         assert status in (200, 201, 202), (status, answer)
         return str(answer["job_id"])
 
