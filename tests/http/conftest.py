@@ -3,7 +3,14 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 from http_tools import Server, open_server
+
+
+@pytest.fixture(scope="session")
+def event_loop_policy() -> uvloop.EventLoopPolicy:
+    """The loop that serves in production: it closes and pauses sockets in its own ways."""
+    return uvloop.EventLoopPolicy()
 
 
 @pytest.fixture
