@@ -79,7 +79,7 @@ class Rig:
         restored = self.store.restore()
         self.engine = Engine(self.config, self.store, restored.secret, restored.epoch)
         self.effects = self.engine.restore(restored, self.now_ms, self.wall_ms)
-        self._commit()
+        self.commit()
 
     @property
     def wall_ms(self) -> int:
@@ -93,10 +93,10 @@ class Rig:
         """Carry out one command as a batch of its own; return its reply."""
         reply, self.effects = self.engine.apply(self.now_ms, command)
         self.effects += self.engine.settle(self.now_ms)
-        self._commit()
+        self.commit()
         return reply
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
         batch = self.store.stage(self.effects, self.wall_ms)
         self.engine.staged()
         self.store.write(batch)

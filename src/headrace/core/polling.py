@@ -55,7 +55,9 @@ def poll(live: Live, now_ms: int, command: Poll, effects: list[Effect]) -> PollR
             jobs = [grant_of(live, lease) for lease in leases if lease is not None]
         elif command.jobs_max and not stale:
             jobs = take(live, now_ms, command, shape, effects)
-        if acks or orders or jobs or stale or command.wait_ms <= 0:
+        # A repeat has not looked for jobs, so it must not wait for any.
+        repeat = stale or repeated is not None
+        if acks or orders or jobs or repeat or command.wait_ms <= 0:
             return PollReply(acks, jobs, orders)
         park(live, now_ms, command, session, held)
         return None
