@@ -8,14 +8,15 @@ because the server was stopped or its disk stalled.
 import time
 from typing import Final
 
-STALL_MS: Final = 1_000
-"""The pump asks for the time several times a second; a longer silence means that nothing ran."""
+STALL_MS_MAX: Final = 1_000
+"""The pump asks for the time several times as often; a longer silence means that nothing ran."""
 
 
 class Clock:
     """The engine's time and the wall's."""
 
-    def __init__(self) -> None:
+    def __init__(self, stall_ms: int = STALL_MS_MAX) -> None:
+        self._stall_ms = stall_ms
         self._offset_ms = self.wall_ms() - _monotonic_ms()
         self._seen_ms = _monotonic_ms()
         self._held_at_ms: int | None = None
@@ -30,8 +31,8 @@ class Clock:
         seen_ms = _monotonic_ms()
         if self._held_at_ms is not None:
             self._skip(seen_ms - self._seen_ms)
-        elif seen_ms - self._seen_ms > STALL_MS:
-            self._skip(seen_ms - self._seen_ms - STALL_MS)
+        elif seen_ms - self._seen_ms > self._stall_ms:
+            self._skip(seen_ms - self._seen_ms - self._stall_ms)
         self._seen_ms = seen_ms
         return seen_ms + self._offset_ms
 

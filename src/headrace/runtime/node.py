@@ -5,7 +5,7 @@ import sys
 from typing import Final
 
 from headrace.core.engine import Engine
-from headrace.runtime.clock import Clock
+from headrace.runtime.clock import STALL_MS_MAX, Clock
 from headrace.runtime.config import Config
 from headrace.runtime.pump import Pump
 from headrace.store import open_store
@@ -24,7 +24,7 @@ class Node:
     def __init__(self, config: Config) -> None:
         config.check()
         self.config = config
-        self.clock = Clock()
+        self.clock = Clock(min(STALL_MS_MAX, config.lease_ms // 4))
         if config.data_dir is not None:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.store = open_store(config.data_dir, accept_any_filesystem=config.accept_any_filesystem)

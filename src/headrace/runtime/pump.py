@@ -54,10 +54,11 @@ PENDING_MAX: Final = 50_000
 """Commands waiting for their commit; more are refused, so that memory stays bounded."""
 PENDING_BYTES_MAX: Final = 512 * MIB
 """Their payload."""
-BEAT_S: Final = 0.2
+STALL_S_MAX: Final = 1.0
+"""A write that takes longer stops the engine's clock, so that no lease runs out meanwhile; with
+short leases, a quarter of their term does."""
+BEATS_PER_STALL: Final = 5
 """How often time is looked at when nothing else happens."""
-WRITE_STALL_S: Final = 1.0
-"""A write that takes longer stops the engine's clock, so that no lease runs out meanwhile."""
 FULL_RETRY_S: Final = 0.5
 WALL_JUMP_MS: Final = 1_000
 """A wall clock that moves more than this against the monotonic one is worth a line."""
@@ -119,6 +120,8 @@ class Pump:
         self._store = store
         self._clock = clock
         self._disk_reserve_bytes = disk_reserve_bytes
+        self._stall_s = min(STALL_S_MAX, engine.live.config.lease_ms / 4000)
+        self._beat_s = self._stall_s / BEATS_PER_STALL
         self._inbox: list[_Asked] = []
         self._applied: list[_Asked] = []
         self._effects: list[Effect] = []
@@ -159,7 +162,7 @@ class Pump:
         self._writer.start()
         self._check_disk()
         self._schedule()
-        self._beat = self._loop.call_later(BEAT_S, self._on_beat)
+        self._beat = self._loop.call_later(self._beat_s, self._on_beat)
 
     async def stop(self) -> None:
         """Answer parked polls, commit what was taken, and end the writer."""
@@ -314,19 +317,19 @@ class Pump:
             self._timer = None
         if due_ms is not None:
             delay_s = max(0.001, (due_ms - now_ms) / 1000)
-            if delay_s < BEAT_S:
+            if delay_s < self._beat_s:
                 self._timer = self._loop.call_later(delay_s, self._schedule)
 
     def _on_beat(self) -> None:
-        self._beat = self._loop.call_later(BEAT_S, self._on_beat)
+        self._beat = self._loop.call_later(self._beat_s, self._on_beat)
         stuck = (
             self._in_flight is not None
-            and self._loop.time() - self._writing_since_s > WRITE_STALL_S
+            and self._loop.time() - self._writing_since_s > self._stall_s
         )
         if stuck and not self._holding:
             self._holding = True
             self._clock.hold()
-            log.warning("the disk has been busy with one commit for over a second")
+            log.warning("the disk has been busy with one commit for over %.1f s", self._stall_s)
         self._check_disk()
         self._beat_due = True
         self._schedule()
