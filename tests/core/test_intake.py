@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.commands import Caller, NewJob
-from headrace.core.intake import milli, new_job, submission, too_deep
+from headrace.core.intake import Translator, milli, new_job, submission, too_deep
 from headrace.core.resources import Amounts, Requirements
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
@@ -290,3 +290,45 @@ def depth_of(value: Any) -> int:
 @given(JSON, st.integers(0, 6))
 def test_depth_is_told_as_a_recursive_count_tells_it(value: Any, most: int) -> None:
     assert too_deep(json.dumps(value).encode(), most) == (depth_of(value) > most)
+
+
+# Batches ----------------------------------------------------------------------------------------
+
+FIELDS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["a", 'é"\\', "b" * 50])},
+    optional={
+        "name": st.sampled_from(["n", '"quoted"', 'type":"x']),
+        "params": JSON,
+        "parameters": JSON,
+        "priority": st.integers(-2, 12),
+        "queue": st.sampled_from(["default", "q"]),
+        "tags": st.lists(st.sampled_from(["x", "y"]), max_size=2),
+        "requirements": st.fixed_dictionaries({}, optional={"cpu_cores": st.integers(0, 3)}),
+        "delay": st.sampled_from(["0s", "1m"]),
+        "idempotency_key": st.sampled_from(["k", "l"]),
+        "timeout": st.sampled_from(["1m", "bad"]),
+    },
+)
+
+
+@given(st.lists(FIELDS, max_size=8), st.booleans())
+def test_a_batch_is_translated_as_its_jobs_one_by_one(
+    bodies: list[dict[str, Any]], alike: bool
+) -> None:
+    if alike:
+        bodies = bodies[:1] * 5
+    come = submission(Caller("acme", "ann"), NOW_MS)
+    together = Translator(come)
+
+    def said(translate: Any, body: dict[str, Any]) -> NewJob | Problem:
+        try:
+            return translate(_decode(json.dumps(body).encode()), ID)  # type: ignore[no-any-return]
+        except Problem as problem:
+            return problem
+
+    for body in bodies:
+        one = said(Translator(come).new_job, body)
+        assert said(together.new_job, body) == one
+        if isinstance(one, NewJob):
+            again = msgspec.json.encode(spec(one))
+            assert again == one.spec, "the parts join to what the encoder writes"

@@ -19,7 +19,7 @@ from headrace.core.resources import WASM_KIND, Amounts, Requirements
 from headrace.wire import limits, schema
 from headrace.wire.durations import duration_ms, instant_ms, rfc3339, seconds
 from headrace.wire.problems import Problem, ProblemCode
-from headrace.wire.schema import Spec, SubmitJob
+from headrace.wire.schema import ABSENT, Spec, SubmitJob
 
 PRIORITY_NAMES: Final = {"critical": 9, "high": 7, "normal": 5, "low": 2}
 ENTRY_POINT_DEFAULT: Final = "_start"
@@ -51,8 +51,100 @@ def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str 
 
     Raises: Problem with a pointer into the job.
     """
+    return Translator(come).new_job(job, job_id, module_sha256)
+
+
+class Translator:
+    """Turns the jobs of one submission to `NewJob`s.
+
+    Jobs of a batch are mostly alike but for their params, so what was learnt of one is kept for
+    the next: an equal job costs a comparison, a check of its params and a join of bytes.
+    """
+
+    def __init__(self, come: Submission) -> None:
+        self._come = come
+        self._like: SubmitJob | None = None
+        self._template: _Template | None = None
+
+    def new_job(self, job: SubmitJob, job_id: bytes, module_sha256: str = "") -> NewJob:
+        """As the function of this name. Takes the params out of `job`."""
+        params = job.params
+        if not module_sha256 and job.parameters is ABSENT and job.idempotency_key is None:
+            job.params = ABSENT
+            if job != self._like:
+                self._template = _template(job, self._come, "")
+                self._like = job
+            assert self._template is not None
+            return self._template.fill(job_id, params, "/params")
+        if module_sha256:
+            return _template(job, self._come, module_sha256).fill(job_id, ABSENT, "")
+        pointer = "/params"
+        if job.parameters:
+            if params:
+                raise invalid("it is an alias of params; send one of the two", "/parameters")
+            params, pointer = job.parameters, "/parameters"
+        return _template(job, self._come, "").fill(job_id, params, pointer)
+
+
+class _Template(NamedTuple):
+    """A job without its id and params: the spec's bytes around them, and what the engine gets."""
+
+    middle: bytes
+    """From behind the id to the end of the type."""
+    tail: bytes
+    requirements: Requirements
+    priority: int
+    timeout_ms: int
+    retry_delay_ms: int
+    retry_backoff_centi: int
+    retries_max: int
+    module: bytes
+    delay_ms: int
+    scheduled_at_ms: int
+    start_before_at_ms: int
+    key_digest: bytes
+
+    def fill(self, job_id: bytes, params: msgspec.Raw, pointer: str) -> NewJob:
+        if params is ABSENT or not (data := bytes(params)):
+            spec = b"".join((_HEAD, id_text(job_id).encode(), self.middle, self.tail))
+        else:
+            check_json(data, pointer)
+            text = id_text(job_id).encode()
+            spec = b"".join((_HEAD, text, self.middle, _PARAMS, data, self.tail))
+        if len(spec) > limits.SPEC_BYTES_MAX:
+            raise Problem(
+                ProblemCode.SPEC_TOO_LARGE,
+                f"without its module the job has {len(spec)} bytes;"
+                f" {limits.SPEC_BYTES_MAX} are allowed",
+                pointer="",
+            )
+        return NewJob(
+            job_id,
+            spec,
+            self.requirements,
+            self.priority,
+            self.timeout_ms,
+            self.retry_delay_ms,
+            self.retry_backoff_centi,
+            self.retries_max,
+            self.module,
+            self.delay_ms,
+            self.scheduled_at_ms,
+            self.start_before_at_ms,
+            self.key_digest,
+            _request_digest(spec, self.delay_ms) if self.key_digest else b"",
+        )
+
+
+_HEAD: Final = b'{"id":"'
+_PARAMS: Final = b',"params":'
+_ID_CHARS: Final = 36
+
+
+def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template:
+    """Check all of a job but its params."""
     is_wasm = bool(module_sha256)
-    spec = Spec(id=id_text(job_id), name=_name(job, is_wasm), created_at=come.created_at)
+    spec = Spec(id="-" * _ID_CHARS, name=_name(job, is_wasm), created_at=come.created_at)
     if is_wasm:
         _wasm_fields(job, spec, module_sha256)
     else:
@@ -85,34 +177,29 @@ def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str 
         if start_before_at_ms <= due_ms:
             raise invalid("it lies before the time the job is scheduled for", "/start_before")
         spec.start_before = rfc3339(start_before_at_ms)
-    key_digest = request_digest = b""
+    key_digest = b""
     if job.idempotency_key is not None:
         spec.idempotency_key = _printable(job.idempotency_key, "/idempotency_key")
         key_digest = _digest(come.caller.tenant, spec.queue, job.idempotency_key)
-        request_digest = _request_digest(spec, delay_ms)
     encoded = _encode(spec)
-    if len(encoded) > limits.SPEC_BYTES_MAX:
-        raise Problem(
-            ProblemCode.SPEC_TOO_LARGE,
-            f"without its module the job has {len(encoded)} bytes;"
-            f" {limits.SPEC_BYTES_MAX} are allowed",
-            pointer="",
-        )
-    return NewJob(
-        job_id=job_id,
-        spec=encoded,
+    # The params stand behind the type, which comes third and may be left out.
+    behind = len(_HEAD) + _ID_CHARS + len(b'","name":') + len(_encode(spec.name))
+    if spec.type:
+        behind += len(b',"type":') + len(_encode(spec.type))
+    return _Template(
+        middle=encoded[len(_HEAD) + _ID_CHARS : behind],
+        tail=encoded[behind:],
         requirements=requirements,
         priority=spec.priority,
         timeout_ms=timeout_ms,
         retry_delay_ms=retry_delay_ms,
         retry_backoff_centi=round(backoff * 100),
         retries_max=spec.max_retries,
-        module_sha256=bytes.fromhex(module_sha256),
+        module=bytes.fromhex(module_sha256),
         delay_ms=delay_ms,
         scheduled_at_ms=scheduled_at_ms,
         start_before_at_ms=start_before_at_ms,
         key_digest=key_digest,
-        request_digest=request_digest,
     )
 
 
@@ -131,14 +218,6 @@ def _typed_fields(job: SubmitJob, spec: Spec) -> None:
     if job.type is None:
         raise invalid('a job needs a "type", a "wasm_module" or a "wasm_sha256"', "/type")
     spec.type = _printable(job.type, "/type")
-    params, pointer = job.params, "/params"
-    if job.parameters:
-        if params:
-            raise invalid("it is an alias of params; send one of the two", "/parameters")
-        params, pointer = job.parameters, "/parameters"
-    if params:
-        check_json(params, pointer)
-        spec.params = params
     given = {
         "entry_point": job.entry_point,
         "arguments": job.arguments,
@@ -326,12 +405,11 @@ def _moment_ms(value: float | str, pointer: str, now_ms: int) -> int:
     return at_ms
 
 
-def check_json(raw: msgspec.Raw, pointer: str) -> None:
+def check_json(data: bytes, pointer: str) -> None:
     """Refuse what some decoder downstream would refuse: nesting, numbers, text.
 
     The decoder of the body has only found where the value ends.
     """
-    data = bytes(raw)
     try:
         _decode_any(data)
     except (ValueError, RecursionError):
@@ -396,9 +474,9 @@ def _bytes(parts: Iterable[str | bytes]) -> Iterable[bytes]:
     return (part.encode() if isinstance(part, str) else part for part in parts)
 
 
-def _request_digest(spec: Spec, delay_ms: int) -> bytes:
+def _request_digest(spec: bytes, delay_ms: int) -> bytes:
     """Digest what the client asked for: not the id or the time, and members in any order."""
-    asked = _decode_any(_encode(spec))
+    asked = _decode_any(spec)
     for made_here in ("id", "created_at"):
         del asked[made_here]
     if delay_ms:

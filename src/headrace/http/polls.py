@@ -3,6 +3,7 @@
 import base64
 import binascii
 import math
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -78,7 +79,7 @@ def report_command(
         )
     checkpoint = bytes(told.checkpoint)
     if checkpoint:
-        check_json(told.checkpoint, f"{pointer}/checkpoint")
+        check_json(checkpoint, f"{pointer}/checkpoint")
         if len(checkpoint) > limits.SPEC_BYTES_MAX:
             raise invalid(f"at most {limits.SPEC_BYTES_MAX} bytes", f"{pointer}/checkpoint")
     body = _encode(
@@ -107,7 +108,7 @@ def _check_body(told: LeaseReport, pointer: str) -> None:
     if result:
         if len(result) > limits.OUTPUT_BYTES_MAX:
             raise invalid(f"at most {limits.OUTPUT_BYTES_MAX} bytes", f"{pointer}/result")
-        check_json(told.result, f"{pointer}/result")
+        check_json(result, f"{pointer}/result")
     if told.output is not None:
         if len(told.output) > _BASE64_OUTPUT_CHARS_MAX:
             raise invalid(
@@ -144,12 +145,18 @@ def order_view(order: commands.Order) -> schema.Order:
     return schema.Order(do=order.do, lease=order.lease)  # type: ignore[arg-type]
 
 
+@lru_cache(4_096)
+def _instant(at_ms: int) -> str:
+    """Return a deadline as text; jobs of one answer often have the same."""
+    return rfc3339(at_ms) or ""
+
+
 def work_view(grant: commands.Grant, spec: bytes, checkpoint: bytes | None) -> schema.Work:
     return schema.Work(
         lease=grant.lease,
         job=msgspec.Raw(spec),
         attempt=grant.attempt,
-        deadline=rfc3339(grant.deadline_at_ms) or "",
+        deadline=_instant(grant.deadline_at_ms),
         checkpoint=schema.ABSENT if checkpoint is None else msgspec.Raw(checkpoint),
     )
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from headrace.core import commands
 from headrace.core.commands import Caller, Module, NewJob, Submit
 from headrace.core.ids import id_text
-from headrace.core.intake import ENTRY_POINT_DEFAULT, Submission, invalid, new_job, submission
+from headrace.core.intake import ENTRY_POINT_DEFAULT, Translator, invalid, new_job, submission
 from headrace.http.decode import batch_invalid, decode, decode_batch, read_json
 from headrace.http.encode import answer
 from headrace.http.identity import caller
@@ -44,7 +44,9 @@ async def jobs_submit(request: web.Request) -> web.Response:
     job = decode(_job_decoder, body)
     _take_key(request, job)
     modules = InlineModules(site)
-    new = await _translate(site, job, submission(who, site.clock.wall_ms()), modules)
+    sha256 = await modules.resolve(job) if _has_module(job) else ""
+    come = submission(who, site.clock.wall_ms())
+    new = new_job(job, site.ids.make(come.now_ms), come, sha256)
     replies = await site.pump.ask(Submit(who, [new], modules.new))
     headers = site.committed()
     if replies[0].replayed:
@@ -62,6 +64,7 @@ async def _submit_batch(request: web.Request, site: Site, who: Caller, body: byt
     if len(jobs) > limits.SUBMIT_JOBS_MAX:
         raise Problem(ProblemCode.BODY_TOO_LARGE, f"at most {limits.SUBMIT_JOBS_MAX} jobs at once")
     come = submission(who, site.clock.wall_ms())
+    translator = Translator(come)
     modules = InlineModules(site)
     new: list[NewJob] = []
     problems: list[Problem] = []
@@ -69,7 +72,8 @@ async def _submit_batch(request: web.Request, site: Site, who: Caller, body: byt
         if position % YIELD_JOBS == YIELD_JOBS - 1:
             await asyncio.sleep(0)
         try:
-            new.append(await _translate(site, job, come, modules))
+            sha256 = await modules.resolve(job) if _has_module(job) else ""
+            new.append(translator.new_job(job, site.ids.make(come.now_ms), sha256))
         except Problem as problem:
             problem.pointer = f"/{position}{problem.pointer or ''}"
             problems.append(problem)
@@ -100,13 +104,8 @@ def _take_key(request: web.Request, job: SubmitJob) -> None:
     job.idempotency_key = key
 
 
-async def _translate(
-    site: Site, job: SubmitJob, come: Submission, modules: "InlineModules"
-) -> NewJob:
-    sha256 = ""
-    if job.wasm_module is not None or job.wasm_sha256 is not None:
-        sha256 = await modules.resolve(job)
-    return new_job(job, site.ids.make(come.now_ms), come, sha256)
+def _has_module(job: SubmitJob) -> bool:
+    return job.wasm_module is not None or job.wasm_sha256 is not None
 
 
 class InlineModules:
