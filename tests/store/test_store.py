@@ -199,6 +199,14 @@ def test_position_rises_with_each_commit_and_restart(kv: KeyValue) -> None:
     assert again.restore().position == Position(0, 2, 4)
 
 
+def test_the_engines_clock_of_the_last_commit_outlives_starts_without_one(kv: KeyValue) -> None:
+    store = Store(kv)
+    assert store.restore().at_ms == 0
+    commit(store, stored(JOB), at_ms=77)
+    assert Store(kv).restore().at_ms == 77
+    assert Store(kv).restore().at_ms == 77
+
+
 def test_commit_record_chains_the_batches(kv: KeyValue) -> None:
     def record(*effects: Effect) -> layout.CommitRecord:
         commit(store, *effects, at_ms=77)

@@ -1,7 +1,8 @@
 """The one file that reads time.
 
 The engine's clock counts milliseconds from the wall clock at the start on a monotonic base, so it
-never jumps. It also stands still while this process could not listen: a lease must not run out
+never jumps, and from start to start it never goes back: stored delays and places in line are on
+it, and a wall clock set right between two starts would hold them up. It also stands still while this process could not listen: a lease must not run out
 because the server was stopped or its disk stalled.
 """
 
@@ -15,9 +16,10 @@ STALL_MS_MAX: Final = 1_000
 class Clock:
     """The engine's time and the wall's."""
 
-    def __init__(self, stall_ms: int = STALL_MS_MAX) -> None:
+    def __init__(self, stall_ms: int = STALL_MS_MAX, start_ms: int = 0) -> None:
+        """Begin at the wall clock, or at `start_ms` if that is later."""
         self._stall_ms = stall_ms
-        self._offset_ms = self.wall_ms() - _monotonic_ms()
+        self._offset_ms = max(self.wall_ms(), start_ms) - _monotonic_ms()
         self._seen_ms = _monotonic_ms()
         self._held_at_ms: int | None = None
         self.stalled_ms = 0

@@ -24,11 +24,11 @@ class Node:
     def __init__(self, config: Config) -> None:
         config.check()
         self.config = config
-        self.clock = Clock(min(STALL_MS_MAX, config.lease_ms // 4))
         if config.data_dir is not None:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.store = open_store(config.data_dir, accept_any_filesystem=config.accept_any_filesystem)
         restored = self.store.restore()
+        self.clock = Clock(min(STALL_MS_MAX, config.lease_ms // 4), restored.at_ms)
         self.engine = Engine(config.engine(), self.store, restored.secret, restored.epoch)
         self._effects = self.engine.restore(restored, self.clock.now_ms(), self.clock.wall_ms())
         if restored.corrupt:

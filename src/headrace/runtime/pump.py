@@ -300,7 +300,7 @@ class Pump:
                 asked = self._parked.pop(effect.ticket)
                 asked.reply = effect.reply
                 applied.append(asked)
-        batch = self._store.stage(effects, self._clock.wall_ms())
+        batch = self._store.stage(effects, now_ms)
         self._engine.staged()
         if batch.empty:
             self._release(applied, effects)

@@ -272,6 +272,8 @@ class Restored(msgspec.Struct, frozen=True):
     secret: bytes
     """32 bytes, made when the store was made."""
     position: Position
+    at_ms: int
+    """The engine's clock at the last commit; 0 for a new store."""
     classes: dict[int, Requirements]
     owners: dict[int, tuple[str, str]]
     live: Callable[[], Iterator[LiveJob]]

@@ -132,7 +132,7 @@ class CommitRecord(msgspec.Struct, frozen=True, array_like=True):
     epoch: int
     seq: int
     at_ms: int
-    """Wall clock of the batch."""
+    """The engine's clock of the batch; the clock of the next start is not behind it."""
     chain: bytes
     """BLAKE2b-128 over the previous chain and the checksums of this batch's rows."""
 

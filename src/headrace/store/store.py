@@ -96,6 +96,7 @@ class Store:
         except msgspec.MsgspecError as error:
             raise StoreDamaged(f"row {MetaKey.COMMIT!r} of META: {error}") from error
         self._seq = commit.seq
+        self._at_ms = commit.at_ms
         self._chain = commit.chain
         self._restored = False
 
@@ -133,7 +134,7 @@ class Store:
     # Writing ------------------------------------------------------------------------------------
 
     def stage(self, effects: Iterable[Effect], at_ms: int) -> Batch:
-        """Translate effects to the rows of one commit. `at_ms`: wall clock."""
+        """Translate effects to the rows of one commit. `at_ms`: the engine's clock."""
         assert self._restored, "a store is restored before it is written: the epoch must rise"
         batch = Batch(at_ms)
         rows = batch.changes
@@ -152,7 +153,8 @@ class Store:
         if rows:
             self._seq += 1
             self._chain = _chain(self._chain, rows)
-            self._stage_commit(rows, at_ms)
+            self._at_ms = at_ms
+            self._stage_commit(rows)
         else:
             self._pending.pop()
         batch.position = self.position
@@ -163,8 +165,8 @@ class Store:
         """The last commit staged."""
         return Position(SHARD, self._epoch, self._seq)
 
-    def _stage_commit(self, rows: NewRows, at_ms: int) -> None:
-        commit = layout.CommitRecord(SHARD, self._epoch, self._seq, at_ms, self._chain)
+    def _stage_commit(self, rows: NewRows) -> None:
+        commit = layout.CommitRecord(SHARD, self._epoch, self._seq, self._at_ms, self._chain)
         packed = layout.commit_pack(commit)
         rows[layout.META][MetaKey.COMMIT] = layout.seal(layout.META, MetaKey.COMMIT, packed)
 
@@ -346,7 +348,7 @@ class Store:
         epoch = layout.number_key(self._epoch)
         rows[layout.META][MetaKey.EPOCH] = layout.seal(layout.META, MetaKey.EPOCH, epoch)
         self._chain = _chain(self._chain, rows)
-        self._stage_commit(rows, 0)
+        self._stage_commit(rows)
         self._kv.write(rows)
         self._restored = True
         corrupt: list[tuple[int, bytes]] = []
@@ -362,6 +364,7 @@ class Store:
             epoch=self._epoch,
             secret=self._secret,
             position=self.position,
+            at_ms=self._at_ms,
             classes=classes,
             owners=dict(self._owners),
             live=lambda: self._live(corrupt),
