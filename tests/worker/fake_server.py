@@ -51,6 +51,8 @@ class FakeServer:
         """That many polls are worked on, and their answers are lost."""
         self.down = False
         """Answer 503 to everything."""
+        self.stalled = asyncio.Event()
+        """Set: polls of sessions are not answered."""
         self.refuse_report = ""
         """Refuse a poll with a report that has this error text."""
         self.ack_problem: dict[str, Any] | None = None
@@ -112,13 +114,14 @@ class FakeServer:
         poll = msgspec.json.decode(await request.read(), type=PollRequest)
         if self.refuse_report and any(r.error == self.refuse_report for r in poll.reports):
             return web.json_response({"detail": "bad report", "code": "field_invalid"}, status=400)
+        if poll.session and self.stalled.is_set():
+            await asyncio.sleep(3_600)
         self.polls.append(poll)
         self._polls_seen += 1
         number = self._polls_seen
         if poll.session:
             self._current[poll.session] = number
             await self.touch()
-        acks = [self._ack(report) for report in poll.reports]
         for token in poll.running:
             if token in self.leases:
                 self.leases[token].beats += 1
@@ -132,6 +135,7 @@ class FakeServer:
             if news.progress is not None or news.details is not None:
                 lease.progress.append((news.progress, news.details))
             lease.log += news.log or ""
+        acks = [self._ack(report) for report in poll.reports]
         answer = await self._answer(poll, number, acks)
         if self.lose_answers > 0:
             self.lose_answers -= 1

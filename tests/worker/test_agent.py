@@ -301,6 +301,23 @@ async def test_a_handler_that_blocks_the_loop_stops_no_heartbeat(
     assert lease.beats >= 5
 
 
+async def test_heartbeats_go_their_own_way_when_polls_are_stuck(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    server.lease_term = "300ms"
+    async with agent_for(server, tmp_path):
+        lease = await server.submit("wait")
+        await until(lease.start_seen.is_set)
+        server.stalled.set()
+        beats = lease.beats
+        await until(lambda: lease.beats >= beats + 3)
+        await server.order(lease, "cancel")
+        await until(lambda: lease.order is None)
+        server.stalled.clear()
+        await finished(lease)
+    assert lease.report.outcome == "cancelled", "an order came with a heartbeat"
+
+
 async def test_jobs_of_a_lost_answer_come_again_and_run_once(
     server: FakeServer, tmp_path: Path
 ) -> None:

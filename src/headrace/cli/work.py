@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,7 +15,11 @@ from headrace.cli.options import DURATION, pairs, words
 from headrace.cli.serve import LOG_FORMAT
 from headrace.wire import limits
 
+if TYPE_CHECKING:
+    from headrace.worker.agent import Agent
+
 URL_DEFAULT: Final = "http://127.0.0.1:8080"
+EXIT_GRACE_S: Final = 1.0
 
 
 @click.command(
@@ -126,14 +132,21 @@ def work_command(target: str | None, log_level: str, **options: Any) -> int:
     return EXIT_OK
 
 
-async def _run(agent: Any) -> None:
-    def stop() -> None:
+async def _run(agent: "Agent") -> None:
+    def stop(_number: int, _frame: object) -> None:
         if agent.draining:
             agent.release_now()
         else:
             agent.drain()
 
-    loop = asyncio.get_running_loop()
+    # Plain signal handlers: those of the loop wait for a handler that blocks it.
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    await agent.run()
+        signal.signal(number, stop)
+    await agent.run(on_drained=_leave_soon)
+
+
+def _leave_soon() -> None:
+    """Everything is reported. A handler that does not stop shall not keep the process."""
+    timer = threading.Timer(EXIT_GRACE_S, os._exit, (EXIT_OK,))
+    timer.daemon = True
+    timer.start()

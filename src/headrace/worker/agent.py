@@ -7,6 +7,7 @@ handler that blocks its loop stops no heartbeat.
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from threading import Thread
 
 from headrace.worker.agent_config import AgentConfig, AgentError, complete
@@ -45,9 +46,11 @@ class Agent:
         self._loop: AgentLoop | None = None
         self._drain_s: float | None = None
 
-    async def run(self) -> None:
+    async def run(self, on_drained: Callable[[], None] | None = None) -> None:
         """Work until drained. Coroutine handlers run on this loop.
 
+        on_drained: called in the agent's thread when everything is reported, even while a handler
+        still blocks this loop.
         Raises: AgentError when the server refuses this worker, or nothing can run here.
         """
         handlers_loop = asyncio.get_running_loop()
@@ -66,6 +69,8 @@ class Agent:
                 asyncio.run(self._work(handlers_loop))
             except BaseException as caught:  # it belongs to whoever awaits `run`
                 error = caught
+            if on_drained is not None and error is None:
+                on_drained()
             call_in(handlers_loop, lambda: finish(error))
 
         thread = Thread(target=main, name="headrace-agent", daemon=True)

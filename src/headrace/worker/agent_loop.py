@@ -54,6 +54,9 @@ RELEASE_GRACE_S: Final = 1.0
 """From the kill at the end of a drain until what still runs is reported as given back."""
 GIVE_UP_S: Final = 10.0
 """How long a drained worker tries to reach the server with its last reports."""
+SUPERSEDED_S_MAX: Final = 2.0
+"""A parked poll that was overtaken is answered at once; something between here and the server that
+holds the answer back shall not use up the connections."""
 LEASES_SEEN_MAX: Final = 4_096
 
 assert WAIT_S_MAX * 1000 <= limits.WAIT_MS_MAX
@@ -239,6 +242,7 @@ class AgentLoop:
             return answer
         self._superseded.add(call)
         call.add_done_callback(self._take_superseded)
+        self.loop.call_later(SUPERSEDED_S_MAX, call.cancel)
         return None
 
     def _request(self, batch: Batch) -> PollRequest:

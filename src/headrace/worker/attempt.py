@@ -1,5 +1,6 @@
 """One attempt, as everybody in the worker sees it: what was given, why it stops, how it ended."""
 
+import logging
 from enum import StrEnum, unique
 from typing import Any, Final, Literal
 
@@ -9,6 +10,8 @@ from headrace.wire import limits
 from headrace.wire.schema import ABSENT, OutcomeWord, Report, Spec
 
 ERROR_TAIL_MARK: Final = " […]"
+
+log = logging.getLogger("headrace.worker")
 
 
 @unique
@@ -106,6 +109,12 @@ def cut_text(text: str, chars_max: int) -> str:
 
 def failed(error: str, code: str | None = None, *, permanent: bool = False) -> Ending:
     return Ending(outcome="failed", error=error, code=code, permanent=permanent)
+
+
+def defect(error: Exception) -> Ending:
+    """Return the ending of an attempt that met a bug of the worker."""
+    log.error("a defect of the worker ended an attempt", exc_info=error)
+    return failed(f"a defect of the worker: {type(error).__name__}: {error}", "worker_defect")
 
 
 def completed(value: Any) -> Ending:

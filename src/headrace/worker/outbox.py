@@ -21,12 +21,13 @@ from headrace.worker.python_runner import call_in
 STARTED_DELAY_S: Final = 0.02
 PROGRESS_DELAY_S: Final = 0.1
 LOG_DELAY_S: Final = 0.2
-LOG_HELD_CHARS_MAX: Final = 256 * limits.KIB
+LOG_HELD_CHARS_MAX: Final = limits.LOG_BYTES_MAX // 8
 """Of one job, between two polls; a job that logs faster loses the rest, and the log says so."""
 REPORTS_PER_POLL_MAX: Final = 1_000
 REPORT_BYTES_PER_POLL_MAX: Final = 16 * limits.MIB
 NEWS_PER_POLL_MAX: Final = 1_000
 
+assert LOG_HELD_CHARS_MAX * 4 * 2 <= limits.LOG_BYTES_MAX, "as UTF-8, and put back once"
 assert REPORTS_PER_POLL_MAX <= limits.POLL_REPORTS_MAX
 assert NEWS_PER_POLL_MAX <= limits.POLL_RUNNING_MAX
 assert REPORT_BYTES_PER_POLL_MAX + NEWS_PER_POLL_MAX * 4 * limits.KIB < limits.BODY_BYTES_MAX
@@ -154,14 +155,13 @@ class Outbox:
                 progress.append(_progress(lease, self._news.pop(lease)))
             self._due = min((news.due for news in self._news.values()), default=float("inf"))
         self._arm()
-        # The server closes an attempt before it reads the news of the same poll, so an attempt
-        # with a last piece of log is reported in the next one.
-        speaking = {news.lease for news in progress}
+        # The server reads the news of a poll before its reports, so a last piece of log goes with
+        # the report; and without it where one poll cannot carry all the news.
         reports: list[Report] = []
         held_back = False
         size = 0
         for report in self._reports.values():
-            if report.lease in speaking:
+            if report.lease in self._news:
                 held_back = True
                 continue
             size += _report_bytes(report)
@@ -193,7 +193,7 @@ class Outbox:
                 news.details = sent.details if news.details is None else news.details
                 if sent.log is not None:
                     news.log.insert(0, sent.log)
-                    news.log_chars += len(sent.log)
+                    news.log_chars += len(sent.log)  # beyond the bound nothing is added
 
             self._change(sent.lease, 0.0, change)
 

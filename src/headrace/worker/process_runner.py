@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 import headrace
-from headrace.worker.attempt import Assignment, Ending, StopReason, failed
+from headrace.worker.attempt import Assignment, Ending, StopReason, defect, failed
 from headrace.worker.handlers import Feed
 from headrace.worker.python_protocol import (
     FRAME_BYTES_MAX,
@@ -327,20 +327,24 @@ class ProcessRun(Run):
 
     async def _whole(self, assignment: Assignment, feed: Feed) -> None:
         try:
-            child = await self._pool.take()
+            ending = await self._execute(assignment, feed)
         except ChildBrokenError as error:
-            set_once(self.ended, failed(str(error), "worker_broken"))
-            return
+            ending = failed(str(error), "worker_broken")
+        except Exception as error:  # an attempt that never ends would hold its slot for ever
+            ending = defect(error)
+        set_once(self.ended, ending)
+
+    async def _execute(self, assignment: Assignment, feed: Feed) -> Ending:
+        child = await self._pool.take()
         if self._killed:
             self._pool.give_back(child)
-            set_once(self.ended, Ending(outcome="stopped"))
-            return
+            return Ending(outcome="stopped")
         self._child = child
         try:
             running = child.run(assignment, feed)
             if self._reason is not None:
                 asyncio.get_running_loop().call_soon(child.ask_stop, self._reason)
-            set_once(self.ended, await running)
+            return await running
         finally:
             self._child = None
             self._pool.give_back(child)

@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.wire import limits
 from headrace.wire.schema import Spec
-from headrace.worker.attempt import Assignment, Ending, StopReason, failed
+from headrace.worker.attempt import Assignment, Ending, StopReason, defect, failed
 from headrace.worker.handlers import Feed
 from headrace.worker.link import Link, Refused, Unreachable
 from headrace.worker.modules import ModuleFiles, ModuleHashError
@@ -76,6 +76,8 @@ class WasmRun(Run):
             ending = await jobs.execute(assignment, feed)
         except asyncio.CancelledError:
             ending = Ending(outcome="stopped")
+        except Exception as error:  # an attempt that never ends would hold its slot for ever
+            ending = defect(error)
         set_once(self.ended, ending)
 
     def ask_stop(self, reason: StopReason) -> None:

@@ -1,0 +1,198 @@
+"""The registry, and what a worker's author is told."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.wire.schema import Spec
+from headrace.worker import Context, PermanentError, Stopped, Worker, WorkerDefinitionError
+from headrace.worker.attempt import Assignment, Ending, StopReason, completed, report_of
+from headrace.worker.handlers import Feed, load_worker
+
+
+class Silent(Feed):
+    def __init__(self) -> None:
+        self.checkpoints: list[bytes] = []
+        self.fractions: list[float | None] = []
+
+    def progress(self, fraction: float | None, details: str | None) -> None:
+        self.fractions.append(fraction)
+
+    def log(self, text: str) -> None: ...
+
+    def checkpoint(self, value: bytes) -> None:
+        self.checkpoints.append(value)
+
+
+def context(checkpoint: bytes = b"", timeout: float = 0) -> tuple[Context, Silent]:
+    feed = Silent()
+    spec = Spec(id="j", name="n", type="t", timeout=timeout)
+    assignment = Assignment(lease="l", spec=spec, attempt=3, checkpoint=msgspec.Raw(checkpoint))
+    return Context(assignment, feed, threading.Event()), feed
+
+
+def test_how_a_handler_runs_is_taken_from_how_it_is_written() -> None:
+    worker = Worker()
+
+    @worker.job("a")
+    async def coroutine(ctx: Any) -> None: ...
+
+    @worker.job("b")
+    def plain(ctx: Any, params: Any) -> None: ...
+
+    @worker.job("c", run="process")
+    def child(ctx: Any) -> None: ...
+
+    modes = {name: handler.mode for name, handler in worker.handlers.items()}
+    assert modes == {"a": "async", "b": "thread", "c": "process"}
+    assert [handler.takes_params for handler in worker.handlers.values()] == [False, True, False]
+
+
+def test_wrong_definitions_are_told_at_once() -> None:
+    worker = Worker()
+
+    def plain(ctx: Any) -> None: ...
+
+    async def coroutine(ctx: Any) -> None: ...
+
+    def nothing() -> None: ...
+
+    def three(ctx: Any, params: Any, more: Any) -> None: ...
+
+    worker.job("taken")(plain)
+    for name, function, mode, said in (
+        ("taken", plain, None, "two handlers"),
+        ("x", plain, "async", "async def"),
+        ("x", coroutine, "thread", "run='async'"),
+        ("x", nothing, None, "must take"),
+        ("x", three, None, "must take"),
+    ):
+        with pytest.raises(WorkerDefinitionError, match=said):
+            worker.job(name, run=mode)(function)  # type: ignore[arg-type]
+    with pytest.raises(WorkerDefinitionError, match="1 to 200"):
+        worker.job("")
+    with pytest.raises(WorkerDefinitionError, match="importable"):
+        Worker().find_target()
+
+
+def test_params_are_decoded_by_their_struct() -> None:
+    class Params(msgspec.Struct):
+        n: int = 1
+
+    worker = Worker()
+
+    @worker.job("t", params=Params)
+    def handler(ctx: Any, params: Params) -> None: ...
+
+    def arguments(raw: bytes) -> tuple[Any, ...]:
+        spec = Spec(id="j", name="n", type="t", params=msgspec.Raw(raw))
+        return worker.handlers["t"].arguments(Assignment(lease="l", spec=spec, attempt=1))
+
+    assert arguments(b'{"n": 4}') == (Params(4),)
+    assert arguments(b"") == (Params(1),), "absent params are an empty object"
+    with pytest.raises(PermanentError) as caught:
+        arguments(b'{"n": "4"}')
+    assert caught.value.code == "params_invalid"
+
+
+def test_a_worker_is_found_by_module_and_by_file(tmp_path: Path) -> None:
+    file = tmp_path / "some_tasks.py"
+    file.write_text(
+        "from headrace.worker import Worker\nworker = Worker()\nother = 3\n"
+        "@worker.job('t')\ndef t(ctx): ...\n"
+    )
+    by_file = load_worker(str(file))
+    assert list(by_file.handlers) == ["t"]
+    assert by_file.find_target() == f"{file}:worker"
+    assert load_worker(f"{file}:worker") is by_file
+    assert "echo" in load_worker("headrace.worker.builtin:worker").handlers
+    for target, said in (
+        (f"{file}:other", "is not a Worker"),
+        (f"{file}:none", "does not exist"),
+        ("no_such_module_here", "there is no module"),
+        (str(tmp_path / "none.py"), "there is no file"),
+    ):
+        with pytest.raises(WorkerDefinitionError, match=said):
+            load_worker(target)
+
+
+def test_a_missing_import_of_the_module_itself_is_not_hidden(tmp_path: Path) -> None:
+    file = tmp_path / "broken_tasks.py"
+    file.write_text("import a_library_that_is_not_installed\n")
+    with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_installed"):
+        load_worker(str(file))
+
+
+def test_a_context_knows_its_attempt_and_keeps_its_checkpoint() -> None:
+    ctx, feed = context(b'{"row": 5}', timeout=60)
+    assert (ctx.attempt, ctx.job.id, ctx.checkpoint) == (3, "j", {"row": 5})
+    assert ctx.deadline is not None
+    assert 0 < (ctx.remaining_s() or 0) <= 60
+    ctx.checkpoint = {"row": 6}
+    ctx.progress(0.5)
+    assert (ctx.checkpoint, feed.checkpoints, feed.fractions) == ({"row": 6}, [b'{"row":6}'], [0.5])
+    with pytest.raises(ValueError, match="fraction"):
+        ctx.progress(50)
+
+
+def test_a_request_to_stop_ends_a_sleep() -> None:
+    ctx, _ = context()
+    assert not ctx.should_stop()
+    assert ctx.stop_reason is None
+    ctx.sleep(0)
+    ctx.ask_stop(StopReason.SUSPEND)
+    assert ctx.should_stop()
+    assert ctx.stop_reason == "suspend"
+    with pytest.raises(Stopped):
+        ctx.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason", "outcome"),
+    [
+        ("completed", None, "completed"),
+        ("completed", StopReason.CANCEL, "completed"),
+        ("completed", StopReason.TIMEOUT, "completed"),
+        ("failed", None, "failed"),
+        ("failed", StopReason.CANCEL, "cancelled"),
+        ("failed", StopReason.TIMEOUT, "timeout"),
+        ("failed", StopReason.SUSPEND, "failed"),
+        ("failed", StopReason.DRAIN, "failed"),
+        ("snoozed", None, "snoozed"),
+        ("timeout", None, "timeout"),
+        ("stopped", None, "failed"),
+        ("stopped", StopReason.CANCEL, "cancelled"),
+        ("stopped", StopReason.TIMEOUT, "timeout"),
+        ("stopped", StopReason.SUSPEND, "suspended"),
+        ("stopped", StopReason.DRAIN, "released"),
+    ],
+)
+def test_an_ending_and_the_reason_to_stop_make_the_report(
+    ended: Any, reason: StopReason | None, outcome: str
+) -> None:
+    assert report_of("l", Ending(outcome=ended), reason).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("x" * (1 << 20), "result_too_large"),
+        ({1, 2}, None),
+        (float("nan"), None),
+        (object(), "result_invalid"),
+        ("\ud800", "result_invalid"),
+    ],
+)
+def test_a_result_is_json_of_a_bounded_size(value: Any, code: str | None) -> None:
+    ending = completed(value)
+    assert ending.code == code
+    assert ending.outcome == ("completed" if code is None else "failed")
+
+
+def test_a_result_that_contains_itself_is_refused() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    assert completed(loop).code == "result_invalid"
