@@ -7,7 +7,7 @@ from http_tools import Server, open_server
 
 from headrace.wire import limits
 
-HEAD = b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 @pytest.fixture
@@ -46,11 +46,11 @@ async def test_a_header_that_drips_is_not_waited_for(hasty: Server) -> None:
 
 
 async def test_a_later_header_has_its_own_deadline(hasty: Server) -> None:
-    answer = await hasty.raw(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /li")
+    answer = await hasty.raw(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /li")
     assert answer.startswith(b"HTTP/1.1 200")
     # Bytes that came while the first was being answered: idle time bounds them.
     reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
-    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await reader.readuntil(b'"ok"}')
     before = hasty.site.meters.deadlines
     writer.write(b"GET /li")
@@ -60,7 +60,7 @@ async def test_a_later_header_has_its_own_deadline(hasty: Server) -> None:
 
 
 async def test_an_idle_connection_is_closed(hasty: Server) -> None:
-    answer = await hasty.raw(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = await hasty.raw(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200")
     assert hasty.site.meters.deadlines == 0
 
@@ -68,7 +68,7 @@ async def test_an_idle_connection_is_closed(hasty: Server) -> None:
 async def test_a_parked_poll_outlives_header_and_idle_time(hasty: Server) -> None:
     body = b'{"worker":"w","wait":"300ms"}'
     answer = await hasty.raw(
-        b"POST /api/v1/work/poll HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"POST /api/v1/work/poll HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     )
     assert answer.startswith(b"HTTP/1.1 200")
@@ -121,13 +121,13 @@ async def test_a_body_that_comes_at_a_fair_rate_is_waited_for(
 BROKEN = [
     b"GARBAGE\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
-    b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     b"GET /livez HTTP/1.1\r\nHost : x\r\n\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: x\r\nA: b\x00c\r\n\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 20_000 + b"\r\n\r\n",
-    b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nA: b\x00c\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nA: " + b"b" * 20_000 + b"\r\n\r\n",
+    b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     HEAD + b"Content-Length: -1\r\n\r\n",
     HEAD + b"Content-Length: 18446744073709551617\r\n\r\n",
     HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
@@ -152,7 +152,7 @@ async def test_what_is_not_http_gets_a_problem_and_no_line_in_the_log(
 
 
 async def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
-    get = b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n"
+    get = b"GET %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n"
     paths = [b"/livez", b"/nope", b"/health"] * 20
     data = b"".join(get % (path, b"") for path in paths)
     answer = await server.raw(data + get % (b"/livez", b"Connection: close\r\n"))
@@ -171,11 +171,11 @@ async def test_a_client_may_ask_before_it_sends(server: Server) -> None:
 
 async def test_other_expectations_are_ignored_where_there_is_a_route(server: Server) -> None:
     answer = await server.raw(
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n"
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nExpect: miracles\r\nConnection: close\r\n\r\n"
     )
     assert answer.startswith(b"HTTP/1.1 200")
     answer = await server.raw(
-        b"GET /nope HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n"
+        b"GET /nope HTTP/1.1\r\nHost: localhost\r\nExpect: miracles\r\nConnection: close\r\n\r\n"
     )
     assert b"application/problem+json" in answer
 

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from http_tools import Server
 
+from headrace.http import decode
 from headrace.http.decode import json_of_msgpack, media_type, problem_of
 from headrace.wire import limits
 from headrace.wire.problems import Problem
@@ -165,6 +166,23 @@ async def test_a_body_beyond_the_bound_is_refused(
 
     reply = await server.send("POST", JOBS, data=chunks(), headers=JSON)
     assert (reply.status, reply.code) == (413, "body_too_large")
+
+
+async def test_bodies_that_arrive_share_a_bounded_memory(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "BODIES_BYTES_MAX", 100_000)
+
+    async def slowly(size: int) -> Any:
+        yield b'{"type":"t","params":"'
+        yield b"x" * size
+        yield b'"}'
+
+    over = await server.send("POST", JOBS, data=slowly(200_000), headers=JSON)
+    assert (over.status, over.code) == (503, "overloaded")
+    for _ in range(3):
+        assert (await server.send("POST", JOBS, data=slowly(60_000), headers=JSON)).status == 200
+    assert server.runner.app[decode.BODIES].used == 0
 
 
 # MessagePack ------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ async def test_one_job_is_answered_with_its_id_status_and_commit(server: Server)
 
 async def test_a_body_without_a_content_type_is_json(server: Server) -> None:
     reply = await server.raw(
-        b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\nConnection: close\r\n\r\n"
+        b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        b"Content-Length: 12\r\n\r\n"
         b'{"type":"t"}'
     )
     assert reply.startswith(b"HTTP/1.1 200")

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs, web
 
+from headrace.http.decode import BODIES, BodyBudget
 from headrace.http.errors import Handler, problems
 from headrace.http.handlers import HANDLERS
+from headrace.http.origin import check_origin
 from headrace.http.site import SITE, Site
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
@@ -27,6 +29,7 @@ def make_app(node: "Node") -> web.Application:
     """Return the application of a node. The node is started and stopped by the caller."""
     app = web.Application(middlewares=[_measured, problems], client_max_size=limits.BODY_BYTES_MAX)
     app[SITE] = Site(node)
+    app[BODIES] = BodyBudget()
     for route in ROUTES:
         app.router.add_route(
             route.method,
@@ -42,7 +45,9 @@ def make_app(node: "Node") -> web.Application:
 async def _guarded(
     query_names: frozenset[str], handler: Handler, request: web.Request
 ) -> web.StreamResponse:
-    """Refuse unknown query parameters: a typing error must not widen a list."""
+    """Refuse pages of strangers, and unknown query parameters: a typo must not widen a list."""
+    if not request.app[SITE].config.insecure:
+        check_origin(request)
     if request.query_string:
         for name in request.query:
             if name not in query_names:

@@ -6,6 +6,7 @@ MessagePack becomes JSON at the door, so that one path checks both and what is s
 import asyncio
 import math
 import re
+from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -22,6 +23,8 @@ JSON_TYPES: Final = frozenset({"application/json", "text/json"})
 MSGPACK_TYPES: Final = frozenset(
     {"application/msgpack", "application/x-msgpack", "application/vnd.msgpack"}
 )
+BODIES_BYTES_MAX: Final = 512 * limits.MIB
+"""Bodies that are arriving, all together."""
 NAME_SHOWN_CHARS_MAX: Final = 100
 """Of a field's name in a problem; a longer one is cut."""
 
@@ -59,15 +62,48 @@ async def read_bytes(
         if len(body) > most:
             raise _too_large(most, too_large)
         return body
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    chunks: list[bytes] = []
+    budget = request.app[BODIES]
+    body_in_parts = bytearray()
+    try:
+        async for chunk in _chunks(request):
+            budget.take(len(chunk))
+            body_in_parts += chunk
+            if len(body_in_parts) > most:
+                raise _too_large(most, too_large)
+        return bytes(body_in_parts)
+    finally:
+        budget.used -= len(body_in_parts)
+
+
+class BodyBudget:
+    """Memory for bodies that are still arriving: many slow senders must not fill it."""
+
+    def __init__(self) -> None:
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        if self.used + size > BODIES_BYTES_MAX:
+            raise Problem(
+                ProblemCode.OVERLOADED,
+                "too many large bodies arrive at once; nothing was applied, send it again later",
+                retry_after_ms=1_000,
+                extra={"outcome": "not_applied"},
+            )
+        self.used += size
+
+
+BODIES: Final = web.AppKey("headrace.bodies", BodyBudget)
+
+
+async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield what arrives, while it arrives fast enough."""
+    began = asyncio.get_running_loop().time()
     size = 0
     while True:
         due = began + limits.BODY_MS_BASE / 1000 + size / limits.BODY_BYTES_PER_S_MIN
         try:
             async with asyncio.timeout_at(due):
-                chunk = await content.readany()
+                chunk = await request.content.readany()
         except TimeoutError:
             if isinstance(request.protocol, Connection):
                 request.protocol.linger_no_more()
@@ -79,11 +115,9 @@ async def read_bytes(
         except web.RequestPayloadError:
             raise Problem(ProblemCode.BODY_MALFORMED, "the body's framing is broken") from None
         if not chunk:
-            return b"".join(chunks)
+            return
         size += len(chunk)
-        if size > most:
-            raise _too_large(most, too_large)
-        chunks.append(chunk)
+        yield chunk
 
 
 def _too_large(most: int, code: ProblemCode) -> Problem:
@@ -93,17 +127,19 @@ def _too_large(most: int, code: ProblemCode) -> Problem:
 async def read_json(request: web.Request, *, may_be_empty: bool = False) -> bytes:
     """Return the body as UTF-8 JSON, not yet decoded; `b"{}"` for an empty one where allowed."""
     media = media_type(request.headers.get("Content-Type"))
-    body = await read_bytes(request)
-    if not body and may_be_empty:
+    if may_be_empty and not request.can_read_body:
         return b"{}"
-    if media in MSGPACK_TYPES:
-        return json_of_msgpack(body)
-    if media is not None and media not in JSON_TYPES:
+    if media is not None and media not in JSON_TYPES and media not in MSGPACK_TYPES:
         raise Problem(
             ProblemCode.CONTENT_TYPE_UNSUPPORTED,
             "send application/json (with curl: -H 'Content-Type: application/json')"
             " or application/msgpack",
         )
+    body = await read_bytes(request)
+    if not body and may_be_empty:
+        return b"{}"
+    if media in MSGPACK_TYPES:
+        return json_of_msgpack(body)
     if not body.isascii():
         try:
             body.decode()

@@ -1,0 +1,40 @@
+"""Keeps web pages out of a server that has no keys.
+
+On loopback anybody on the machine may do anything, and a browser on the machine acts for whatever
+page it shows. A page of another origin sends its `Origin`; a page that had its own name point here
+(DNS rebinding) sends that name as `Host`. Neither is let in.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from aiohttp import web
+
+from headrace.wire.problems import Problem, ProblemCode
+
+MISDIRECTED: Final = 421
+_LOOPBACK: Final = re.compile(
+    r"(?:localhost|[a-z0-9-]+\.localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE
+)
+
+
+def check_origin(request: web.Request) -> None:
+    """Raises: Problem with status 421, or 403."""
+    headers = request.headers
+    host = headers.get("Host")
+    if host is not None and not _is_here(host):
+        raise Problem(
+            ProblemCode.REQUEST_MALFORMED,
+            "without keys this server answers only to names of this machine, such as"
+            " localhost; behind a proxy that keeps strangers out, start it with --insecure",
+            extra={"status": MISDIRECTED},
+        )
+    origin = headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != host:
+        raise Problem(ProblemCode.FORBIDDEN, "pages of other origins may not use this server")
+
+
+@lru_cache(256)
+def _is_here(host: str) -> bool:
+    return _LOOPBACK.fullmatch(host) is not None
