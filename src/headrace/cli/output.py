@@ -98,8 +98,8 @@ def print_jobs(views: "Iterable[JobView]") -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("job", "name", "status", "priority", "queue", "attempt", "progress", "created"):
-        table.add_column(title, no_wrap=title in ("job", "status"), overflow="fold")
+    for title in ("job", "name", "status", "prio", "queue", "try", "done", "age"):
+        table.add_column(title, no_wrap=title not in ("name", "queue", "done"), overflow="fold")
     for view in views:
         table.add_row(
             view.id,
@@ -109,7 +109,7 @@ def print_jobs(views: "Iterable[JobView]") -> None:
             escape(view.queue),
             str(view.attempt),
             _progress(view) or "",
-            _when(view.created_at),
+            _age_of(view.created_at),
         )
     out = console()
     if not out.is_terminal:
@@ -158,6 +158,12 @@ def _when(instant: str | None) -> str:
     moment = datetime.fromisoformat(instant)
     age_s = (datetime.now(UTC) - moment).total_seconds()
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}{_age(age_s)}"
+
+
+def _age_of(instant: str | None) -> str:
+    if not instant:
+        return ""
+    return _span((datetime.now(UTC) - datetime.fromisoformat(instant)).total_seconds())
 
 
 def _age(age_s: float) -> str:
