@@ -1,3 +1,4 @@
+import asyncio
 from typing import Any
 
 import msgspec
@@ -175,6 +176,7 @@ async def test_bodies_that_arrive_share_a_bounded_memory(
 
     async def slowly(size: int) -> Any:
         yield b'{"type":"t","params":"'
+        await asyncio.sleep(0.01)
         yield b"x" * size
         yield b'"}'
 
