@@ -13,7 +13,7 @@ HEAD = b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: applicat
 @pytest.fixture
 async def hasty() -> AsyncIterator[Server]:
     """A server whose patience is short."""
-    opened = await open_server(header_ms=60, idle_ms=120)
+    opened = await open_server(header_ms=150, idle_ms=300)
     try:
         yield opened
     finally:
@@ -66,7 +66,7 @@ async def test_an_idle_connection_is_closed(hasty: Server) -> None:
 
 
 async def test_a_parked_poll_outlives_header_and_idle_time(hasty: Server) -> None:
-    body = b'{"worker":"w","wait":"300ms"}'
+    body = b'{"worker":"w","wait":"700ms"}'
     answer = await hasty.raw(
         b"POST /api/v1/work/poll HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
