@@ -11,7 +11,10 @@ from headrace.cli.options import DURATION, pairs
 from headrace.wire import limits
 
 DATA_DEFAULT: Final = "headrace-data"
+EXIT_STORE_DAMAGED: Final = 65
 EXIT_STORE: Final = 74
+EXIT_STORE_BUSY: Final = 75
+EXIT_STORE_TOO_NEW: Final = 78
 """EX_IOERR of sysexits.h: the data directory cannot be used, or a commit failed."""
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -27,7 +30,8 @@ Examples:
 \b
 Each option can be set from the environment: HEADRACE_ and its name, as in HEADRACE_DATA.
 Stop it with SIGTERM or Ctrl-C: requests end, then the store is closed.
-Exit codes: 0 stopped, {EXIT_USAGE} wrong configuration, {EXIT_STORE} the data directory failed.""",
+Exit codes: 0 stopped, {EXIT_USAGE} wrong configuration, {EXIT_STORE} the data directory failed,
+{EXIT_STORE_BUSY} another server has it, {EXIT_STORE_DAMAGED} it is damaged, {EXIT_STORE_TOO_NEW} a later version made it.""",
     context_settings={"auto_envvar_prefix": "HEADRACE"},
 )
 @click.option(
@@ -122,7 +126,7 @@ def serve_command(log_level: str, **options: Any) -> int:
     from headrace.http.serving import serve
     from headrace.runtime.config import ConfigError
     from headrace.runtime.node import Node
-    from headrace.store.contract import StoreError
+    from headrace.store.contract import StoreBusy, StoreDamaged, StoreError, StoreTooNew
 
     config = config_of(options)
     place = "in memory" if config.data_dir is None else f"in {config.data_dir}"
@@ -138,6 +142,12 @@ def serve_command(log_level: str, **options: Any) -> int:
         return uvloop.run(main())
     except ConfigError as error:
         fail(str(error), EXIT_USAGE)
+    except StoreBusy as error:
+        fail(f"the data directory cannot be used: {error}", EXIT_STORE_BUSY)
+    except StoreDamaged as error:
+        fail(f"the data directory cannot be used: {error}", EXIT_STORE_DAMAGED)
+    except StoreTooNew as error:
+        fail(f"the data directory cannot be used: {error}", EXIT_STORE_TOO_NEW)
     except (StoreError, OSError) as error:
         fail(f"the data directory cannot be used: {error}", EXIT_STORE)
 

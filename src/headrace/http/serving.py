@@ -5,6 +5,7 @@ a failed commit     the process must not go on: 74, within a second
 """
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -28,6 +29,9 @@ EXIT_IO_ERROR: Final = 74
 FAILED_DRAIN_S: Final = 0.5
 """After a failed commit there is nothing to wait for."""
 BACKLOG: Final = 2_048
+GC_THRESHOLDS: Final = (50_000, 20, 1_000)
+"""A full collection walks every parked poll: with 10,000 of them it stops the loop for 0.2 s, at
+Python's defaults once in 33 submits. Requests leave their cycles to the two young generations."""
 
 
 async def serve(node: "Node", ready: Callable[[str, int], None] | None = None) -> int:
@@ -38,6 +42,7 @@ async def serve(node: "Node", ready: Callable[[str, int], None] | None = None) -
     """
     config = node.config
     config.check()
+    gc.set_threshold(*GC_THRESHOLDS)
     await node.start()
     app = make_app(node)
     runner = Runner(app, app[SITE].meters, shutdown_timeout=config.drain_s)
