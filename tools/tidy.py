@@ -1,6 +1,6 @@
 """House rules that no linter knows; each finding names its file and what to do.
 
-    python tools/tidy.py
+python tools/tidy.py
 """
 
 import re
@@ -45,9 +45,9 @@ def findings(paths: list[Path]) -> list[str]:
         lines = text.count("\n")
         if lines > LINES_MAX:
             found.append(f"{path}: {lines} lines; a second idea gets its own file")
-        if text.strip() and path.parts[0] in {"src", "ext"} and path.suffix != ".pxd":
-            if not re.match(r'\s*(#[^\n]*\n)*[rR]?"""', text):
-                found.append(f"{path}: opens with a sentence on its purpose")
+        described = re.match(r'\s*(#[^\n]*\n)*[rR]?"""', text) is not None
+        if text.strip() and path.parts[0] in {"src", "ext"} and not described:
+            found.append(f"{path}: opens with a sentence on its purpose")
         if path != Path("tools/tidy.py"):
             for pattern, instead in BANNED.items():
                 for match in re.finditer(pattern, text):

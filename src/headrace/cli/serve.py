@@ -31,7 +31,8 @@ Examples:
 Each option can be set from the environment: HEADRACE_ and its name, as in HEADRACE_DATA.
 Stop it with SIGTERM or Ctrl-C: requests end, then the store is closed.
 Exit codes: 0 stopped, {EXIT_USAGE} wrong configuration, {EXIT_STORE} the data directory failed,
-{EXIT_STORE_BUSY} another server has it, {EXIT_STORE_DAMAGED} it is damaged, {EXIT_STORE_TOO_NEW} a later version made it.""",
+{EXIT_STORE_BUSY} another server has it, {EXIT_STORE_DAMAGED} it is damaged,
+{EXIT_STORE_TOO_NEW} a later version made it.""",
     context_settings={"auto_envvar_prefix": "HEADRACE"},
 )
 @click.option(

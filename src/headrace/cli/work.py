@@ -139,10 +139,17 @@ async def _run(agent: "Agent") -> None:
         else:
             agent.drain()
 
-    # Plain signal handlers: those of the loop wait for a handler that blocks it.
+    # The loop's own handlers wait for whatever blocks the loop, so the plain ones do the work; the
+    # loop's are there because with them a signal wakes a loop that sleeps.
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _nothing)
         signal.signal(number, stop)
     await agent.run(on_drained=_leave_soon)
+
+
+def _nothing() -> None:
+    """For a signal that was dealt with already."""
 
 
 def _leave_soon() -> None:

@@ -169,6 +169,7 @@ class Poll(msgspec.Struct):
     ticket: int
     """The caller's number for a parked reply; unique while parked."""
     worker: str
+    """Empty: news of leases only, from nobody in particular."""
     session: str = ""
     """One start of a worker process; empty: no repeat of lost answers."""
     seq: int = 0

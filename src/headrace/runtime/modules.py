@@ -4,6 +4,7 @@ Only validated, never compiled here: compiling is costly on hostile input and be
 worker's sandbox process.
 """
 
+import atexit
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -41,4 +42,7 @@ def _engine() -> "wasmtime.Engine":
     config = wasmtime.Config()
     for feature, enabled in ENGINE_FEATURES.items():
         setattr(config, feature, enabled)
-    return wasmtime.Engine(config)
+    engine = wasmtime.Engine(config)
+    # wasmtime's own modules are gone when the interpreter clears this cache: let it go before.
+    atexit.register(_engine.cache_clear)
+    return engine

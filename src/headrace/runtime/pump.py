@@ -269,7 +269,8 @@ class Pump:
             if reply is None and isinstance(asked.command, Poll):
                 self._parked[asked.command.ticket] = asked
                 self._forget_cost(asked)
-                if asked.future is not None and asked.future.cancelled():
+                gone = asked.future is not None and asked.future.cancelled()
+                if gone or self._stopping:
                     self._inbox.append(_Asked(Withdraw(asked.command.ticket), None, 0))
                     self._schedule()
             else:
@@ -327,12 +328,16 @@ class Pump:
             and self._loop.time() - self._writing_since_s > self._stall_s
         )
         if stuck and not self._holding:
-            self._holding = True
-            self._clock.hold()
+            self._hold()
             log.warning("the disk has been busy with one commit for over %.1f s", self._stall_s)
         self._check_disk()
         self._beat_due = True
         self._schedule()
+
+    def _hold(self) -> None:
+        if not self._holding:
+            self._holding = True
+            self._clock.hold()
 
     def _check_disk(self) -> None:
         low = self._store.stats().bytes_free < self._disk_reserve_bytes
@@ -359,19 +364,23 @@ class Pump:
     def _on_written(self, batch: Batch, error: BaseException | None) -> None:
         assert self._in_flight is not None
         assert self._in_flight[0] is batch
-        if self._holding:
-            self._holding = False
-            self._clock.go()
         _, applied, effects = self._in_flight
-        if isinstance(error, StoreFull):
-            # Memory is ahead of disk only until the same batch is written: wait for space.
+        if isinstance(error, StoreFull) and not self._stopping:
+            # Memory is ahead of disk only until the same batch is written: wait for space. No
+            # heartbeat can be answered meanwhile, so no lease may run out.
             log.error("%s; waiting for space", error)
             self.disk_low = True
+            self._hold()
             self._in_flight = (batch, [], effects)
             for asked in applied:
                 self._answer(asked, _unknown())
-            self._loop.call_later(FULL_RETRY_S, self._write_again, batch)
+                if isinstance(asked.reply, PollReply) and asked.reply.jobs:
+                    self._take_back(asked.command, asked.reply)
+            self._loop.call_later(FULL_RETRY_S, self._written.put, batch)
             return
+        if self._holding:
+            self._holding = False
+            self._clock.go()
         if error is not None:
             log.critical("a commit failed, the server stops: %s", error, exc_info=error)
             self._fail()
@@ -386,10 +395,6 @@ class Pump:
         self._release(applied, effects)
         self._turn_due = True
         self._turn()
-
-    def _write_again(self, batch: Batch) -> None:
-        self._writing_since_s = self._loop.time()
-        self._written.put(batch)
 
     def _release(self, applied: list[_Asked], effects: list[Effect]) -> None:
         for asked in applied:

@@ -37,7 +37,7 @@ class Requirements(Request, kw_only=True):
     """One model, or alternatives."""
     duration: Duration | None = None
     """How long the client expects it to run; kept for display and planning."""
-    labels: Labels = {}
+    labels: Labels | None = None
 
 
 class SubmitJob(Request, kw_only=True):
@@ -52,9 +52,10 @@ class SubmitJob(Request, kw_only=True):
     """Base64 of the module's bytes."""
     wasm_sha256: Sha256 | None = None
     """A module stored before."""
-    entry_point: Name | None = None
-    arguments: Annotated[list[str], Meta(max_length=limits.ARGUMENTS_MAX)] = []
-    environment: Annotated[dict[str, str], Meta(max_length=limits.ENVIRONMENT_MAX)] = {}
+    entry_point: Annotated[str, Meta(max_length=limits.NAME_CHARS_MAX)] | None = None
+    """None or empty: `_start`."""
+    arguments: Annotated[list[str], Meta(max_length=limits.ARGUMENTS_MAX)] | None = None
+    environment: Annotated[dict[str, str], Meta(max_length=limits.ENVIRONMENT_MAX)] | None = None
     stdin: str | None = None
     """Text given to the module's standard input."""
     success_codes: (
@@ -123,14 +124,14 @@ class Submitted(msgspec.Struct, omit_defaults=True, kw_only=True):
 # The worker's side ------------------------------------------------------------------------------
 
 
-class Serve(Request, kw_only=True, frozen=True):
+class Serve(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     types: Annotated[list[str], Meta(max_length=limits.SERVE_NAMES_MAX)] | None = None
     """None or `["*"]`: every type."""
     queues: Annotated[list[str], Meta(max_length=limits.SERVE_NAMES_MAX)] | None = None
     wasm: bool = False
 
 
-class Resources(Request, kw_only=True, frozen=True):
+class Resources(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     cpu_cores: Annotated[float, Meta(ge=0)] = 0
     memory_mb: Annotated[int, Meta(ge=0, le=limits.MEMORY_MB_MAX)] = 0
     storage_mb: Annotated[int, Meta(ge=0, le=limits.STORAGE_MB_MAX)] = 0
