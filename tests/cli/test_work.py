@@ -28,6 +28,10 @@ async def refuses(ctx):
         except asyncio.CancelledError:
             pass
 
+@worker.job("{kind}-sleeps")
+async def sleeps(ctx):
+    await ctx.sleep(600)
+
 @worker.job("{kind}-thread")
 def thread(ctx):
     time.sleep(600)
@@ -53,12 +57,11 @@ def test_a_handler_that_does_not_stop_does_not_keep_the_worker(
 
 
 def test_a_second_signal_gives_everything_back_at_once(server_url: str, tmp_path: Path) -> None:
-    worker = Process(
-        "work", "--url", server_url, "--no-wasm", "--types", "sleep", "--drain", "10m",
-        "--queues", "second-signal",
-    )  # fmt: skip
+    tasks = tmp_path / "tasks.py"
+    tasks.write_text(TASKS.format(kind="second-signal"))  # a type that no other worker serves
+    worker = Process("work", str(tasks), "--url", server_url, "--no-wasm", "--drain", "10m")
     with Client(server_url) as client:
-        job_id = client.submit("sleep", {"seconds": 600}, queue="second-signal").job_id
+        job_id = client.submit("second-signal-sleeps").job_id
         while client.get(job_id).status != "running":
             pass
         worker.process.send_signal(signal.SIGINT)
