@@ -228,3 +228,10 @@ def _leb(value: int) -> bytes:
         out += bytes([value & 0x7F | 0x80])
         value >>= 7
     return out + bytes([value])
+
+
+async def test_a_batch_is_told_all_that_is_wrong_with_it_at_once(server: Server) -> None:
+    batch = [{"type": "t"}, {"type": "a", "priority": "x"}, {"type": "b", "max_retries": -1}]
+    reply = await server.call("POST", JOBS, batch)
+    pointers = [item["pointer"] for item in reply.json["problems"]]
+    assert (reply.code, pointers) == ("batch_invalid", ["/1/priority", "/2/max_retries"])

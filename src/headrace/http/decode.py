@@ -6,7 +6,7 @@ MessagePack becomes JSON at the door, so that one path checks both and what is s
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -165,24 +165,27 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
         raise problem_of(error) from None
 
 
-def decode_batch(body: bytes) -> list[SubmitJob]:
-    """Decode an array of jobs. Raises: Problem BATCH_INVALID that lists what is wrong with each."""
+def decode_batch(body: bytes) -> Sequence[SubmitJob | Problem]:
+    """Decode an array of jobs; a job that is not valid is its problem, with its pointer.
+
+    Raises: Problem if the body is no array of anything.
+    """
     try:
         return _batch_decode(body)
     except (ValueError, RecursionError) as error:
         whole = problem_of(error)
         if whole.code is ProblemCode.BODY_MALFORMED:
             raise whole from None
-    problems = []
     decoder = msgspec.json.Decoder(SubmitJob)
     raws: list[msgspec.Raw] = decode(_raws_decoder, body)
+    jobs: list[SubmitJob | Problem] = []
     for position, raw in enumerate(raws):
         try:
-            decode(decoder, raw)
+            jobs.append(decode(decoder, raw))
         except Problem as problem:
             problem.pointer = f"/{position}{problem.pointer or ''}"
-            problems.append(problem)
-    raise batch_invalid(problems)
+            jobs.append(problem)
+    return jobs
 
 
 def batch_invalid(problems: list[Problem]) -> Problem:

@@ -71,6 +71,9 @@ async def _submit_batch(request: web.Request, site: Site, who: Caller, body: byt
     for position, job in enumerate(jobs):
         if position % YIELD_JOBS == YIELD_JOBS - 1:
             await asyncio.sleep(0)
+        if isinstance(job, Problem):
+            problems.append(job)
+            continue
         try:
             sha256 = await modules.resolve(job) if _has_module(job) else ""
             new.append(translator.new_job(job, site.ids.make(come.now_ms), sha256))
