@@ -263,8 +263,12 @@ class Pump:
 
     def _apply_inbox(self, now_ms: int) -> None:
         inbox, self._inbox = self._inbox, []
-        for asked in inbox:
-            reply, effects = self._engine.apply(now_ms, asked.command)
+        for position, asked in enumerate(inbox):
+            try:
+                reply, effects = self._engine.apply(now_ms, asked.command)
+            except Exception:
+                self._applied.extend(inbox[position:])  # so that they hear of the end
+                raise
             self._effects.extend(effects)
             if reply is None and isinstance(asked.command, Poll):
                 self._parked[asked.command.ticket] = asked
@@ -294,14 +298,14 @@ class Pump:
         if not self._effects and not self._applied:
             self._idle.set()
             return
-        applied, self._applied = self._applied, []
-        effects, self._effects = self._effects, []
+        applied, effects = self._applied, self._effects
         for effect in effects:
             if type(effect) is Answered:
                 asked = self._parked.pop(effect.ticket)
                 asked.reply = effect.reply
                 applied.append(asked)
         batch = self._store.stage(effects, now_ms)
+        self._applied, self._effects = [], []
         self._engine.staged()
         if batch.empty:
             self._release(applied, effects)
