@@ -1,0 +1,185 @@
+"""What holds between any two commands. Walks over everything: for tests and the simulator.
+
+Each function asserts one thing and is named for it; `check` asserts them all.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from headrace.core.engine import Engine
+from headrace.core.job import LEASED, READY, TERMINAL, Job, Status
+from headrace.core.live import Live
+
+
+def check(engine: Engine) -> None:
+    """Raises: AssertionError. Cost: O(live jobs), and the walk of each native structure."""
+    for holds in CHECKS:
+        holds(engine.live)
+
+
+def structures_hold(live: Live) -> None:
+    """Each native structure is sound in itself."""
+    live.jobs.check()
+    live.match.check()
+    for timers in (
+        live.timers_due,
+        live.timers_due_wall,
+        live.timers_skip_wall,
+        live.timers_lease,
+        live.timers_poll,
+    ):
+        timers.check()
+
+
+def one_place_each(live: Live) -> None:
+    """Ready, leased, scheduled and waiting jobs part the table: each is where its status says."""
+    ready = due = due_wall = leased = 0
+    for handle, job in _jobs(live):
+        assert job.status not in TERMINAL, f"{job} is finished and still in memory"
+        in_match = handle in live.match
+        assert in_match == (job.status in READY), f"{job} in the match index: {in_match}"
+        if in_match:
+            ready += 1
+            entry = live.classes.entry(job.class_id)
+            assert live.match.class_of(handle) == entry.number, f"{job} under another class"
+            assert live.match.key(handle) == job.match_key, f"{job} at another place in line"
+        in_hands = handle in live.lease_of
+        assert in_hands == (job.status in LEASED), f"{job} leased: {in_hands}"
+        leased += in_hands
+        scheduled = job.status is Status.SCHEDULED
+        expected = job.due_ms if scheduled and not job.due_is_wall else None
+        assert live.timers_due.due_of(handle) == expected, f"{job} and its timer"
+        due += expected is not None
+        expected = job.due_ms if scheduled and job.due_is_wall else None
+        assert live.timers_due_wall.due_of(handle) == expected, f"{job} and its timer"
+        due_wall += expected is not None
+    assert len(live.match) == ready, "a job in the match index is not in the table"
+    assert len(live.lease_of) == leased, "a lease is of no job"
+    assert len(live.timers_due) == due, "a timer is of no job"
+    assert len(live.timers_due_wall) == due_wall, "a timer is of no job"
+
+
+def skip_timers_exact(live: Live) -> None:
+    """A job that has not run yet and has a deadline to start has a timer; no other has one."""
+    count = 0
+    for handle, job in _jobs(live):
+        has_one = job.start_before_at_ms > 0 and job.attempt == 0
+        expected = job.start_before_at_ms if has_one else None
+        assert live.timers_skip_wall.due_of(handle) == expected, f"{job} and its deadline"
+        count += has_one
+    assert len(live.timers_skip_wall) == count, "a deadline to start is of no job"
+
+
+def one_live_lease(live: Live) -> None:
+    """Each leased job has one lease, of its current attempt, and one timer that is not late."""
+    assert len(live.leases) == len(live.lease_of) == len(live.timers_lease)
+    for token, lease in live.leases.items():
+        assert lease.token == token
+        assert live.lease_of.get(lease.handle) is lease, f"{lease} and the lease of its job"
+        job = live.load(lease.handle)
+        assert job.job_id == lease.job_id, f"{lease} is of another job"
+        assert job.attempt_open, f"{job} is leased and its attempt is closed"
+        assert job.attempt > 0, f"{job} is leased and was never given out"
+        entry = live.classes.entry(job.class_id)
+        assert lease.number == entry.number, f"{lease} counts on another class"
+        assert lease.queue == entry.requirements.queue, f"{lease} counts on another queue"
+        end_ms = min(lease.expires_ms, lease.deadline_ms + live.config.timeout_grace_ms)
+        if lease.cancel_by_ms:
+            end_ms = min(end_ms, lease.cancel_by_ms)
+        assert live.timers_lease.due_of(lease.handle) == end_ms, f"{lease} and its timer"
+        wanted = {Status.CANCELING: "cancel", Status.SUSPENDING: "suspend"}.get(job.status, "")
+        assert lease.order == wanted, f"{job} and the order {lease.order!r}"
+
+
+def counters_match(live: Live) -> None:
+    """Every counter that is read in O(1) equals what counting gives."""
+    by_status: Counter[Status] = Counter()
+    by_queue: Counter[str] = Counter()
+    for _, job in _jobs(live):
+        by_status[job.status] += 1
+        if job.status in READY:
+            by_queue[live.classes.entry(job.class_id).requirements.queue] += 1
+    for status, count in live.stats.live.items():
+        assert by_status[status] == count, f"{status.name}: {count}, counted {by_status[status]}"
+    assert live.stats.queued == dict(by_queue), f"{live.stats.queued}, counted {dict(by_queue)}"
+    leases = Counter(lease.queue for lease in live.leases.values())
+    for entry in live.classes.entries():
+        queue = entry.requirements.queue
+        counted = live.classes.queue_leases(queue)
+        assert counted == leases[queue], f"queue {queue}: {counted} leases, counted {leases[queue]}"
+    for queue in live.classes.queue_capacities:
+        counted = live.classes.queue_leases(queue)
+        assert counted == leases[queue], f"queue {queue}: {counted} leases, counted {leases[queue]}"
+
+
+def classes_counted(live: Live) -> None:
+    """A class lives exactly as long as it has a live job."""
+    jobs = Counter(job.class_id for _, job in _jobs(live))
+    ready = Counter(job.class_id for _, job in _jobs(live) if job.status in READY)
+    numbers = []
+    for entry in live.classes.entries():
+        assert entry.jobs == jobs[entry.class_id] > 0, f"{entry}: counted {jobs[entry.class_id]}"
+        assert live.match.class_len(entry.number) == ready[entry.class_id], f"{entry}: queued jobs"
+        numbers.append(entry.number)
+    assert len(jobs) == len(live.classes), "a job is of no class"
+    assert sorted(numbers) == live.match.classes(), "a class of the match index is nobody's"
+
+
+def sessions_and_polls_agree(live: Live) -> None:
+    """Sessions, leases and parked polls name each other, and none that is gone."""
+    for name, session in live.sessions.items():
+        assert session.name == name
+        if session.ticket >= 0:
+            parked = live.parked.by_ticket.get(session.ticket)
+            assert parked is not None, f"session {name} waits in a poll that is gone"
+            assert parked.poll.session == name, f"session {name} waits in another's poll"
+        for token in session.leases:
+            lease = live.leases.get(token)
+            assert lease is not None, f"session {name} holds a lease that is gone"
+            assert lease.session == name, f"session {name} holds a lease of {lease.session}"
+    for token, lease in live.leases.items():
+        if lease.session:
+            session_of_it = live.sessions.get(lease.session)
+            assert session_of_it is not None, f"{lease} is of a session that is forgotten"
+            assert token in session_of_it.leases, f"its session does not know {lease}"
+        if lease.ticket >= 0:
+            parked = live.parked.by_ticket.get(lease.ticket)
+            assert parked is not None, f"{lease} would be told in a poll that is gone"
+            assert token in parked.leases, f"{lease} would be told in a poll not its own"
+    assert len(live.timers_poll) == len(live.parked)
+    grouped = 0
+    for ticket, parked in live.parked.by_ticket.items():
+        assert live.parked.ticket_of(parked.slot) == ticket, "two polls in one slot"
+        assert live.timers_poll.due_of(parked.slot) == parked.until_ms, f"{parked} and its timer"
+        if parked.poll.jobs_max:
+            group = live.parked.groups[(parked.shape, parked.poll.free.vector())]
+            assert group[ticket] is parked, f"{parked} is in another's group"
+            grouped += 1
+    assert sum(map(len, live.parked.groups.values())) == grouped, "a group holds a poll that left"
+    assert all(live.parked.groups.values()), "a group is empty"
+
+
+def workers_counted(live: Live) -> None:
+    """The kinds of workers are those of the known workers."""
+    counted = Counter((worker.shape, worker.total) for worker in live.workers.by_name.values())
+    assert live.workers.totals == dict(counted), f"{live.workers.totals}, counted {dict(counted)}"
+
+
+def _jobs(live: Live) -> list[tuple[int, Job]]:
+    return [
+        (live.jobs.find(job_id), Job.unpack(job_id, live.jobs.record(live.jobs.find(job_id))))
+        for job_id in live.jobs.ids()
+    ]
+
+
+CHECKS: Final[tuple[Callable[[Live], None], ...]] = (
+    structures_hold,
+    one_place_each,
+    skip_timers_exact,
+    one_live_lease,
+    counters_match,
+    classes_counted,
+    sessions_and_polls_agree,
+    workers_counted,
+)
