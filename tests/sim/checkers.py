@@ -1,0 +1,631 @@
+"""What must hold, each with a name. I1 to I25 are the invariants of the reliability contract.
+
+A checker that finds something wrong calls `fail` with its name; the run ends there.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from headrace.core import invariants
+from headrace.core.commands import Act, Control, Grant, NewJob, Outcome, Poll, Submit, Tick
+from headrace.core.effects import JobChanged, JobFinished, JobStored
+from headrace.core.job import Event, Status
+from headrace.core.resources import Profile
+from headrace.store import layout
+from headrace.store.contract import RecordCorrupt, walk
+from headrace.wire.limits import RETRY_CAP_MS
+from headrace.wire.problems import Problem, ProblemCode
+from sim.model_job import HELD, READY, ModelJob, fits
+from sim.world import Violation
+
+if TYPE_CHECKING:
+    from sim.model import Model
+    from sim.server import Server
+
+TICK_LATE_MS: Final = 1_500
+"""Beats come every 200 ms; more than this without a stall means that time is not looked at."""
+_S = Status
+_ALWAYS: Final = {
+    Event.DUE: _S.QUEUED,
+    Event.LEASE: _S.LOCKED,
+    Event.START: _S.RUNNING,
+    Event.COMPLETE: _S.COMPLETED,
+    Event.FAIL: _S.FAILED,
+    Event.TIME_OUT: _S.TIMEOUT,
+    Event.SKIP: _S.SKIPPED,
+    Event.RESUME: _S.RESUMING,
+    Event.CANCELED: _S.CANCELLED,
+}
+_LATER: Final = {
+    Event.RETRY: _S.SCHEDULED,
+    Event.SNOOZE: _S.SCHEDULED,
+    Event.RELEASE: _S.QUEUED,
+    Event.LAPSE: _S.QUEUED,
+    Event.CHECKPOINT: _S.SUSPENDED,
+}
+_REPORTED: Final = {
+    Outcome.COMPLETED: Event.COMPLETE,
+    Outcome.TIMEOUT: Event.TIME_OUT,
+    Outcome.CANCELLED: Event.CANCELED,
+    Outcome.SUSPENDED: Event.CHECKPOINT,
+    Outcome.RELEASED: Event.RELEASE,
+    Outcome.SNOOZED: Event.SNOOZE,
+}
+_ASKED: Final = {Event.CANCEL: Act.CANCEL, Event.SUSPEND: Act.SUSPEND, Event.RESUME: Act.RESUME}
+
+
+def fail(checker: str, detail: str) -> NoReturn:
+    raise Violation(checker, detail)
+
+
+# Submits (I1 to I4, I16) ------------------------------------------------------------------------
+
+
+def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
+    """I3, I4: a key in use gives its job again; with another request, a refusal."""
+    seen: dict[bytes, tuple[bytes, bytes]] = {}
+    expected: list[tuple[bytes, bool]] = []
+    for new in command.jobs:
+        digest = new.key_digest
+        known = (model.keys.get(digest) or seen.get(digest)) if digest else None
+        if known is not None:
+            if known[1] != new.request_digest:
+                if not isinstance(reply, Problem):
+                    fail("one_job_per_key", f"{digest.hex()} taken for another request")
+                return
+            expected.append((known[0], True))
+        else:
+            seen[digest] = (new.job_id, new.request_digest)
+            expected.append((new.job_id, False))
+    fresh = sum(not replayed for _, replayed in expected)
+    most = model.settings.jobs_max
+    if most and len(model.jobs) + fresh > most:
+        if not isinstance(reply, Problem) or reply.code is not ProblemCode.QUEUE_FULL:
+            fail("full_queue_refuses", f"{len(model.jobs)} + {fresh} of {most}: {reply}")
+        return
+    if isinstance(reply, Problem):
+        fail("good_submit_taken", f"{reply.code!r}")
+    got = [(submitted.job_id, submitted.replayed) for submitted in reply]
+    if got != expected:
+        fail("one_job_per_key", f"replied {got}, not {expected}")
+
+
+def stored_as_sent(model: "Model", now_ms: int, job: ModelJob, effect: JobStored) -> None:
+    """I2, I8: what is stored is what was sent, once, and waits where it should."""
+    new = job.new
+    if job.job_id in model.jobs or job.job_id in model.ended:
+        fail("no_unexpected_job", f"{job.job_id.hex()} stored twice")
+    known = model.keys.get(new.key_digest) if new.key_digest else None
+    if known is not None:
+        fail("one_job_per_key", f"{new.key_digest.hex()} has {known[0].hex()} already")
+    if effect.spec != new.spec or effect.key_digest != new.key_digest:
+        fail("payload_unchanged", f"{effect}")
+    if (job.priority, job.attempt, job.failures) != (new.priority, 0, 0):
+        fail("payload_unchanged", f"{new} became priority {job.priority}")
+    if new.scheduled_at_ms > now_ms + model.offset_ms:
+        right = job.status is _S.SCHEDULED and job.due_is_wall
+        right = right and job.due_ms == new.scheduled_at_ms
+    elif new.delay_ms:
+        right = job.status is _S.SCHEDULED and not job.due_is_wall
+        right = right and job.due_ms == now_ms + new.delay_ms
+    else:
+        right = job.status is _S.QUEUED
+    if not right:
+        fail("waits_as_asked", f"{new} is {job.status!r} due {job.due_ms} at {now_ms}")
+
+
+def same_id_for_key(model: "Model", new: NewJob, submitted: Any) -> None:
+    """I4, as the client sees it: over answers, crashes included."""
+    if not new.key_digest:
+        return
+    before = model.acked_keys.get(new.key_digest)
+    if before is not None and before != submitted.job_id and before not in model.delete_asked:
+        fail("same_id_for_key", f"{new.key_digest.hex()}: {before.hex()}, then {submitted}")
+    model.acked_keys[new.key_digest] = submitted.job_id
+
+
+def no_acked_submit_lost(model: "Model", job_ids: Iterable[bytes]) -> None:
+    """I1"""
+    for job_id in job_ids:
+        if job_id not in model.durable and job_id not in model.delete_asked:
+            fail("no_acked_submit_lost", job_id.hex())
+
+
+def refused_leaves_no_trace(model: "Model", job_ids: Iterable[bytes]) -> None:
+    """I16"""
+    for job_id in job_ids:
+        if job_id in model.jobs or job_id in model.ended or job_id in model.durable:
+            fail("refused_leaves_no_trace", job_id.hex())
+
+
+# Clients ----------------------------------------------------------------------------------------
+
+
+def control_answers(model: "Model", command: Control, reply: Any, effects: list[Any]) -> None:
+    """Strangers and refusals change nothing (I23 in small)."""
+    owner = model.owners.get(command.job_id)
+    caller = command.caller
+    if isinstance(reply, Problem):
+        if effects:
+            fail("refused_leaves_no_trace", f"{command}: {effects}")
+        return
+    if owner is None or owner.tenant != caller.tenant:
+        fail("strangers_kept_out", f"{command} of {owner} answered {reply!r}")
+    if owner.user != caller.user and not caller.admin:
+        fail("strangers_kept_out", f"{command} of {owner} answered {reply!r}")
+
+
+def only_asked_deletes(model: "Model", job_id: bytes) -> None:
+    if job_id not in model.ended or job_id not in model.delete_asked:
+        fail("no_acked_submit_lost", f"{job_id.hex()} deleted, which nobody asked for")
+
+
+# Leases (I5 to I9) ------------------------------------------------------------------------------
+
+
+def one_terminal_record(model: "Model", effect: JobChanged | JobFinished) -> ModelJob:
+    """I5: what ended stays as it is. Returns the live job."""
+    job = model.jobs.get(effect.job_id)
+    if job is None:
+        if effect.job_id in model.ended:
+            fail("one_terminal_record", f"{effect.event!r} after {model.ended[effect.job_id]}")
+        fail("no_unexpected_job", f"{effect}")
+    return job
+
+
+def attempts_rise_by_one(job: ModelJob, before: int, event: Event) -> None:
+    """I8"""
+    if job.attempt != before + (event is Event.LEASE):
+        fail("attempts_rise_by_one", f"{job.job_id.hex()} {event!r}: {before} to {job.attempt}")
+
+
+def attempt_open_until_closed(job: ModelJob, before: bool, event: Event, report: Any) -> None:
+    """An attempt is open from its lease to its report, or to a resume, which starts anew."""
+    if event is Event.LEASE:
+        before = True
+    elif report is not None or event is Event.RESUME:
+        before = False
+    if job.open != before:
+        fail("attempt_open_until_closed", f"{job.job_id.hex()} {event!r}: open {job.open}")
+
+
+def one_live_lease(model: "Model", job: ModelJob, grant: Grant) -> None:
+    """I9: no job is given out while it is held, and no token twice."""
+    if job.job_id in model.held or job.status not in READY:
+        fail("one_live_lease", f"{job.job_id.hex()} is {job.status!r} and is given out")
+    if grant.job_id != job.job_id:
+        fail("grant_as_stored", f"{grant} for {job.job_id.hex()}")
+
+
+def grant_as_stored(model: "Model", job: ModelJob, grant: Grant, poll: Poll) -> None:
+    """I8: what the worker is told is what is stored; never less than told before."""
+    if grant.attempt != job.attempt or grant.has_checkpoint != (job.checkpoint is not None):
+        fail("grant_as_stored", f"{grant} of attempt {job.attempt}")
+    if job.epoch != model.epoch:
+        fail("epoch_rises", f"granted in epoch {job.epoch}, not {model.epoch}")
+    if grant.attempt <= model.delivered.get(job.job_id, 0):
+        fail("attempts_rise_by_one", f"{job.job_id.hex()}: {grant.attempt} delivered before")
+    if not job.open:
+        fail("grant_as_stored", f"{job.job_id.hex()} given out closed to {poll.worker}")
+
+
+def epoch_rises(model: "Model", epoch: int) -> None:
+    if epoch <= model.epoch:
+        fail("epoch_rises", f"{model.epoch} to {epoch}")
+
+
+def stale_lease_refused(model: "Model", report: Any, ack: Any) -> ModelJob | None:
+    """I5, I7: a report counts once, and only for the current attempt. Returns its job then."""
+    known = model.tokens.get(report.lease)
+    if known is None:
+        if ack.problem is None:
+            fail("forged_lease_refused", f"{report}")
+        return None
+    job_id, attempt = known
+    job = model.jobs.get(job_id)
+    finished = model.ended.get(job_id)
+    if job is None and finished is None:
+        if ack.problem is None:
+            fail("stale_lease_refused", f"{report}: the job is gone")
+        return None
+    current = job or ModelJob(job_id, model.sent[job_id], finished.record)
+    if current.attempt != attempt:
+        if ack.problem is None:
+            fail("stale_lease_refused", f"{report} of attempt {attempt}, not {current.attempt}")
+        return None
+    if job is not None and job.open:
+        if ack.problem is not None:
+            fail("current_report_accepted", f"{report}: {ack.problem.detail}")
+        return job
+    if current.outcome == report.outcome:
+        if ack.problem is not None or ack.status is not current.status:
+            fail("repeat_answered_alike", f"{report}: {ack}, the job is {current.status!r}")
+        return None
+    if ack.problem is None:
+        fail("one_report_per_attempt", f"{report}: it was reported as {current.outcome}")
+    return None
+
+
+def report_kept(model: "Model", report: Any, ack: Any, job: ModelJob, effect: Any) -> None:
+    """I6: the end is the one that was reported, byte for byte."""
+    if effect.job_id != job.job_id:
+        fail("report_has_effect", f"{report} changed {effect}")
+    if ack.status is not job.status:
+        fail("report_kept", f"{report} was answered {ack.status!r} and made {job.status!r}")
+    if job.open or job.outcome != report.outcome:
+        fail("report_kept", f"{report}: open {job.open}, outcome {job.outcome}")
+    if type(effect) is JobFinished:
+        finished = effect.finished
+        if (finished.body, finished.error) != (report.body, report.error):
+            fail("acked_completion_kept", f"{report} became {finished}")
+    if report.checkpoint is not None and job.checkpoint != report.checkpoint:
+        fail("report_kept", f"{report}: checkpoint {job.checkpoint!r}")
+
+
+def payload_unchanged(model: "Model", grant: Grant, store: Any) -> None:
+    """I8: what the worker gets is what the client sent, from disk."""
+    durable = model.durable.get(grant.job_id)
+    spec = store.spec(grant.job_id)
+    if durable is None:
+        if spec is not None:
+            fail("payload_unchanged", f"{grant} has a spec and was deleted")
+        return
+    if spec != durable.new.spec:
+        fail("payload_unchanged", f"{grant}: {spec!r}")
+    if store.checkpoint(grant.job_id) != durable.checkpoint:
+        fail("payload_unchanged", f"{grant}: checkpoint is not {durable.checkpoint!r}")
+
+
+def seq_repeats(model: "Model", poll: Poll, reply: Any, repeated: list[str] | None) -> None:
+    """A repeated poll gets the jobs that it got before, as far as it still has them."""
+    if repeated is None:
+        return
+    got = [grant.lease for grant in reply.jobs] if reply is not None else []
+    if sorted(got) != sorted(repeated):
+        fail(
+            "seq_repeats",
+            f"{poll.session} {poll.seq}: {len(got)} jobs, and {len(repeated)} still held"
+            f" of the first answer",
+        )
+
+
+def seq_gives_jobs_once(model: "Model", poll: Poll) -> None:
+    if poll.session and poll.seq and model.given.get((poll.session, poll.seq)):
+        fail("seq_gives_jobs_once", f"{poll.session} {poll.seq} has got jobs before")
+
+
+def orders_tell_truth(model: "Model", reply: Any) -> None:
+    if reply is None:
+        return
+    for order in reply.orders:
+        job = model._held_by(order.lease)
+        if order.do == "lost":
+            wrong = job is not None
+        elif order.do == "cancel":
+            wrong = job is None or job.status is not _S.CANCELING
+        else:
+            wrong = job is None or job.status is not _S.SUSPENDING
+        if wrong:
+            fail("orders_tell_truth", f"{order}: the job is {job and job.status!r}")
+
+
+# Time (I12, I17, I18) ---------------------------------------------------------------------------
+
+
+def event_has_cause(
+    model: "Model",
+    now_ms: int,
+    command: Any,
+    event: Event,
+    job: ModelJob,
+    was: Status,
+    report: Any,
+) -> None:
+    """Each event happens because of something, and not before its time."""
+    if report is not None:
+        expected = _REPORTED.get(report.outcome)
+        if expected is None:
+            if was is _S.CANCELING:
+                expected = Event.CANCELED
+            else:
+                last = report.permanent or job.failures > job.new.retries_max
+                expected = Event.FAIL if last else Event.RETRY
+        if event is not expected:
+            fail("attempts_bounded", f"{report} of {job.new}: {event!r}, not {expected!r}")
+    elif event in _ASKED:
+        if type(command) is not Control or command.act is not _ASKED[event]:
+            fail("event_has_cause", f"{event!r} by {command}")
+        if command.job_id != job.job_id:
+            fail("event_has_cause", f"{event!r} by {command}")
+    elif event is Event.START:
+        if not any(news.started and model._held_by(news.lease) is job for news in command.progress):
+            fail("event_has_cause", f"{event!r} by {command}")
+    elif event is Event.LEASE:
+        if command is not None and type(command) is not Poll:
+            fail("event_has_cause", f"{event!r} by {command}")
+    elif type(command) is not Tick:
+        fail("event_has_cause", f"{event!r} by {command}")
+    elif event is Event.DUE:
+        clock_jump_neutral(model, now_ms, command, job)
+    elif event is Event.SKIP:
+        if job.attempt or command.wall_ms < job.new.start_before_at_ms:
+            fail("clock_jump_neutral", f"{job.job_id.hex()} skipped at {command.wall_ms}")
+    else:
+        no_early_expiry(model, now_ms, event, job, was)
+
+
+def no_early_expiry(model: "Model", now_ms: int, event: Event, job: ModelJob, was: Status) -> None:
+    """I17: a lease ends by itself only after a whole term without a heartbeat.
+
+    Measured in the world's time; what the server or its disk stood still does not count (C14).
+    """
+    settings = model.settings
+    late_ms = job.new.timeout_ms + settings.timeout_grace_ms
+    timed_out = now_ms >= job.given_ms + late_ms
+    if event is Event.TIME_OUT:
+        if not timed_out:
+            fail("no_early_expiry", f"{job.job_id.hex()} timed out {now_ms - job.given_ms} ms in")
+        return
+    if event not in (Event.LAPSE, Event.FAIL):
+        fail("event_has_cause", f"{event!r} by time")
+    silent_ms = model.world.now - job.heard_at - model.frozen_since(job.heard_at)
+    silent = silent_ms >= settings.lease_ms - 1
+    cancelled_ms = model.world.now - job.cancel_at
+    if was is _S.CANCELING:
+        if not (silent or timed_out or cancelled_ms >= settings.cancel_grace_ms - 1):
+            fail("no_early_expiry", f"{job.job_id.hex()} cancelled {cancelled_ms} ms in")
+    elif not silent:
+        fail("no_early_expiry", f"{job.job_id.hex()} lapsed after {silent_ms} ms of silence")
+    elif timed_out:
+        fail("timeout_wins", f"{job.job_id.hex()} lapsed and had timed out")
+    else:
+        spent = job.crashes >= settings.crashes_max and was is not _S.SUSPENDING
+        if spent != (event is Event.FAIL):
+            fail("attempts_bounded", f"{event!r} at crash {job.crashes} of {settings.crashes_max}")
+
+
+def clock_jump_neutral(model: "Model", now_ms: int, command: Tick, job: ModelJob) -> None:
+    """I18: delays follow true time, schedules the wall clock."""
+    if job.due_is_wall:
+        if command.wall_ms < job.new.scheduled_at_ms:
+            fail("clock_jump_neutral", f"{job.new} came due at {command.wall_ms}")
+        return
+    waited_ms = model.world.now - job.since
+    if waited_ms < job.wanted_ms or now_ms < job.due_ms:
+        fail("clock_jump_neutral", f"{job.new} waited {waited_ms} of {job.wanted_ms} ms")
+
+
+def retry_waits(job: ModelJob, now_ms: int, report: Any) -> int:
+    """Return how long a job has to wait that goes from a worker to SCHEDULED."""
+    new = job.new
+    if report.outcome is Outcome.SNOOZED:
+        least = most = report.retry_delay_ms or 0
+    elif report.retry_delay_ms is not None:
+        least = most = report.retry_delay_ms
+    else:
+        grown = new.retry_delay_ms * (new.retry_backoff_centi / 100) ** (job.failures - 1)
+        least = int(min(grown, max(new.retry_delay_ms, RETRY_CAP_MS)))
+        most = least * 11 // 10 + 1
+    if not least <= job.due_ms - now_ms <= most:
+        fail("retry_waits", f"{job.due_ms - now_ms} ms, not {least} to {most}")
+    return int(least)
+
+
+def status_follows(job_id: bytes, was: Status, event: Event, status: Status) -> None:
+    """The transition table, said another way."""
+    expected = _ALWAYS.get(event)
+    if expected is None:
+        if event is Event.CANCEL:
+            expected = _S.CANCELING if was in HELD else _S.CANCELLED
+        elif event is Event.SUSPEND:
+            expected = _S.SUSPENDING if was in HELD else _S.SUSPENDED
+        elif was is _S.CANCELING:
+            expected = _S.CANCELLED
+        elif was in (_S.SUSPENDING, _S.SUSPENDED):
+            expected = _S.SUSPENDED
+        else:
+            expected = _LATER[event]
+    if status is not expected:
+        fail("status_follows", f"{job_id.hex()}: {event!r} in {was!r} made {status!r}")
+
+
+def counts_tries(
+    model: "Model",
+    event: Event,
+    job: ModelJob,
+    was: Status,
+    failures: int,
+    crashes: int,
+    report: Any,
+) -> None:
+    """I14: failures and crashes are counted one by one, and apart."""
+    failed = report is not None and report.outcome is Outcome.FAILED
+    crashed = report is None and event in (Event.LAPSE, Event.FAIL) and was is not _S.CANCELING
+    if job.failures != failures + failed or job.crashes != crashes + crashed:
+        fail(
+            "attempts_bounded",
+            f"{event!r}: failures {failures} to {job.failures}, crashes {crashes} to {job.crashes}",
+        )
+
+
+# Choice (I24) -----------------------------------------------------------------------------------
+
+
+def _has_room(model: "Model", queue: str) -> bool:
+    capacity = model.settings.capacities.get(queue)
+    return capacity is None or model.queue_held.get(queue, 0) < capacity
+
+
+def _fits_now(
+    model: "Model", job: ModelJob, profile: Profile, free: tuple[int, int, int, int]
+) -> bool:
+    need = job.new.requirements
+    return fits(need, profile, free) and _has_room(model, need.queue)
+
+
+def resources_fit(job: ModelJob, poll: Poll, free: tuple[int, int, int, int]) -> None:
+    if not fits(job.new.requirements, poll.profile, free):
+        fail("resources_fit", f"{job.new.requirements} given to {poll.profile} with {free}")
+
+
+def queue_capacity_respected(model: "Model", queue: str) -> None:
+    if not _has_room(model, queue):
+        fail("queue_capacity_respected", f"{queue}: {model.queue_held[queue]} held")
+
+
+def priority_order(
+    model: "Model", job: ModelJob, profile: Profile, free: tuple[int, int, int, int]
+) -> None:
+    """I24: no other job that fits goes before the one given out."""
+    key = job.key
+    for other in model.ready.values():
+        if other.key < key and _fits_now(model, other, profile, free):
+            fail("priority_order", f"{job.new} given out before {other.new}")
+
+
+def nothing_left_that_fits(
+    model: "Model", profile: Profile, free: tuple[int, int, int, int]
+) -> None:
+    """A worker that asks for more gets all that fits."""
+    for other in model.ready.values():
+        if _fits_now(model, other, profile, free):
+            fail("nothing_left_that_fits", f"{other.new} stays behind")
+
+
+# Looked at now and then -------------------------------------------------------------------------
+
+
+def look_around(model: "Model", server: "Server") -> None:
+    """Everything that costs a walk over the jobs."""
+    for check in invariants.CHECKS:
+        try:
+            check(server.engine.live)
+        except AssertionError as error:
+            fail(check.__name__, f"{error}")
+    memory_is_effects(model, server)
+    nothing_invisible_too_long(model, server)
+    pump = server.pump
+    idle = pump._in_flight is None and not pump._inbox and not pump._effects
+    live = server.engine.live
+    if idle and not live.ready and not live.room and not server.failing:
+        parked_polls_served(model)
+
+
+def parked_polls_served(model: "Model") -> None:
+    """After a batch nobody waits for what is there."""
+    for poll in model.parked.values():
+        if poll.jobs_max:
+            nothing_left_that_fits(model, poll.profile, poll.free.vector())
+
+
+def memory_is_effects(model: "Model", server: "Server") -> None:
+    """Whatever is in memory was an effect, so a restart finds it again."""
+    jobs = server.engine.live.jobs
+    if len(jobs) != len(model.jobs):
+        fail("memory_is_effects", f"{len(jobs)} jobs in memory, {len(model.jobs)} by effects")
+    for job_id, job in model.jobs.items():
+        handle = jobs.find(job_id)
+        if handle < 0 or jobs.record(handle) != job.record:
+            fail("memory_is_effects", f"{job_id.hex()} differs")
+    if len(model.parked) != len(server.engine.live.parked):
+        fail("memory_is_effects", "parked polls differ")
+
+
+def nothing_invisible_too_long(model: "Model", server: "Server") -> None:
+    """I12: at each tick, no lease is over its term and no wait over its time."""
+    now_ms, wall_ms = model.last_tick_ms, model.last_tick_wall_ms
+    settings = model.settings
+    seen_at = max(model.last_tick_at, server.loop.stalled_until)
+    if model.world.now - seen_at > TICK_LATE_MS:
+        fail("nothing_invisible_too_long", "time is not looked at")
+    for job in model.held.values():
+        over = job.heard_ms + settings.lease_ms <= now_ms
+        over |= job.given_ms + job.new.timeout_ms + settings.timeout_grace_ms <= now_ms
+        if over:
+            fail("nothing_invisible_too_long", f"{job.job_id.hex()} is held beyond its term")
+    for job in model.jobs.values():
+        if job.status is _S.SCHEDULED and job.due_ms <= (wall_ms if job.due_is_wall else now_ms):
+            fail("nothing_invisible_too_long", f"{job.job_id.hex()} waits beyond its time")
+
+
+# On disk (I1, I2, I6, I10, I19) -----------------------------------------------------------------
+
+
+def store_matches(model: "Model", store: Any, *, whole: bool) -> None:
+    """What is on disk is what was written: each row, both directions; sealed (I19)."""
+    rows = (
+        {
+            table: {key: layout.unseal(table, key, value) for key, value in walk(store._kv, table)}
+            for table in layout.Table
+        }
+        if whole
+        else {}
+    )
+    live = rows.get(layout.LIVE) or {
+        key: layout.unseal(layout.LIVE, key, value) for key, value in walk(store._kv, layout.LIVE)
+    }
+    durable = model.durable
+    expected = {i: d.record for i, d in durable.items() if d.finished is None}
+    if {i: layout.live_unpack(payload)[0] for i, payload in live.items()} != expected:
+        fail("store_matches", f"{len(live)} live jobs on disk, {len(expected)} written")
+    no_acked_submit_lost(model, model.acked)
+    if not durable.keys() <= model.sent.keys():
+        fail("no_unexpected_job", f"{durable.keys() - model.sent.keys()}")
+    if not whole:
+        return
+    refused_leaves_no_trace(model, model.refused_ids)
+    keys = {d.new.key_digest: (i, d.new.request_digest) for i, d in durable.items()}
+    keys.pop(b"", None)
+    tables: dict[int, Any] = {
+        layout.KEYS: {digest: b"".join(known) for digest, known in keys.items()},
+        layout.CHECKPOINTS: {
+            i: d.checkpoint for i, d in durable.items() if d.checkpoint is not None
+        },
+        layout.BY_STATUS: {
+            layout.by_status_key(d.finished.status, i): b""
+            for i, d in durable.items()
+            if d.finished is not None
+        },
+    }
+    for table, wanted in tables.items():
+        if rows[layout.Table(table)] != wanted:
+            fail("indexes_match_primary", f"table {layout.Table(table).name} on disk")
+    if {key[4:] for key in rows[layout.Table.BY_OWNER]} != set(durable):
+        fail("indexes_match_primary", "table BY_OWNER on disk")
+    if set(rows[layout.Table.SPEC]) != set(durable):
+        fail("indexes_match_primary", "table SPEC on disk")
+    for job_id, known in durable.items():
+        try:
+            stored = store.job(job_id)
+        except RecordCorrupt as error:
+            fail("every_value_sound", f"{error}")
+        if stored is None or stored.spec != known.new.spec:
+            fail("payload_unchanged", job_id.hex())
+        if stored.finished != known.finished:
+            fail("acked_completion_kept", f"{stored.finished} on disk, {known.finished} written")
+
+
+def acked_completion_kept(model: "Model") -> None:
+    """I6"""
+    for token, report in model.acked_ends.items():
+        job_id = model.tokens[token][0]
+        known = model.durable.get(job_id)
+        if known is None:
+            if job_id not in model.delete_asked:
+                fail("acked_completion_kept", f"{job_id.hex()} is gone")
+        elif (
+            known.finished is None
+            or known.finished.body != report.body
+            or known.finished.status is not _S.COMPLETED
+        ):
+            fail("acked_completion_kept", f"{report}: {known.finished}")
+
+
+def drains(model: "Model", server: "Server") -> None:
+    """I13: once faults stop, every job comes to its end."""
+    if model.jobs:
+        job = next(iter(model.jobs.values()))
+        fail("drains", f"{len(model.jobs)} jobs are left, as {job.new} {job.status!r}")
+    live = server.engine.live
+    if live.leases or live.lease_of or len(live.classes) or live.stats.queued:
+        fail("drains", "something is left of jobs that ended")

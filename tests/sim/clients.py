@@ -1,0 +1,168 @@
+"""Who submits, and what they do to their jobs afterwards."""
+
+from hashlib import blake2b
+from typing import Any, Final
+
+from headrace.core.commands import Act, Caller, Control, Explain, NewJob, Submit
+from headrace.core.resources import Amounts, Requirements
+from headrace.wire.problems import Problem
+from sim.model import Model
+from sim.net import Net
+from sim.settings import GPU_MODELS, KINDS, LABELS, QUEUES, Settings
+from sim.world import World
+
+TIMEOUT_MS: Final = 3_000
+BATCH_MAX: Final = 6
+TRIES: Final = 4
+KNOWN_MAX: Final = 200
+CARELESS: Final = 0.1
+"""Submits without keys that are tried again all the same, so that jobs come twice."""
+AMOUNTS: Final = (0, 0, 500, 1_000, 4_000)
+
+
+class Ask:
+    """One submit as its client means it; each try gets new job ids, as the server makes them."""
+
+    __slots__ = ("jobs", "tries")
+
+    def __init__(self, jobs: list[dict[str, Any]]) -> None:
+        self.jobs = jobs
+        self.tries = 0
+
+
+class Client:
+    def __init__(
+        self, number: int, world: World, settings: Settings, net: Net, model: Model
+    ) -> None:
+        self._world = world
+        self._settings = settings
+        self._net = net
+        self._model = model
+        self.caller = Caller("t1", f"user{number}")
+        self._number = number
+        self._known: list[bytes] = []
+        self.closing = False
+        self._acts = [act for act, weight in settings.acts.items() for _ in range(int(weight))]
+        world.at(number, self._turn)
+
+    def _turn(self) -> None:
+        if self.closing:
+            return
+        world = self._world
+        if self._acts and self._known and world.chance(0.3):
+            self._act(world.pick(self._acts), world.pick(self._known))
+        elif len(self._model.jobs) < self._settings.jobs_wanted:
+            count = 1 if world.chance(0.7) else world.between(2, BATCH_MAX)
+            self._send(Ask([self._job() for _ in range(count)]))
+        else:
+            world.at(3 * self._settings.pause_ms, self._turn)
+            return
+        world.at(world.between(1, self._settings.pause_ms), self._turn)
+
+    # Submit -------------------------------------------------------------------------------------
+
+    def _job(self) -> dict[str, Any]:
+        world, settings = self._world, self._settings
+        random, pick = world.random, world.pick
+        amounts = Amounts()
+        gpu_models: frozenset[str] = frozenset()
+        labels: frozenset[str] = frozenset()
+        if not settings.plain:
+            amounts = Amounts(pick(AMOUNTS), pick(AMOUNTS), pick((0, 0, 100)), 0)
+            if random() < 0.15:
+                amounts = Amounts(amounts.cpu_milli, amounts.memory_mb, 0, 500)
+                gpu_models = frozenset(m for m in GPU_MODELS if random() < 0.5)
+            labels = frozenset(label for label in LABELS if random() < 0.15)
+        queue, kind = pick(QUEUES), pick(KINDS)
+        new: dict[str, Any] = {
+            "requirements": Requirements(queue, kind, amounts, gpu_models, labels),
+            "priority": pick((5, 5, 5, 0, 9, 3)),
+            "timeout_ms": 3_600_000,
+            "retry_delay_ms": pick((0, 10, 500, 2_000)),
+            "retry_backoff_centi": pick((100, 200)),
+            "retries_max": pick((0, 1, 2, 4)),
+            "spec": b"%d" % world.rng.getrandbits(40),
+        }
+        if random() < settings.timeouts:
+            new["timeout_ms"] = world.between(50, 5_000)
+        if random() < settings.delays:
+            if random() < 0.5:
+                new["delay_ms"] = world.between(1, 8_000)
+            else:
+                at_ms = world.wall_ms() + world.between(-2_000, 8_000)
+                new["scheduled_at_ms"] = at_ms
+                self._model.latest_schedule_ms = max(self._model.latest_schedule_ms, at_ms)
+        if random() < settings.delays / 2:
+            new["start_before_at_ms"] = world.wall_ms() + world.between(1, 6_000)
+        if random() < 0.5:
+            queue_key = f"{queue} key{world.between(1, settings.keys)} of {world.now // 20_000}"
+            rates = self._net.rates
+            mine = "" if world.chance(rates.get("client_reuse_key", 0)) else f" {self._number}"
+            new["key_digest"] = blake2b(f"{queue_key}{mine}".encode(), digest_size=16).digest()
+            shown = queue_key if world.chance(0.9) else repr(new["spec"])
+            new["request_digest"] = blake2b(shown.encode(), digest_size=16).digest()
+        return new
+
+    def _send(self, ask: Ask) -> None:
+        world = self._world
+        ask.tries += 1
+
+        def make() -> Submit:
+            jobs = [NewJob(job_id=self._id(), **fields) for fields in ask.jobs]
+            return Submit(self.caller, jobs)
+
+        def done(reply: Any) -> None:
+            if isinstance(reply, list):
+                self._known.extend(submitted.job_id for submitted in reply)
+                del self._known[:-KNOWN_MAX]
+                if world.chance(self._net.rates.get("client_repeat_submit", 0)):
+                    self._again(ask)
+            elif ask.tries < TRIES and (reply is None or reply.row.retryable):
+                careful = all("key_digest" in fields for fields in ask.jobs)
+                if careful or world.chance(CARELESS):
+                    world.at(world.between(1, 300), self._again, ask)
+
+        self._net.ask(make, done, TIMEOUT_MS)
+
+    def _again(self, ask: Ask) -> None:
+        if not self.closing:
+            self._send(ask)
+
+    def _id(self) -> bytes:
+        """As `core.ids` makes them: time first, so that they mostly rise."""
+        world = self._world
+        return world.wall_ms().to_bytes(6, "big") + world.rng.getrandbits(80).to_bytes(10, "big")
+
+    # Afterwards ---------------------------------------------------------------------------------
+
+    def _act(self, act: str, job_id: bytes) -> None:
+        world = self._world
+        caller = self.caller
+        if world.chance(self._net.rates.get("client_stranger", 0)):
+            world.counts["fault client_stranger"] += 1
+            caller = world.pick((Caller("t2", caller.user), Caller("t1", "other")))
+        if act == "explain":
+            self._net.ask(lambda: Explain(caller, job_id), self._heard, TIMEOUT_MS)
+            return
+        what = Act[act.upper()]
+        self._net.ask(lambda: Control(caller, job_id, what), self._heard, TIMEOUT_MS)
+
+    def _heard(self, reply: Any) -> None:
+        assert reply is None or isinstance(reply, Problem) or reply is not None
+
+
+class Closer:
+    """After the faults: resumes what is suspended, so that everything can come to its end."""
+
+    def __init__(self, world: World, net: Net, model: Model) -> None:
+        self._world = world
+        self._net = net
+        self._model = model
+        self._turn()
+
+    def _turn(self) -> None:
+        for job_id, job in self._model.jobs.items():
+            if job.status.name == "SUSPENDED":
+                command = Control(self._model.owners[job_id], job_id, Act.RESUME)
+                self._net.ask(lambda command=command: command, lambda _reply: None, TIMEOUT_MS)
+        self._world.at(500, self._turn)

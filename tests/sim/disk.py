@@ -1,0 +1,117 @@
+"""The rows under the store: what is durable, how long a commit takes, and how a disk fails."""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from headrace.store.contract import Changes, KeyValue, StoreBroken, StoreFull
+from headrace.store.lmdb import LmdbKeyValue
+from headrace.store.memory import MemoryKeyValue
+from sim.settings import Settings
+from sim.world import World
+
+SHARED_MEMORY: Final = Path("/dev/shm")
+SLOW_MS: Final = (1_500, 6_000)
+FULL_MS: Final = (300, 3_000)
+
+
+class Rows:
+    """`KeyValue` with faults, over one that outlives the server's crashes."""
+
+    def __init__(self, kv: KeyValue, disk: "Disk") -> None:
+        self.kv = kv
+        self._disk = disk
+        self.get = kv.get
+        self.get_many = kv.get_many
+        self.scan = kv.scan
+        self.count = kv.count
+        self.bytes_used = kv.bytes_used
+        self.close = kv.close
+        self.wrote = False
+
+    def write(self, changes: Changes) -> None:
+        self.wrote = False
+        disk = self._disk
+        if disk.full_until > disk.world.now:
+            raise StoreFull("simulated")
+        if disk.break_next:
+            disk.break_next = False
+            if disk.world.chance(0.5):
+                self.kv.write(changes)
+                self.wrote = True
+            raise StoreBroken("simulated")
+        self.kv.write(changes)
+        self.wrote = True
+
+    def bytes_free(self) -> int:
+        return 0 if self._disk.low or self._disk.full_until > self._disk.world.now else sys.maxsize
+
+
+class Disk:
+    """What is written here is there after a crash."""
+
+    def __init__(self, world: World, settings: Settings) -> None:
+        self.world = world
+        self._commit_ms = settings.commit_ms
+        self._memory = None if settings.lmdb else MemoryKeyValue()
+        self._path: Path | None = None
+        if settings.lmdb:
+            base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+            self._path = Path(tempfile.mkdtemp(prefix="headrace-sim-", dir=base))
+        self.full_until = 0
+        self.low = False
+        self.break_next = False
+        self.slow_next = False
+
+    def open(self) -> Rows:
+        if self._memory is not None:
+            return Rows(self._memory, self)
+        assert self._path is not None
+        return Rows(LmdbKeyValue(self._path, accept_any_filesystem=True), self)
+
+    def latency_ms(self) -> int:
+        if self.slow_next:
+            self.slow_next = False
+            return self.world.between(*SLOW_MS)
+        return self.world.between(0, self._commit_ms)
+
+    def heal(self) -> None:
+        self.full_until = 0
+        self.low = self.break_next = self.slow_next = False
+
+    def remove(self) -> None:
+        if self._path is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
+
+
+class WriteQueue:
+    """Stands where the pump has its queue to the writer thread; a write is an event here."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._ready: list[Any] = []
+        self.writing: Any = None
+
+    def put(self, batch: Any) -> None:
+        if batch is None:
+            return
+        assert self.writing is None, "one write at a time"
+        self.writing = batch
+        server = self._server
+        latency_ms = server.disk.latency_ms()
+        server.world.at(latency_ms, self._write, batch, server.world.now, loop=server.loop)
+
+    def _write(self, batch: Any, began_at: int) -> None:
+        server = self._server
+        self._ready.append(batch)
+        self.writing = None
+        server.rows.wrote = False
+        server.pump._write_all()
+        server.model.froze(began_at + server.stall_ms * 3 // 2, server.world.now)
+        if server.rows.wrote:
+            server.wrote(batch)
+
+    def get(self) -> Any:
+        return self._ready.pop() if self._ready else None

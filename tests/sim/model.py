@@ -1,0 +1,412 @@
+"""The reference queue: what must be true, from commands, replies, effects and what is on disk.
+
+Written without the engine's code: it reads records with its own layout, knows jobs one by one in a
+dict, and searches by looking at each. It has two states: `jobs`, as the server sees them now, and
+`durable`, as a crash would leave them. `checkers` holds what is asserted of both.
+"""
+
+from typing import Any
+
+from headrace.core.commands import (
+    Act,
+    Caller,
+    Command,
+    Control,
+    NewJob,
+    Outcome,
+    Poll,
+    Submit,
+    Tick,
+)
+from headrace.core.effects import (
+    Answered,
+    CheckpointStored,
+    Effect,
+    JobChanged,
+    JobDeleted,
+    JobFinished,
+    JobStored,
+)
+from headrace.core.job import Event, Status
+from headrace.wire.problems import Problem
+from sim import checkers
+from sim.model_job import HELD, READY, Durable, ModelJob, less
+from sim.settings import Settings
+from sim.world import World
+
+
+class Model:
+    def __init__(self, world: World, settings: Settings) -> None:
+        self.world = world
+        self.settings = settings
+        self.sent: dict[bytes, NewJob] = {}
+        """Each job of each submit that reached the server, answered or not."""
+        self.owners: dict[bytes, Caller] = {}
+        self.jobs: dict[bytes, ModelJob] = {}
+        """Live ones."""
+        self.ready: dict[bytes, ModelJob] = {}
+        self.held: dict[bytes, ModelJob] = {}
+        self.ended: dict[bytes, Any] = {}
+        """`Finished` of each job that ended and is not deleted."""
+        self.keys: dict[bytes, tuple[bytes, bytes]] = {}
+        """By idempotency key: job and request digest, while the job is known."""
+        self.tokens: dict[str, tuple[bytes, int]] = {}
+        """Job and attempt of each token ever given out."""
+        self.token_of: dict[tuple[bytes, int], str] = {}
+        self.given: dict[tuple[str, int], list[str]] = {}
+        """Tokens by session and seq; in the order given."""
+        self.parked: dict[int, Poll] = {}
+        self.queue_held: dict[str, int] = {}
+        self.durable: dict[bytes, Durable] = {}
+        self.acked: set[bytes] = set()
+        """Jobs whose submit was answered."""
+        self.acked_keys: dict[bytes, bytes] = {}
+        self.acked_ends: dict[str, Any] = {}
+        """Reports of a completion that were answered, by token."""
+        self.delete_asked: set[bytes] = set()
+        self.refused_ids: set[bytes] = set()
+        self.delivered: dict[bytes, int] = {}
+        """The highest attempt that a worker was told of, by job."""
+        self.delivered_tokens: list[str] = []
+        self.latest_schedule_ms = 0
+        self.epoch = 0
+        self.offset_ms = 0
+        """Wall clock minus engine clock, as the engine was told."""
+        self.last_tick_ms = 0
+        self.last_tick_wall_ms = 0
+        self.last_tick_at = 0
+        self.frozen: list[tuple[int, int]] = []
+        """Stretches of world time."""
+
+    # What happens to the server ------------------------------------------------------------------
+
+    def froze(self, start: int, end: int) -> None:
+        """The server stood still, or its disk did: this time does not count against a lease."""
+        if self.frozen:
+            start = max(start, self.frozen[-1][1])
+        if start < end:
+            self.frozen.append((start, end))
+
+    def frozen_since(self, at: int) -> int:
+        total = 0
+        now = self.world.now
+        for start, end in reversed(self.frozen):
+            if end <= at:
+                break
+            total += min(end, now) - max(start, at)
+        return total
+
+    def arrived(self, command: Command) -> None:
+        """A command was admitted: its heartbeats count from here."""
+        if type(command) is Poll:
+            now = self.world.now
+            for token in (*command.running, *(news.lease for news in command.progress)):
+                job = self._held_by(token)
+                if job is not None:
+                    job.heard_at = now
+        elif type(command) is Submit:
+            for new in command.jobs:
+                self.sent[new.job_id] = new
+                self.owners[new.job_id] = command.caller
+        elif type(command) is Control and command.act is Act.DELETE:
+            self.delete_asked.add(command.job_id)
+
+    def _held_by(self, token: str) -> ModelJob | None:
+        known = self.tokens.get(token)
+        job = self.held.get(known[0]) if known is not None else None
+        return job if job is not None and job.lease == token else None
+
+    def refused(self, command: Command) -> None:
+        if type(command) is Submit:
+            ids = {new.job_id for new in command.jobs}
+            self.refused_ids |= ids
+            checkers.refused_leaves_no_trace(self, ids)
+
+    def applied(self, now_ms: int, command: Command, reply: Any, effects: list[Effect]) -> None:
+        kind = type(command)
+        self.world.note(kind.__name__, (command, reply, effects))
+        if kind is Submit:
+            checkers.one_job_per_key(self, command, reply)
+            self._take(now_ms, command, effects)
+        elif kind is Poll:
+            self._polled(now_ms, command, reply, effects)
+        else:
+            if kind is Tick:
+                self.last_tick_ms, self.last_tick_wall_ms = now_ms, command.wall_ms
+                self.last_tick_at = self.world.now
+                self.offset_ms = command.wall_ms - now_ms
+            elif kind is Control:
+                checkers.control_answers(self, command, reply, effects)
+            self._take(now_ms, command, effects)
+
+    def settled(self, now_ms: int, effects: list[Effect]) -> None:
+        self.world.note("settle", (effects,))
+        self._take(now_ms, None, effects)
+
+    def wrote(self, effects: list[Effect]) -> None:
+        durable = self.durable
+        for effect in effects:
+            kind = type(effect)
+            if kind is JobChanged:
+                durable[effect.job_id].record = effect.record
+            elif kind is JobStored:
+                durable[effect.job_id] = Durable(self.sent[effect.job_id], effect.record)
+            elif kind is JobFinished:
+                durable[effect.job_id].finished = effect.finished
+            elif kind is JobDeleted:
+                del durable[effect.job_id]
+            elif kind is CheckpointStored:
+                durable[effect.job_id].checkpoint = effect.checkpoint
+
+    def crashed(self) -> None:
+        self.parked.clear()
+        now = self.world.now
+        self.frozen = [(start, min(end, now)) for start, end in self.frozen if start < now]
+
+    def restarted(self, now_ms: int, epoch: int, store: Any) -> None:
+        """Forget what was not on disk; each lease begins a new term."""
+        checkers.epoch_rises(self, epoch)
+        self.epoch = epoch
+        self.jobs, self.ready, self.held, self.ended = {}, {}, {}, {}
+        self.keys, self.queue_held = {}, {}
+        kept: dict[tuple[str, int], list[str]] = {}
+        for job_id in sorted(self.durable):
+            known = self.durable[job_id]
+            if known.new.key_digest:
+                self.keys[known.new.key_digest] = (job_id, known.new.request_digest)
+            if known.finished is not None:
+                self.ended[job_id] = known.finished
+                continue
+            job = ModelJob(job_id, known.new, known.record)
+            job.checkpoint = known.checkpoint
+            self.jobs[job_id] = job
+            if job.status in HELD:
+                self._hold(now_ms, job)
+                job.lease = self.token_of.get((job_id, job.attempt), "?")
+                if job.status is Status.CANCELING:
+                    job.cancel_at = self.world.now
+            elif job.status in READY:
+                self.ready[job_id] = job
+        for key, tokens in self.given.items():
+            if live := [token for token in tokens if self._held_by(token) is not None]:
+                kept[key] = live
+        self.given = kept
+        self.last_tick_ms = 0
+        self.last_tick_at = self.world.now
+        self.last_tick_wall_ms = 0
+        self.offset_ms = self.world.wall_ms() - now_ms
+        checkers.store_matches(self, store, whole=False)
+
+    # Effects ------------------------------------------------------------------------------------
+
+    def _take(self, now_ms: int, command: Command | None, effects: list[Effect]) -> None:
+        for position, effect in enumerate(effects):
+            kind = type(effect)
+            if kind is JobChanged:
+                if effect.event is Event.LEASE:
+                    self._lease(now_ms, command, effect, effects, position)
+                else:
+                    self._changed(now_ms, command, effect, None)
+            elif kind is Answered:
+                self._answered(effect)
+            elif kind is JobStored:
+                self._stored(now_ms, effect)
+            elif kind is JobFinished:
+                self._finished(now_ms, command, effect, None)
+            elif kind is JobDeleted:
+                self._deleted(effect)
+            elif kind is CheckpointStored:
+                self.jobs[effect.job_id].checkpoint = effect.checkpoint
+
+    def _stored(self, now_ms: int, effect: JobStored) -> None:
+        new = self.sent[effect.job_id]
+        job = ModelJob(effect.job_id, new, effect.record)
+        checkers.stored_as_sent(self, now_ms, job, effect)
+        self.world.mark(effect.record)
+        self.jobs[effect.job_id] = job
+        if effect.key_digest:
+            self.keys[effect.key_digest] = (effect.job_id, effect.request_digest)
+        if job.status in READY:
+            self.ready[effect.job_id] = job
+        elif not job.due_is_wall:
+            job.since, job.wanted_ms = self.world.now, new.delay_ms
+        self.world.counts["jobs"] += 1
+
+    def _changed(self, now_ms: int, command: Any, effect: JobChanged, report: Any) -> None:
+        job = checkers.one_terminal_record(self, effect)
+        was, crashes, failures = job.status, job.crashes, job.failures
+        attempt, was_open = job.attempt, job.open
+        job.read(effect.record)
+        self.world.mark(effect.record)
+        checkers.attempts_rise_by_one(job, attempt, effect.event)
+        checkers.attempt_open_until_closed(job, was_open, effect.event, report)
+        checkers.status_follows(job.job_id, was, effect.event, job.status)
+        checkers.event_has_cause(self, now_ms, command, effect.event, job, was, report)
+        checkers.counts_tries(self, effect.event, job, was, failures, crashes, report)
+        if was in READY:
+            del self.ready[job.job_id]
+        elif was in HELD and job.status not in HELD:
+            self._let_go(job)
+        if job.status in READY:
+            self.ready[job.job_id] = job
+        elif job.status is Status.SCHEDULED:
+            job.since = self.world.now
+            job.wanted_ms = checkers.retry_waits(job, now_ms, report)
+        elif job.status is Status.CANCELING:
+            job.cancel_at = self.world.now
+
+    def _lease(
+        self, now_ms: int, command: Any, effect: JobChanged, effects: list[Effect], at: int
+    ) -> None:
+        """A job is given out: to the poll at hand, or to the parked one answered next."""
+        if type(command) is Poll:
+            poll, grants = command, self._grants
+            first = sum(1 for e in effects[:at] if type(e) is JobChanged and e.event is Event.LEASE)
+        else:
+            end = at
+            while type(effects[end]) is not Answered:
+                end += 1
+            poll, grants = self.parked[effects[end].ticket], effects[end].reply.jobs
+            first = len(grants) - (end - at)
+        if first == 0:
+            self._free = poll.free.vector()
+            checkers.seq_gives_jobs_once(self, poll)
+        job = checkers.one_terminal_record(self, effect)
+        grant = grants[first]
+        checkers.one_live_lease(self, job, grant)
+        checkers.resources_fit(job, poll, self._free)
+        checkers.queue_capacity_respected(self, job.new.requirements.queue)
+        checkers.priority_order(self, job, poll.profile, self._free)
+        self._free = less(self._free, job.new.requirements.amounts)
+        self._changed(now_ms, command, effect, None)
+        checkers.grant_as_stored(self, job, grant, poll)
+        job.lease = grant.lease
+        self.tokens[grant.lease] = (job.job_id, job.attempt)
+        self.token_of[(job.job_id, job.attempt)] = grant.lease
+        self._hold(now_ms, job)
+        if poll.session and poll.seq:
+            self.given.setdefault((poll.session, poll.seq), []).append(grant.lease)
+        if first == len(grants) - 1 and len(grants) < poll.jobs_max:
+            checkers.nothing_left_that_fits(self, poll.profile, self._free)
+
+    def _hold(self, now_ms: int, job: ModelJob) -> None:
+        job.heard_at, job.heard_ms = self.world.now, now_ms
+        job.given_ms = now_ms
+        job.cancel_at = 0
+        self.held[job.job_id] = job
+        queue = job.new.requirements.queue
+        self.queue_held[queue] = self.queue_held.get(queue, 0) + 1
+
+    def _let_go(self, job: ModelJob) -> None:
+        del self.held[job.job_id]
+        self.queue_held[job.new.requirements.queue] -= 1
+
+    def _finished(self, now_ms: int, command: Any, effect: JobFinished, report: Any) -> None:
+        job = checkers.one_terminal_record(self, effect)
+        was, crashes, failures = job.status, job.crashes, job.failures
+        attempt = job.attempt
+        finished = effect.finished
+        job.read(finished.record)
+        self.world.mark(finished.record)
+        assert job.status is finished.status
+        checkers.attempts_rise_by_one(job, attempt, effect.event)
+        checkers.status_follows(job.job_id, was, effect.event, job.status)
+        checkers.event_has_cause(self, now_ms, command, effect.event, job, was, report)
+        checkers.counts_tries(self, effect.event, job, was, failures, crashes, report)
+        if was in READY:
+            del self.ready[job.job_id]
+        elif was in HELD:
+            self._let_go(job)
+        del self.jobs[job.job_id]
+        self.ended[job.job_id] = finished
+        self.world.counts["ended " + finished.status.name.lower()] += 1
+
+    def _deleted(self, effect: JobDeleted) -> None:
+        checkers.only_asked_deletes(self, effect.job_id)
+        del self.ended[effect.job_id]
+        digest = self.sent[effect.job_id].key_digest
+        if digest and self.keys.get(digest, (b"", b""))[0] == effect.job_id:
+            del self.keys[digest]
+
+    # Polls --------------------------------------------------------------------------------------
+
+    def _polled(self, now_ms: int, poll: Poll, reply: Any, effects: list[Effect]) -> None:
+        at = 0
+        acks = reply.acks if reply is not None else []
+        if len(acks) != len(poll.reports):
+            checkers.fail("each_report_answered", f"{len(acks)} acks for {len(poll.reports)}")
+        for report, ack in zip(poll.reports, acks, strict=True):
+            job = checkers.stale_lease_refused(self, report, ack)
+            if job is None:
+                continue
+            while True:
+                if at == len(effects):
+                    checkers.fail("report_has_effect", f"none for {report}")
+                effect = effects[at]
+                at += 1
+                kind = type(effect)
+                if kind is JobFinished:
+                    self._finished(now_ms, poll, effect, report)
+                    break
+                if kind is JobChanged and effect.event is Event.START:
+                    self._changed(now_ms, poll, effect, None)  # news come before reports
+                elif kind is JobChanged:
+                    self._changed(now_ms, poll, effect, report)
+                    break
+                elif kind is CheckpointStored:
+                    self.jobs[effect.job_id].checkpoint = effect.checkpoint
+                elif kind is Answered:
+                    self._answered(effect)
+            checkers.report_kept(self, report, ack, job, effect)
+        for token in (*poll.running, *(news.lease for news in poll.progress)):
+            job = self._held_by(token)
+            if job is not None:
+                job.heard_ms = now_ms
+        self._grants = reply.jobs if reply is not None else []
+        repeated = self._repeated(poll)
+        self._take(now_ms, poll, effects[at:])
+        checkers.seq_repeats(self, poll, reply, repeated)
+        checkers.orders_tell_truth(self, reply)
+        if reply is None:
+            self.parked[poll.ticket] = poll
+            if poll.jobs_max and repeated is None:
+                checkers.nothing_left_that_fits(self, poll.profile, poll.free.vector())
+
+    def _repeated(self, poll: Poll) -> list[str] | None:
+        """Return what an earlier poll of this session and seq got, as far as it is still held."""
+        if not (poll.session and poll.seq):
+            return None
+        tokens = self.given.get((poll.session, poll.seq))
+        if tokens is None:
+            return None
+        return [token for token in tokens if self._held_by(token) is not None]
+
+    def _answered(self, effect: Answered) -> None:
+        del self.parked[effect.ticket]
+        checkers.orders_tell_truth(self, effect.reply)
+
+    # Replies that leave -------------------------------------------------------------------------
+
+    def left(self, command: Command, reply: Any, store: Any) -> None:
+        """A reply leaves the server: from here on it is a promise."""
+        kind = type(command)
+        if kind is Submit:
+            if isinstance(reply, Problem):
+                ids = {new.job_id for new in command.jobs}
+                self.refused_ids |= ids
+                checkers.refused_leaves_no_trace(self, ids)
+                return
+            for new, submitted in zip(command.jobs, reply, strict=True):
+                checkers.same_id_for_key(self, new, submitted)
+                self.acked.add(submitted.job_id)
+                checkers.no_acked_submit_lost(self, (submitted.job_id,))
+        elif kind is Poll:
+            for report, ack in zip(command.reports, reply.acks, strict=True):
+                if ack.problem is None and report.outcome is Outcome.COMPLETED:
+                    self.acked_ends.setdefault(report.lease, report)
+            for grant in reply.jobs:
+                checkers.payload_unchanged(self, grant, store)
+                before = self.delivered.get(grant.job_id, 0)
+                self.delivered[grant.job_id] = max(before, grant.attempt)
+                if grant.attempt > before:
+                    self.delivered_tokens.append(grant.lease)

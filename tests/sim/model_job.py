@@ -1,0 +1,106 @@
+"""A job as the reference model knows it, and what fits what, by looking."""
+
+import struct
+from typing import Any, Final
+
+from headrace.core.commands import NewJob
+from headrace.core.job import Status
+from headrace.core.resources import Amounts, Profile, Requirements
+
+_RECORD: Final = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
+READY: Final = (Status.QUEUED, Status.RESUMING)
+HELD: Final = (Status.LOCKED, Status.RUNNING, Status.SUSPENDING, Status.CANCELING)
+ENDED: Final = (
+    Status.COMPLETED,
+    Status.FAILED,
+    Status.TIMEOUT,
+    Status.CANCELLED,
+    Status.SKIPPED,
+)
+
+
+class ModelJob:
+    """One job that the server knows."""
+
+    __slots__ = (
+        *("attempt", "cancel_at", "checkpoint", "class_id", "crashes", "due_is_wall"),
+        *("due_ms", "epoch", "failures", "given_ms", "has_checkpoint", "heard_at"),
+        *("heard_ms", "job_id", "key", "lease", "new", "open", "order", "outcome"),
+        *("priority", "record", "since", "status", "wanted_ms"),
+    )
+
+    def __init__(self, job_id: bytes, new: NewJob, record: bytes) -> None:
+        self.job_id = job_id
+        self.new = new
+        self.lease = ""
+        """Token of the lease it is under; "?" until the reply that tells it."""
+        self.heard_at = 0
+        """World time of the last heartbeat that the server received."""
+        self.heard_ms = 0
+        """Engine time of the last heartbeat that was applied."""
+        self.given_ms = 0
+        self.cancel_at = 0
+        """World time of a cancel asked for while leased."""
+        self.since = 0
+        """World time at which it began to wait for `due_ms`."""
+        self.wanted_ms = -1
+        """The least it must wait from then; -1: not known any more."""
+        self.checkpoint: bytes | None = None
+        self.read(record)
+
+    def read(self, record: bytes) -> None:
+        fields = _RECORD.unpack(record)
+        self.record = record
+        self.status = Status(fields[1])
+        self.priority = fields[2]
+        flags = fields[3]
+        self.open = bool(flags & 1)
+        self.due_is_wall = bool(flags & 2)
+        self.has_checkpoint = bool(flags & 4)
+        self.outcome = fields[4]
+        self.class_id = fields[5]
+        self.attempt = fields[7]
+        self.epoch = fields[8]
+        self.failures = fields[13]
+        self.crashes = fields[14]
+        self.order = fields[16]
+        self.due_ms = fields[17]
+        self.key = (9 - self.priority, self.order)
+
+
+class Durable:
+    """One job on disk."""
+
+    __slots__ = ("checkpoint", "finished", "new", "record")
+
+    def __init__(self, new: NewJob, record: bytes) -> None:
+        self.new = new
+        self.record = record
+        self.finished: Any = None
+        self.checkpoint: bytes | None = None
+
+
+def fits(need: Requirements, profile: Profile, free: tuple[int, int, int, int]) -> bool:
+    """Whether a worker may run a job, by the words of the documentation."""
+    amounts = need.amounts
+    return (
+        amounts.cpu_milli <= free[0]
+        and amounts.memory_mb <= free[1]
+        and amounts.storage_mb <= free[2]
+        and amounts.gpu_milli <= free[3]
+        and (
+            profile.wasm if need.kind == "" else profile.types is None or need.kind in profile.types
+        )
+        and (profile.queues is None or need.queue in profile.queues)
+        and (not need.gpu_models or profile.gpu_model in need.gpu_models)
+        and need.labels <= profile.labels
+    )
+
+
+def less(free: tuple[int, int, int, int], need: Amounts) -> tuple[int, int, int, int]:
+    return (
+        free[0] - need.cpu_milli,
+        free[1] - need.memory_mb,
+        free[2] - need.storage_mb,
+        free[3] - need.gpu_milli,
+    )

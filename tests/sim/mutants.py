@@ -1,0 +1,474 @@
+"""Planted defects: each must be found by a checker. Nothing here touches the product's files.
+
+A mutant is a function that patches until its stack is closed; its docstring says what is wrong.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Final
+from unittest import mock
+
+import msgspec
+
+from headrace.core import controlling, passing, polling, reporting, submitting, tokens
+from headrace.core.classes import ClassTable
+from headrace.core.commands import Ack, Act, Outcome, Poll, Report, Submitted
+from headrace.core.effects import JobChanged, JobFinished, JobStored, Trail
+from headrace.core.job import READY, Event, Job, Status
+from headrace.core.live import Live
+from headrace.core.stats import EngineStats
+from headrace.core.tokens import token_parse
+from headrace.core.workers import Lease, Session
+from headrace.runtime.clock import Clock
+from headrace.runtime.pump import Pump
+from headrace.store import layout
+from headrace.store.store import Store
+from sim.run import Mutant
+
+MUTANTS: Final[dict[str, Mutant]] = {}
+
+
+def planted(mutant: Mutant) -> Mutant:
+    MUTANTS[mutant.__name__] = mutant
+    return mutant
+
+
+def put(stack: ExitStack, target: Any, name: str, new: Any) -> Any:
+    """Replace an attribute; return what it was."""
+    old = getattr(target, name)
+    stack.enter_context(mock.patch.object(target, name, new))
+    return old
+
+
+def translate(stack: ExitStack, effect: type, new: Callable[[Any, Any], None]) -> Any:
+    old = layout.TRANSLATIONS[effect]
+    stack.enter_context(mock.patch.dict(layout.TRANSLATIONS, {effect: new}))
+    return old
+
+
+# Durability -------------------------------------------------------------------------------------
+
+
+@planted
+def ack_before_commit(stack: ExitStack) -> None:
+    """Replies leave when their batch is handed to the writer."""
+
+    def commit(self: Pump, now_ms: int) -> None:
+        old(self, now_ms)
+        if self._in_flight is not None:
+            batch, applied, effects = self._in_flight
+            self._in_flight = (batch, [], effects)
+            self._release(applied, [])
+
+    old = put(stack, Pump, "_commit", commit)
+
+
+@planted
+def grant_before_commit(stack: ExitStack) -> None:
+    """Workers are told of their jobs before the leases are on disk; other replies wait."""
+
+    def commit(self: Pump, now_ms: int) -> None:
+        old(self, now_ms)
+        if self._in_flight is not None:
+            batch, applied, effects = self._in_flight
+            polls = [asked for asked in applied if type(asked.command) is Poll]
+            rest = [asked for asked in applied if type(asked.command) is not Poll]
+            self._in_flight = (batch, rest, effects)
+            self._release(polls, [])
+
+    old = put(stack, Pump, "_commit", commit)
+
+
+@planted
+def reads_do_not_wait(stack: ExitStack) -> None:
+    """A reply without effects of its own leaves while what it saw is still being written."""
+
+    def apply_inbox(self: Pump, now_ms: int) -> None:
+        before = len(self._effects)
+        seen = len(self._applied)
+        old(self, now_ms)
+        if len(self._effects) == before and self._in_flight is not None:
+            applied, self._applied = self._applied[seen:], self._applied[:seen]
+            self._release(applied, [])
+
+    old = put(stack, Pump, "_apply_inbox", apply_inbox)
+
+
+@planted
+def full_disk_taken_for_success(stack: ExitStack) -> None:
+    """A batch that found no space is dropped, and answered as done."""
+
+    def written(self: Pump, batch: Any, _error: BaseException | None) -> None:
+        old(self, batch, None)
+
+    old = put(stack, Pump, "_on_written", written)
+
+
+@planted
+def key_in_next_commit(stack: ExitStack) -> None:
+    """An idempotency key is written one commit after its job."""
+    later: list[JobStored] = []
+
+    def stored(rows: Any, effect: JobStored) -> None:
+        old(rows, msgspec.structs.replace(effect, key_digest=b""))
+        later.append(effect)
+
+    def stage(self: Store, effects: Any, at_ms: int) -> Any:
+        keys, later[:] = later[:], []
+        batch = old_stage(self, effects, at_ms)
+        for effect in keys:
+            if not batch.empty and effect.key_digest:
+                payload = layout.key_pack(effect.job_id, effect.request_digest)
+                layout._put(batch.changes, layout.KEYS, effect.key_digest, payload)
+        return batch
+
+    old = translate(stack, JobStored, stored)
+    old_stage = put(stack, Store, "stage", stage)
+
+
+@planted
+def attempt_not_stored(stack: ExitStack) -> None:
+    """The number of the attempt is counted in memory only."""
+
+    def changed(rows: Any, effect: JobChanged) -> None:
+        if effect.event is Event.LEASE:
+            attempt = layout.record_attempt(effect.record) - 1
+            record = effect.record[:16] + attempt.to_bytes(4, "little") + effect.record[20:]
+            effect = msgspec.structs.replace(effect, record=record)
+        old(rows, effect)
+
+    old = translate(stack, JobChanged, changed)
+
+
+@planted
+def epoch_not_raised(stack: ExitStack) -> None:
+    """A server starts with the epoch of the one before."""
+
+    def restore(self: Store) -> Any:
+        if self._epoch:
+            self._epoch -= 1
+        return old(self)
+
+    old = put(stack, Store, "restore", restore)
+
+
+@planted
+def finished_job_stays_live_on_disk(stack: ExitStack) -> None:
+    """The row of a live job is not deleted when the job ends."""
+
+    def finished(rows: Any, effect: JobFinished) -> None:
+        old(rows, effect)
+        del rows[layout.LIVE][effect.job_id]
+
+    old = translate(stack, JobFinished, finished)
+
+
+@planted
+def long_result_lost(stack: ExitStack) -> None:
+    """A result too long for its record is not written."""
+
+    def finished(rows: Any, effect: JobFinished) -> None:
+        old(rows, effect)
+        rows.get(layout.BODIES, {}).pop(effect.job_id, None)
+
+    old = translate(stack, JobFinished, finished)
+
+
+@planted
+def status_index_kept_on_delete(stack: ExitStack) -> None:
+    """A deleted job stays in the index by status."""
+
+    def deleted(rows: Any, job_id: bytes, owner_id: int, _statuses: Any, *more: Any) -> None:
+        old(rows, job_id, owner_id, frozenset(), *more)
+
+    old = put(stack, layout, "job_deleted", deleted)
+
+
+@planted
+def timers_not_restored(stack: ExitStack) -> None:
+    """After a restart, jobs that wait for their time wait for ever."""
+
+    def restore(self: Live, restored: Any, now_ms: int) -> Any:
+        effects = old(self, restored, now_ms)
+        for job_id in self.jobs.ids():
+            self.timers_due.cancel(self.jobs.find(job_id))
+        return effects
+
+    old = put(stack, Live, "restore", restore)
+
+
+# Leases and reports -----------------------------------------------------------------------------
+
+
+@planted
+def fence_ignored(stack: ExitStack) -> None:
+    """A report counts for the current attempt, whichever attempt it is of."""
+
+    def report(live: Live, now_ms: int, told: Report, effects: Any) -> Ack:
+        token = token_parse(live.secret, told.lease)
+        handle = -1 if token is None else live.jobs.find(token.job_id)
+        if handle >= 0 and live.load(handle).attempt_open:
+            lease = live.lease_of.get(handle)
+            return Ack(told.lease, reporting.close(live, now_ms, handle, told, effects, lease))
+        ack: Ack = old(live, now_ms, told, effects)
+        return ack
+
+    old = put(stack, polling, "report", report)
+
+
+@planted
+def forged_tokens_taken(stack: ExitStack) -> None:
+    """The nonce of a token is not compared."""
+    put(stack, tokens.hmac, "compare_digest", lambda *_: True)
+
+
+@planted
+def second_report_counts(stack: ExitStack) -> None:
+    """A report does not close its attempt."""
+
+    def close(live: Live, now_ms: int, handle: int, *more: Any) -> Any:
+        job_id = live.jobs.id(handle)
+        status = old(live, now_ms, handle, *more)
+        handle = live.jobs.find(job_id)
+        if handle >= 0:
+            job = live.load(handle)
+            job.attempt_open = True
+            live.jobs.set(handle, job.pack())
+        return status
+
+    old = put(stack, reporting, "close", close)
+
+
+@planted
+def resume_keeps_attempt_open(stack: ExitStack) -> None:
+    """A resumed job can still be ended by the attempt before."""
+
+    def change(self: Live, now: int, handle: int, job: Job, event: Event, *more: Any) -> None:
+        if event is Event.RESUME:
+            job.attempt_open = True
+        old(self, now, handle, job, event, *more)
+
+    old = put(stack, Live, "change", change)
+
+
+@planted
+def renewed_lease_expires(stack: ExitStack) -> None:
+    """A heartbeat does not move the end of a lease."""
+    put(stack, polling, "renew", lambda *_: None)
+
+
+@planted
+def lease_runs_out_in_a_stall(stack: ExitStack) -> None:
+    """The engine's clock goes on while the server stands still."""
+    put(stack, Clock, "_skip", lambda *_: None)
+
+
+@planted
+def deadline_forgotten(stack: ExitStack) -> None:
+    """A lease that is renewed outlives the job's timeout."""
+
+    def lease_timer(self: Live, lease: Lease) -> None:
+        self.timers_lease.set(lease.handle, lease.expires_ms)
+
+    put(stack, Live, "lease_timer", lease_timer)
+
+
+@planted
+def crashes_off_by_one(stack: ExitStack) -> None:
+    """A job is poison one crash too late."""
+
+    def init(self: Live, config: Any, *more: Any) -> None:
+        replaced = msgspec.structs.replace(config, crashes_max=config.crashes_max + 1)
+        old(self, replaced, *more)
+
+    old = put(stack, Live, "__init__", init)
+
+
+@planted
+def retries_off_by_one(stack: ExitStack) -> None:
+    """The last retry is not made."""
+
+    def event_of(live: Live, job: Job, told: Report) -> Event:
+        event: Event = old(live, job, told)
+        if event is Event.RETRY and job.failures == job.retries_max:
+            return Event.FAIL
+        return event
+
+    old = put(stack, reporting, "event_of", event_of)
+
+
+@planted
+def crash_costs_a_retry(stack: ExitStack) -> None:
+    """A lapsed lease is counted as a failure of the job, too."""
+
+    def log(live: Live, now_ms: int, job: Job, error: str, lease: Any, effects: Any) -> None:
+        job.failures += 1
+        old(live, now_ms, job, error, lease, effects)
+
+    old = put(stack, passing, "attempt_log", log)
+
+
+@planted
+def cancel_overwrites_completed(stack: ExitStack) -> None:
+    """A cancel that comes after the completion wins."""
+
+    def control(live: Live, command: Any, effects: Any) -> Any:
+        finished = live.finished(command.job_id)
+        if command.act is Act.CANCEL and finished and finished.status is Status.COMPLETED:
+            finished = msgspec.structs.replace(finished, status=Status.CANCELLED)
+            live.fresh_finished[command.job_id] = finished
+            effects.append(JobFinished(command.job_id, Event.CANCEL, finished))
+            return Status.CANCELLED
+        return old(live, command, effects)
+
+    old = put(stack, controlling, "control_finished", control)
+
+
+@planted
+def repeated_poll_gets_new_jobs(stack: ExitStack) -> None:
+    """A session forgets what it was given, so that a lost answer is lost."""
+    put(stack, Session, "remember", lambda *_: None)
+
+
+@planted
+def stranger_may_cancel(stack: ExitStack) -> None:
+    """Whose job it is is not asked."""
+    put(stack, Live, "may_not", lambda *_: None)
+
+
+# Submits ----------------------------------------------------------------------------------------
+
+
+@planted
+def replay_tells_new_id(stack: ExitStack) -> None:
+    """A repeated submit is told an id that no job has."""
+
+    def told(job_id: bytes, status: Any, replayed: bool = False, never_fits: str = "") -> Any:
+        if replayed:
+            job_id = bytes(16)
+        return Submitted(job_id, status, replayed, never_fits)
+
+    put(stack, submitting, "Submitted", told)
+
+
+@planted
+def batch_counts_as_one(stack: ExitStack) -> None:
+    """The limit of live jobs is checked for the first job of a batch only."""
+
+    def check(live: Live, command: Any) -> Any:
+        first = msgspec.structs.replace(command, jobs=command.jobs[:1])
+        checked = old(live, first)
+        if isinstance(checked, list):
+            checked += [live.key(new.key_digest) for new in command.jobs[1:]]
+        return checked
+
+    old = put(stack, submitting, "submit_check", check)
+
+
+# Memory -----------------------------------------------------------------------------------------
+
+
+@planted
+def cancelled_job_stays_queued(stack: ExitStack) -> None:
+    """A cancelled job is not taken out of the match index."""
+
+    def leave(self: Live, handle: int, job: Job) -> None:
+        if job.status in READY:
+            self.count_queued(self.classes.entry(job.class_id), -1)
+        else:
+            old(self, handle, job)
+
+    old = put(stack, Live, "leave", leave)
+
+
+@planted
+def counter_drifts(stack: ExitStack) -> None:
+    """A job that times out is still counted among the live ones."""
+
+    def moved(self: EngineStats, before: Status, after: Status) -> None:
+        if after is not Status.TIMEOUT:
+            old(self, before, after)
+
+    old = put(stack, EngineStats, "moved", moved)
+
+
+@planted
+def capacity_leaks_on_lapse(stack: ExitStack) -> None:
+    """A lease that runs out keeps its place in its queue."""
+
+    def lease_due(live: Live, now_ms: int, lease: Lease, effects: Any) -> None:
+        number = lease.number
+        old(live, now_ms, lease, effects)
+        if lease.token not in live.leases and number in live.match.classes():
+            live.match.lease(number)
+
+    old = put(stack, passing, "lease_due", lease_due)
+
+
+@planted
+def label_ignored(stack: ExitStack) -> None:
+    """Jobs go to workers that lack a label."""
+
+    def make(self: ClassTable, class_id: int, requirements: Any) -> None:
+        old(self, class_id, msgspec.structs.replace(requirements, labels=frozenset()))
+        entry = self._entries[class_id]
+        self._ids.pop(entry.requirements, None)
+        entry.requirements = requirements
+        self._ids[requirements] = class_id
+
+    old = put(stack, ClassTable, "_make", make)
+
+
+@planted
+def priority_upside_down(stack: ExitStack) -> None:
+    """Jobs of low priority go first."""
+    key = property(lambda self: self.priority << 60 | self.order)
+    put(stack, Job, "match_key", key)
+
+
+@planted
+def parked_poll_sleeps_on(stack: ExitStack) -> None:
+    """A job whose time has come wakes nobody."""
+
+    def come_due(live: Live, now_ms: int, handle: int, effects: Any) -> None:
+        before = set(live.ready)
+        old(live, now_ms, handle, effects)
+        live.ready &= before
+
+    old = put(stack, passing, "come_due", come_due)
+
+
+@planted
+def delay_follows_wall_clock(stack: ExitStack) -> None:
+    """A jump of the wall clock lets relative delays pass."""
+
+    def tick(live: Live, now_ms: int, command: Any, effects: Any) -> None:
+        for handle in live.timers_due.pop_due(command.wall_ms, 1_000):
+            passing.come_due(live, now_ms, handle, effects)
+        old(live, now_ms, command, effects)
+
+    from headrace.core import engine
+    from headrace.core.commands import Tick
+
+    old = passing.tick
+    stack.enter_context(mock.patch.dict(engine._HANDLERS, {Tick: tick}))
+
+
+@planted
+def snooze_forgotten(stack: ExitStack) -> None:
+    """A snoozed job comes back at once."""
+
+    def defer(live: Live, now_ms: int, job: Job, delay_ms: int) -> None:
+        old(live, now_ms, job, 0 if job.outcome == Outcome.SNOOZED else delay_ms)
+
+    old = put(stack, reporting, "defer", defer)
+
+
+@planted
+def restart_forgets_sessions(stack: ExitStack) -> None:
+    """Leases come back without the session that holds them."""
+
+    def restore_lease(self: Live, now: int, handle: int, job: Job, entry: Any, _: Trail) -> None:
+        old(self, now, handle, job, entry, Trail())
+
+    old = put(stack, Live, "restore_lease", restore_lease)

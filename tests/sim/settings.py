@@ -1,0 +1,114 @@
+"""What a seed turns on. Swarm testing: each seed has its own mix of faults, weights and sizes."""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+FAULTS: Final = (
+    # the network, per message
+    "net_drop_request",
+    "net_drop_reply",
+    "net_duplicate",
+    "net_delay",
+    "net_half_open",
+    # the server, by time
+    "server_crash",
+    "server_stop",
+    "server_stall",
+    "wall_jump",
+    "disk_slow",
+    "disk_full",
+    "disk_broken",
+    "disk_low",
+    # workers
+    "worker_pause",
+    "worker_die",
+    "worker_double_report",
+    "worker_late_report",
+    "worker_lie",
+    "worker_ignore_orders",
+    "worker_repeat_seq",
+    "worker_two_polls",
+    # clients
+    "client_repeat_submit",
+    "client_reuse_key",
+    "client_stranger",
+)
+SERVER_FAULTS: Final = FAULTS[5:13]
+QUEUES: Final = ("default", "compute", "io")
+KINDS: Final = ("", "resize", "mail")
+LABELS: Final = ("zone=1", "disk=ssd")
+GPU_MODELS: Final = ("A100", "H100")
+LMDB_SHARE: Final = 0.05
+
+
+@dataclass
+class Settings:
+    """Units: `_ms`; rates are probabilities per message or per occasion."""
+
+    seed: int
+    rates: dict[str, float]
+    """By fault; absent: off."""
+    lmdb: bool
+    lease_ms: int
+    crashes_max: int
+    cancel_grace_ms: int
+    timeout_grace_ms: int
+    capacities: dict[str, int]
+    jobs_max: int
+    clients: int
+    workers: int
+    jobs_wanted: int
+    """Live jobs at which clients stop to submit for a while."""
+    pause_ms: int
+    """Of clients between two requests, at most."""
+    net_ms: int
+    commit_ms: int
+    chaos_ms: int
+    """Between two faults of the server, on average."""
+    keys: int
+    """Idempotency keys in use at a time."""
+    plain: bool
+    """Jobs ask for nothing: priority and order alone decide."""
+    delays: float
+    timeouts: float
+    failures: float
+    acts: dict[str, float] = field(default_factory=dict)
+
+
+def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
+    """Return what the seed means; `without` turns faults off."""
+    rng = Random(f"settings {seed}")
+    rates = {
+        kind: rng.choice((0.01, 0.05, 0.2)) * (0.5 if kind.startswith("net") else 1)
+        for kind in FAULTS
+        if rng.random() < 0.5
+    }
+    lease_ms = rng.choice((400, 1_000, 3_000, 10_000))
+    return Settings(
+        seed=seed,
+        rates={kind: rate for kind, rate in rates.items() if kind not in without},
+        lmdb=rng.random() < LMDB_SHARE and "lmdb" not in without,
+        lease_ms=lease_ms,
+        crashes_max=rng.choice((1, 2, 3, 5)),
+        cancel_grace_ms=rng.choice((500, 2_000, 5_000)),
+        timeout_grace_ms=rng.choice((100, 1_000)),
+        capacities={queue: rng.choice((1, 2, 5)) for queue in QUEUES if rng.random() < 0.4},
+        jobs_max=rng.choice((0, 0, 0, 20, 60)),
+        clients=rng.randint(1, 4),
+        workers=rng.randint(1, 6),
+        jobs_wanted=rng.choice((10, 30, 60, 120)),
+        pause_ms=rng.choice((5, 40, 200)),
+        net_ms=rng.choice((0, 2, 20)),
+        commit_ms=rng.choice((0, 3, 15, 60)),
+        chaos_ms=rng.choice((200, 1_000, 4_000)),
+        keys=rng.choice((3, 20, 200)),
+        plain=rng.random() < 0.4,
+        delays=rng.choice((0.0, 0.1, 0.4)),
+        timeouts=rng.choice((0.0, 0.1, 0.5)),
+        failures=rng.choice((0.05, 0.2, 0.5)),
+        acts={
+            act: rng.choice((0.0, 1.0, 3.0))
+            for act in ("cancel", "suspend", "resume", "delete", "explain")
+        },
+    )
