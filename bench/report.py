@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rig import RESULTS, ROOT
@@ -46,7 +47,8 @@ def e2e(results: dict[str, Any]) -> list[str]:
     for name, row in rows.items():
         also = DETAILS.get(name, "").format(**row)
         if name == "W1" and "W1ref" in rows:
-            also = f"{row['value'] / rows['W1ref']['value']:.2f} × bare aiohttp of the same run"
+            ratios = [a / b for a, b in zip(row["runs"], rows["W1ref"]["runs"], strict=True)]
+            also = f"{median(ratios):.2f} × bare aiohttp, run by run"
         shares = [f"{row[key]:.0%}" if key in row else "" for key in ("server_cpu", "client_cpu")]
         spread = f"{number(min(row['runs']))} – {number(max(row['runs']))}"
         lines.append(

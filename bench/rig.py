@@ -282,8 +282,8 @@ def machine(base: Path) -> dict[str, Any]:
                 cpu = line.partition(":")[2].strip()
                 break
     filesystem = subprocess.run(
-        ["stat", "-f", "-c", "%T", str(base)], capture_output=True, text=True, check=False
-    ).stdout.strip()
+        ["df", "--output=fstype", str(base)], capture_output=True, text=True, check=False
+    ).stdout.split()[-1]
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         cwd=ROOT,
