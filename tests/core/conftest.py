@@ -3,16 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from rig import MakeRig, Rig
+from engine_rig import MakeRig, Rig
 
+from headrace.core.invariants import check
 from headrace.core.live import EngineConfig
-
-try:
-    from headrace.core.invariants import check
-except ModuleNotFoundError:
-
-    def check(engine: object) -> None:
-        """Stands in until the module is there."""
 
 
 @pytest.fixture

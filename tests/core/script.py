@@ -18,7 +18,7 @@ happened to jobs whose reply was not asked for (`J1 lapse queued`), then what pa
 import shlex
 from typing import Any
 
-from rig import ALICE, PLENTY, START_MS, Rig
+from engine_rig import ALICE, PLENTY, START_MS, Rig
 
 from headrace.core.commands import (
     Act,

@@ -1,6 +1,6 @@
 """Interned requirements, profiles and names."""
 
-from rig import needs
+from engine_rig import needs
 
 from headrace._native import MatchIndex
 from headrace.core.classes import WASM_LABEL, ClassTable, Names

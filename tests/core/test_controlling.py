@@ -1,7 +1,7 @@
 """Cancel, suspend, resume, delete."""
 
 import pytest
-from rig import ADMIN, ALICE, BOB, STRANGER, Rig
+from engine_rig import ADMIN, ALICE, BOB, STRANGER, Rig
 
 from headrace.core.commands import Act, Caller, Control, Outcome, Progress
 from headrace.core.effects import ClassDropped, JobDeleted, JobFinished

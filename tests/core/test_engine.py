@@ -1,7 +1,7 @@
 """The engine as a whole: equal calls give equal results, and refusals change nothing."""
 
 import pytest
-from rig import ALICE, START_MS, Rig
+from engine_rig import ALICE, START_MS, Rig
 
 from headrace.core.commands import Act, Control, Explain, Outcome, Poll, Submit, Tick, Withdraw
 from headrace.core.effects import Effect

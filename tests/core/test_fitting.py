@@ -1,7 +1,7 @@
 """Whether a job fits any worker, and why one waits."""
 
 import pytest
-from rig import ALICE, BOB, PLENTY, STRANGER, MakeRig, Rig, needs
+from engine_rig import ALICE, BOB, PLENTY, STRANGER, MakeRig, Rig, needs
 
 from headrace.core.commands import Act, Explanation, Submit
 from headrace.core.job import Status

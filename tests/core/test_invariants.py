@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from engine_rig import START_MS, Rig, needs
 
 from headrace.core import invariants
 from headrace.core.commands import Act
@@ -10,7 +11,6 @@ from headrace.core.job import Status
 from headrace.core.live import EngineConfig, Live
 from headrace.core.resources import Profile
 from headrace.core.workers import Session
-from rig import START_MS, Rig, needs
 
 
 @pytest.fixture

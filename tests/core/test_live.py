@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rig import ALICE, LEASE_MS, START_MS, STRANGER, Rig, needs
+from engine_rig import ALICE, LEASE_MS, START_MS, STRANGER, Rig, needs
 
 from headrace.core.commands import Act, Grant, Order, Outcome, PollReply, Progress, Submit
 from headrace.core.effects import ClassDropped, ClassStored

@@ -1,6 +1,6 @@
 """What happens when time passes."""
 
-from rig import ALICE, LEASE_MS, START_MS, MakeRig, Rig
+from engine_rig import ALICE, LEASE_MS, START_MS, MakeRig, Rig
 
 from headrace.core.commands import Act, Outcome, Progress, Submit, Tick
 from headrace.core.effects import JobChanged, JobFinished, LogAppended

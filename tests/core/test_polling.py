@@ -1,7 +1,7 @@
 """Heartbeats, news, orders and jobs in one call."""
 
 import pytest
-from rig import ALICE, LEASE_MS, PLENTY, START_MS, MakeRig, Rig, needs
+from engine_rig import ALICE, LEASE_MS, PLENTY, START_MS, MakeRig, Rig, needs
 
 from headrace.core.commands import (
     Act,

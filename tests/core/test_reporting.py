@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from rig import START_MS, Rig
+from engine_rig import START_MS, Rig
 
 from headrace.core.commands import Ack, Act, Outcome, Progress, Report
 from headrace.core.effects import (

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from rig import MakeRig
+from engine_rig import MakeRig
 from script import Script, config_of
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "scripts").glob("*.txt"))

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from rig import ALICE, START_MS, MakeRig, Rig, job_id, needs
+from engine_rig import ALICE, START_MS, MakeRig, Rig, job_id, needs
 
 from headrace.core.commands import Act, Module, Outcome, PutModule, Submit, Submitted
 from headrace.core.effects import ClassStored, JobStored, ModuleStored, OwnerStored

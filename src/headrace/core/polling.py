@@ -82,8 +82,6 @@ def know(live: Live, now_ms: int, command: Poll) -> int:
     worker is; nor does one without a name, which speaks for a lease only.
     """
     shape = live.classes.shape_acquire(command.profile)
-    if not command.worker:
-        return shape  # a single report, which says nothing of its worker
     known = live.workers.get(command.worker)
     total = command.total
     if not command.worker or (command.jobs_max == 0 and total is None):
