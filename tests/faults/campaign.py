@@ -6,7 +6,6 @@ clients never stop. After the last start everything is drained and the whole sto
 
 import argparse
 import asyncio
-import contextlib
 import random
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from checker import Checker, Counts, Violation, summary
 from history import Final, read
 from http_client import Http
 from load import params_of
-from processes import EAGER, Server, free_port
+from processes import LYING, Server, free_port
 
 CLIENTS = 2
 LEASE = "2s"
@@ -31,7 +30,13 @@ DRAIN_S_MAX = 90.0
 EARLY_KILLS = 0.1
 """So many of the starts are killed before the server has answered once."""
 CONTROL_CYCLES = 10
-"""Within which a server that acknowledges before the commit must be found out."""
+"""Within which a server with a defect must be found out."""
+DEFECTS = {
+    "ack-before-commit": {"acked_submit_lost", "attempt_given_twice", "attempts_without_delivery"},
+    "stale-lease": {"stale_lease_accepted", "two_terminal_records"},
+    "keys-forgotten": {"two_jobs_for_one_key"},
+}
+"""And the rules of which one at least must name it."""
 LIST_CONNECTIONS = 8
 LIVE = "initializing,scheduled,queued,resuming,locked,running,suspending,suspended,canceling"
 
@@ -82,7 +87,7 @@ class Clients:
             child.wait()
 
 
-def run(cycles: int, seed: int, base: Path, *, eager: bool = False) -> Report:
+def run(cycles: int, seed: int, base: Path, *, defect: str = "") -> Report:
     """A whole campaign in a new directory below `base`, which stays if something is found."""
     began_s = time.monotonic()
     dice = random.Random(seed)
@@ -91,8 +96,10 @@ def run(cycles: int, seed: int, base: Path, *, eager: bool = False) -> Report:
     ready_s: list[float] = []
 
     def start() -> Server:
-        command = EAGER if eager else None
-        return Server(dir_ / "data", port, "--lease", LEASE, command=command)
+        if defect:
+            env = {"DEFECT": defect}
+            return Server(dir_ / "data", port, "--lease", LEASE, command=LYING, env=env)
+        return Server(dir_ / "data", port, "--lease", LEASE)
 
     server = start()
     clients = Clients(port, dir_, seed)
@@ -124,10 +131,8 @@ def run(cycles: int, seed: int, base: Path, *, eager: bool = False) -> Report:
     finally:
         clients.kill()
         server.kill()
-    if not violations:
+    if defect or not violations:
         shutil.rmtree(dir_)
-        with contextlib.suppress(FileNotFoundError):
-            server.log.unlink()
     seconds = time.monotonic() - began_s
     return Report(seed, cycles, checker.counts, violations, seconds, ready_s)
 
@@ -223,15 +228,17 @@ def show(report: Report) -> None:
         print(line)
 
 
-def control(cycles: int, seed: int, base: Path) -> Report:
-    """Run the eager server in short campaigns until the checker finds it out."""
-    report = run(2, seed, base, eager=True)
-    while not report.violations and report.cycles < cycles:
-        more = run(2, seed + report.cycles, base, eager=True)
+def control(defect: str, cycles: int, seed: int, base: Path) -> tuple[bool, Report]:
+    """Run a lying server in short campaigns. Returns whether it was found out by its own rule."""
+    report = run(1, seed, base, defect=defect)
+    while True:
+        found = {violation.rule for violation in report.violations} & DEFECTS[defect]
+        if found or report.cycles >= cycles:
+            return bool(found), report
+        more = run(1, seed + report.cycles, base, defect=defect)
         report = msgspec.structs.replace(
-            more, seed=seed, cycles=report.cycles + 2, seconds=report.seconds + more.seconds
+            more, seed=seed, cycles=report.cycles + 1, seconds=report.seconds + more.seconds
         )
-    return report
 
 
 def main() -> int:
@@ -241,7 +248,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, default=None, help="on a disk; default: build/crash")
     parser.add_argument(
         "--control",
-        choices=["ack-before-commit"],
+        choices=list(DEFECTS),
         help="a server with this defect instead: exit 0 only if it is found out",
     )
     args = parser.parse_args()
@@ -249,9 +256,8 @@ def main() -> int:
     base = args.dir or Path(__file__).resolve().parents[2] / "build" / "crash"
     base.mkdir(parents=True, exist_ok=True)
     if args.control:
-        report = control(args.cycles, seed, base)
+        found, report = control(args.control, args.cycles, seed, base)
         show(report)
-        found = bool(report.violations)
         print("the defect was found out" if found else "THE DEFECT WAS NOT FOUND OUT")
         return 0 if found else 1
     report = run(args.cycles, seed, base)

@@ -17,8 +17,8 @@ from typing import Any
 READY_S_MAX = 60.0
 END_S_MAX = 30.0
 HEADRACE = [sys.executable, "-m", "headrace"]
-EAGER = [sys.executable, str(Path(__file__).with_name("eager_server.py"))]
-"""A server that answers before it has written: what a checker must notice."""
+LYING = [sys.executable, str(Path(__file__).with_name("lying_server.py"))]
+"""A server with the defect that the variable DEFECT names: what a checker must notice."""
 EXIT_BUSY = 75
 EXIT_BROKEN_DISK = 74
 

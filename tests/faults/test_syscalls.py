@@ -11,8 +11,8 @@ import pytest
 import syscalls
 from http_client import Http, LostError, NotSentError
 from processes import (
-    EAGER,
     EXIT_BROKEN_DISK,
+    LYING,
     Server,
     free_port,
     running_children,
@@ -58,9 +58,12 @@ async def all_clients(port: int, proofs: dict[str, str]) -> None:
             tasks.create_task(client(port, number, proofs))
 
 
-def traced(disk: Path, command: list[str] | None) -> tuple[list[syscalls.Call], dict[str, str]]:
+def traced(
+    disk: Path, command: list[str] | None, env: dict[str, str] | None = None
+) -> tuple[list[syscalls.Call], dict[str, str]]:
     trace = disk / "trace"
-    server = Server(disk / "data", free_port(), command=command, prefix=syscalls.strace(trace))
+    prefix = syscalls.strace(trace)
+    server = Server(disk / "data", free_port(), command=command, prefix=prefix, env=env)
     proofs: dict[str, str] = {}
     try:
         server.wait_ready()
@@ -79,7 +82,7 @@ def test_every_answer_leaves_after_its_commit_is_on_the_disk(disk: Path) -> None
 
 
 def test_the_trace_shows_a_server_that_answers_too_early(disk: Path) -> None:
-    calls, proofs = traced(disk, EAGER)
+    calls, proofs = traced(disk, LYING, {"DEFECT": "ack-before-commit"})
     assert syscalls.early(calls, proofs) != []
 
 

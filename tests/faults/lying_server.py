@@ -1,0 +1,76 @@
+"""A server with a defect, named in the environment: the control of the crash campaign.
+
+A checker that finds nothing proves nothing until it has found these.
+
+    DEFECT=ack-before-commit python tests/faults/lying_server.py serve --data DIR …
+
+ack-before-commit     answers leave before the write
+stale-lease           a report counts though a later attempt has begun
+keys-forgotten        an idempotency key holds until its commit only
+"""
+
+import os
+import time
+from typing import Any, Final
+
+import msgspec
+
+from headrace.cli import main
+from headrace.core import polling
+from headrace.core.commands import Ack, Report
+from headrace.core.effects import Effect
+from headrace.core.live import Live
+from headrace.core.tokens import token_parse
+from headrace.runtime.pump import Pump
+from headrace.store.store import Store
+
+WRITE_DELAY_S: Final = float(os.environ.get("WRITE_DELAY_S", "0.03"))
+"""Widens the moment between answer and commit, so that few kills suffice."""
+
+_commit = Pump._commit
+_write = Store.write
+_report = polling.report
+
+
+def commit_eagerly(self: Pump, now_ms: int) -> None:
+    _commit(self, now_ms)
+    if self._in_flight is not None:
+        batch, applied, effects = self._in_flight
+        self._in_flight = (batch, [], effects)
+        self._release(applied, [])
+
+
+def write_late(self: Store, *args: Any, **kwargs: Any) -> None:
+    time.sleep(WRITE_DELAY_S)
+    _write(self, *args, **kwargs)
+
+
+def report_for_whoever_asks(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
+    token = token_parse(live.secret, told.lease)
+    handle = -1 if token is None else live.jobs.find(token.job_id)
+    current = live.lease_of.get(handle)
+    if current is None:
+        return _report(live, now_ms, told, effects)
+    ack = _report(live, now_ms, msgspec.structs.replace(told, lease=current.token), effects)
+    return msgspec.structs.replace(ack, lease=told.lease)
+
+
+def key_of_this_batch(self: Live, digest: bytes) -> tuple[bytes, bytes] | None:
+    return self.fresh_keys.get(digest)
+
+
+def lie(defect: str) -> None:
+    if defect == "ack-before-commit":
+        Pump._commit = commit_eagerly  # type: ignore[method-assign]
+        Store.write = write_late  # type: ignore[method-assign]
+    elif defect == "stale-lease":
+        polling.report = report_for_whoever_asks
+    elif defect == "keys-forgotten":
+        Live.key = key_of_this_batch  # type: ignore[method-assign]
+    else:
+        raise SystemExit(f"there is no defect {defect!r}")
+
+
+if __name__ == "__main__":
+    lie(os.environ["DEFECT"])
+    main()
