@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from engine_rig import ALICE, START_MS, MakeRig, Rig, job_id, needs
 
-from headrace.core.commands import Act, Module, Outcome, PutModule, Submit, Submitted
+from headrace.core.commands import Act, Control, Module, Outcome, PutModule, Submit, Submitted
 from headrace.core.effects import ClassStored, JobStored, ModuleStored, OwnerStored
 from headrace.core.job import ORDER_COUNTER_BITS, Job, Status
 from headrace.core.live import ArchiveFault, EngineConfig
@@ -150,6 +150,15 @@ def test_a_key_is_free_in_the_very_batch_that_deletes_its_job(rig: Rig) -> None:
     rig.open()
     (again,) = rig.apply(Submit(ALICE, [keyed(rig, b"b" * 16)]))
     assert again == Submitted(reply.job_id, Status.QUEUED, replayed=True)
+
+
+def test_a_key_is_free_again_when_its_job_came_and_went_before_a_commit(rig: Rig) -> None:
+    first, second = keyed(rig), keyed(rig)
+    rig.engine.apply(rig.now_ms, Submit(ALICE, [first]))
+    rig.engine.apply(rig.now_ms, Control(ALICE, first.job_id, Act.CANCEL))
+    rig.engine.apply(rig.now_ms, Control(ALICE, first.job_id, Act.DELETE))
+    reply, _ = rig.engine.apply(rig.now_ms, Submit(ALICE, [second]))
+    assert reply == [Submitted(second.job_id, Status.QUEUED)]
 
 
 def test_replays_count_for_no_limit(make_rig: MakeRig) -> None:

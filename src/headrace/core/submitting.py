@@ -20,8 +20,9 @@ def submit(
         store_module(live, module.sha256, module.data, effects)
     owner_id = live.owner(command.caller.tenant, command.caller.user, effects)
     replies: list[Submitted] = []
+    made: dict[bytes, tuple[bytes, bytes]] = {}
     for new, earlier in zip(command.jobs, checked, strict=True):
-        known = earlier or live.fresh_keys.get(new.key_digest)
+        known = earlier or made.get(new.key_digest)
         if known is not None:
             replies.append(Submitted(known[0], live.status_of(known[0]), replayed=True))
             continue
@@ -55,7 +56,8 @@ def submit(
         if job.start_before_at_ms:
             live.timers_skip_wall.set(handle, job.start_before_at_ms)
         if new.key_digest:
-            live.fresh_keys[new.key_digest] = (new.job_id, new.request_digest)
+            made[new.key_digest] = (new.job_id, new.request_digest)
+            live.fresh_keys[new.key_digest] = made[new.key_digest]
         effects.append(
             JobStored(new.job_id, owner_id, record, new.spec, new.key_digest, new.request_digest)
         )
