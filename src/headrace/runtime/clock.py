@@ -2,8 +2,9 @@
 
 The engine's clock counts milliseconds from the wall clock at the start on a monotonic base, so it
 never jumps, and from start to start it never goes back: stored delays and places in line are on
-it, and a wall clock set right between two starts would hold them up. It also stands still while this process could not listen: a lease must not run out
-because the server was stopped or its disk stalled.
+it, and a wall clock set right between two starts would hold them up. It also stands still while
+this process could not listen: a lease must not run out because the server was stopped or its disk
+stalled.
 """
 
 import time
