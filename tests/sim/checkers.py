@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from headrace.core import invariants
 from headrace.core.commands import Act, Control, Grant, NewJob, Outcome, Poll, Submit, Tick
-from headrace.core.effects import JobChanged, JobFinished, JobStored
+from headrace.core.effects import (
+    JobChanged,
+    JobFinished,
+    JobStored,
+    LogAppended,
+    ModuleStored,
+)
 from headrace.core.job import Event, Status
 from headrace.core.resources import Profile
 from headrace.store import layout
@@ -65,6 +71,7 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
     """I3, I4: a key in use gives its job again; with another request, a refusal."""
     seen: dict[bytes, tuple[bytes, bytes]] = {}
     expected: list[tuple[bytes, bool]] = []
+    brought = {module.sha256 for module in command.modules}
     for new in command.jobs:
         digest = new.key_digest
         known = (model.keys.get(digest) or seen.get(digest)) if digest else None
@@ -74,9 +81,14 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
                     fail("one_job_per_key", f"{digest.hex()} taken for another request")
                 return
             expected.append((known[0], True))
-        else:
-            seen[digest] = (new.job_id, new.request_digest)
-            expected.append((new.job_id, False))
+            continue
+        seen[digest] = (new.job_id, new.request_digest)
+        expected.append((new.job_id, False))
+        module = new.module_sha256
+        if module and module not in brought and module not in model.modules:
+            if not isinstance(reply, Problem) or reply.code is not ProblemCode.MODULE_UNKNOWN:
+                fail("module_needed", f"{new}: {reply}")
+            return
     fresh = sum(not replayed for _, replayed in expected)
     most = model.settings.jobs_max
     if most and len(model.jobs) + fresh > most:
@@ -112,6 +124,11 @@ def stored_as_sent(model: "Model", now_ms: int, job: ModelJob, effect: JobStored
         right = job.status is _S.QUEUED
     if not right:
         fail("waits_as_asked", f"{new} is {job.status!r} due {job.due_ms} at {now_ms}")
+
+
+def module_stored_once(model: "Model", effect: ModuleStored) -> None:
+    if effect.sha256 in model.modules:
+        fail("module_stored_once", effect.sha256.hex())
 
 
 def same_id_for_key(model: "Model", new: NewJob, submitted: Any) -> None:
@@ -214,6 +231,12 @@ def epoch_rises(model: "Model", epoch: int) -> None:
         fail("epoch_rises", f"{model.epoch} to {epoch}")
 
 
+def clock_never_goes_back(model: "Model", now_ms: int) -> None:
+    """Stored delays are on the engine's clock, so it may not be behind any of them."""
+    if now_ms < model.durable_ms:
+        fail("clock_never_goes_back", f"{model.durable_ms} to {now_ms}")
+
+
 def stale_lease_refused(model: "Model", report: Any, ack: Any) -> ModelJob | None:
     """I5, I7: a report counts once, and only for the current attempt. Returns its job then."""
     known = model.tokens.get(report.lease)
@@ -274,6 +297,20 @@ def payload_unchanged(model: "Model", grant: Grant, store: Any) -> None:
         fail("payload_unchanged", f"{grant}: {spec!r}")
     if store.checkpoint(grant.job_id) != durable.checkpoint:
         fail("payload_unchanged", f"{grant}: checkpoint is not {durable.checkpoint!r}")
+
+
+def one_worker_per_token(model: "Model", grant: Grant, poll: Poll) -> None:
+    """I9, as workers see it: only a repeat of the same poll is told of the same lease."""
+    told = (poll.worker, poll.session, poll.seq)
+    before = model.delivered_to.setdefault(grant.lease, told)
+    if before is not told and (before != told or not poll.seq or not poll.session):
+        fail("one_worker_per_token", f"{told} after {before}")
+
+
+def log_in_order(effect: LogAppended, log: list[tuple[int, bytes]]) -> None:
+    """Pieces of a log come in the order of their positions, restarts included."""
+    if log and log[-1][0] >= effect.position:
+        fail("log_in_order", f"{effect} after {log[-1]}")
 
 
 def seq_repeats(model: "Model", poll: Poll, reply: Any, repeated: list[str] | None) -> None:
@@ -590,6 +627,8 @@ def store_matches(model: "Model", store: Any, *, whole: bool) -> None:
     for table, wanted in tables.items():
         if rows[layout.Table(table)] != wanted:
             fail("indexes_match_primary", f"table {layout.Table(table).name} on disk")
+    if set(rows[layout.Table.MODULES]) != model.durable_modules:
+        fail("store_matches", "table MODULES")
     if {key[4:] for key in rows[layout.Table.BY_OWNER]} != set(durable):
         fail("indexes_match_primary", "table BY_OWNER on disk")
     if set(rows[layout.Table.SPEC]) != set(durable):
@@ -601,6 +640,8 @@ def store_matches(model: "Model", store: Any, *, whole: bool) -> None:
             fail("every_value_sound", f"{error}")
         if stored is None or stored.spec != known.new.spec:
             fail("payload_unchanged", job_id.hex())
+        if store.logs(job_id) != known.log:
+            fail("log_in_order", f"{job_id.hex()} on disk")
         if stored.finished != known.finished:
             fail("acked_completion_kept", f"{stored.finished} on disk, {known.finished} written")
 

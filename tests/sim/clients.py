@@ -3,12 +3,12 @@
 from hashlib import blake2b
 from typing import Any, Final
 
-from headrace.core.commands import Act, Caller, Control, Explain, NewJob, Submit
+from headrace.core.commands import Act, Caller, Control, Explain, Module, NewJob, PutModule, Submit
+from headrace.core.job import Status
 from headrace.core.resources import Amounts, Requirements
-from headrace.wire.problems import Problem
 from sim.model import Model
 from sim.net import Net
-from sim.settings import GPU_MODELS, KINDS, LABELS, QUEUES, Settings
+from sim.settings import GPU_MODELS, KINDS, LABELS, MODULES, QUEUES, Settings
 from sim.world import World
 
 TIMEOUT_MS: Final = 3_000
@@ -23,10 +23,12 @@ AMOUNTS: Final = (0, 0, 500, 1_000, 4_000)
 class Ask:
     """One submit as its client means it; each try gets new job ids, as the server makes them."""
 
-    __slots__ = ("jobs", "tries")
+    __slots__ = ("jobs", "modules", "tries")
 
-    def __init__(self, jobs: list[dict[str, Any]]) -> None:
+    def __init__(self, jobs: list[dict[str, Any]], modules: bool) -> None:
         self.jobs = jobs
+        self.modules = modules
+        """Whether it brings the modules of its jobs."""
         self.tries = 0
 
 
@@ -50,10 +52,14 @@ class Client:
             return
         world = self._world
         if self._acts and self._known and world.chance(0.3):
-            self._act(world.pick(self._acts), world.pick(self._known))
+            act = world.pick(self._acts)
+            self._act(act, self._target(act))
+        elif world.chance(0.02):
+            module = Module(sha := world.pick(MODULES), b"\0asm" + sha)
+            self._net.ask(lambda: PutModule(module), self._heard, TIMEOUT_MS)
         elif len(self._model.jobs) < self._settings.jobs_wanted:
             count = 1 if world.chance(0.7) else world.between(2, BATCH_MAX)
-            self._send(Ask([self._job() for _ in range(count)]))
+            self._send(Ask([self._job() for _ in range(count)], world.chance(0.5)))
         else:
             world.at(3 * self._settings.pause_ms, self._turn)
             return
@@ -101,6 +107,8 @@ class Client:
             new["key_digest"] = blake2b(f"{queue_key}{mine}".encode(), digest_size=16).digest()
             shown = queue_key if world.chance(0.9) else repr(new["spec"])
             new["request_digest"] = blake2b(shown.encode(), digest_size=16).digest()
+        if kind == "" and random() < 0.3:
+            new["module_sha256"] = pick(MODULES)
         return new
 
     def _send(self, ask: Ask) -> None:
@@ -109,7 +117,9 @@ class Client:
 
         def make() -> Submit:
             jobs = [NewJob(job_id=self._id(), **fields) for fields in ask.jobs]
-            return Submit(self.caller, jobs)
+            shas = {job.module_sha256 for job in jobs if job.module_sha256}
+            modules = [Module(sha, b"\0asm" + sha) for sha in sorted(shas)] if ask.modules else []
+            return Submit(self.caller, jobs, modules)
 
         def done(reply: Any) -> None:
             if isinstance(reply, list):
@@ -120,7 +130,7 @@ class Client:
             elif ask.tries < TRIES and (reply is None or reply.row.retryable):
                 careful = all("key_digest" in fields for fields in ask.jobs)
                 if careful or world.chance(CARELESS):
-                    world.at(world.between(1, 300), self._again, ask)
+                    world.at(world.between(1, 300 if reply is None else 2_000), self._again, ask)
 
         self._net.ask(make, done, TIMEOUT_MS)
 
@@ -135,6 +145,21 @@ class Client:
 
     # Afterwards ---------------------------------------------------------------------------------
 
+    def _target(self, act: str) -> bytes:
+        """Return a job for an act: often one that is where the act means something."""
+        world, model = self._world, self._model
+        if world.chance(0.7):
+            if act == "resume":
+                jobs = [i for i, job in model.jobs.items() if job.status is Status.SUSPENDED]
+            elif act == "delete":
+                jobs = list(model.ended)[-20:]
+            else:
+                jobs = list(model.held)
+            mine = [job_id for job_id in jobs if model.owners[job_id] is self.caller]
+            if mine:
+                return bytes(world.pick(mine))
+        return bytes(world.pick(self._known))
+
     def _act(self, act: str, job_id: bytes) -> None:
         world = self._world
         caller = self.caller
@@ -148,7 +173,7 @@ class Client:
         self._net.ask(lambda: Control(caller, job_id, what), self._heard, TIMEOUT_MS)
 
     def _heard(self, reply: Any) -> None:
-        assert reply is None or isinstance(reply, Problem) or reply is not None
+        """The model has checked it when it left the server."""
 
 
 class Closer:

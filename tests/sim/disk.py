@@ -30,11 +30,13 @@ class Rows:
         self.bytes_used = kv.bytes_used
         self.close = kv.close
         self.wrote = False
+        self.full = False
 
     def write(self, changes: Changes) -> None:
-        self.wrote = False
         disk = self._disk
-        if disk.full_until > disk.world.now:
+        self.wrote = False
+        self.full = disk.full_until > disk.world.now
+        if self.full:
             raise StoreFull("simulated")
         if disk.break_next:
             disk.break_next = False
@@ -93,6 +95,7 @@ class WriteQueue:
         self._server = server
         self._ready: list[Any] = []
         self.writing: Any = None
+        self._full_since: int | None = None
 
     def put(self, batch: Any) -> None:
         if batch is None:
@@ -110,7 +113,12 @@ class WriteQueue:
         server.rows.wrote = False
         server.pump._write_all()
         server.model.froze(began_at + server.stall_ms * 3 // 2, server.world.now)
+        if server.rows.full and self._full_since is None:
+            self._full_since = server.world.now
         if server.rows.wrote:
+            if self._full_since is not None:
+                server.model.froze(self._full_since, server.world.now)
+                self._full_since = None
             server.wrote(batch)
 
     def get(self) -> Any:

@@ -26,6 +26,8 @@ from headrace.core.effects import (
     JobDeleted,
     JobFinished,
     JobStored,
+    LogAppended,
+    ModuleStored,
 )
 from headrace.core.job import Event, Status
 from headrace.wire.problems import Problem
@@ -58,6 +60,10 @@ class Model:
         self.parked: dict[int, Poll] = {}
         self.queue_held: dict[str, int] = {}
         self.durable: dict[bytes, Durable] = {}
+        self.modules: set[bytes] = set()
+        self.durable_modules: set[bytes] = set()
+        self.durable_ms = 0
+        """Engine time of the last commit."""
         self.acked: set[bytes] = set()
         """Jobs whose submit was answered."""
         self.acked_keys: dict[bytes, bytes] = {}
@@ -68,7 +74,9 @@ class Model:
         self.delivered: dict[bytes, int] = {}
         """The highest attempt that a worker was told of, by job."""
         self.delivered_tokens: list[str] = []
+        self.delivered_to: dict[str, tuple[str, str, int]] = {}
         self.latest_schedule_ms = 0
+        """Of all that clients may yet send."""
         self.epoch = 0
         self.offset_ms = 0
         """Wall clock minus engine clock, as the engine was told."""
@@ -157,6 +165,12 @@ class Model:
                 del durable[effect.job_id]
             elif kind is CheckpointStored:
                 durable[effect.job_id].checkpoint = effect.checkpoint
+            elif kind is LogAppended:
+                log = durable[effect.job_id].log
+                checkers.log_in_order(effect, log)
+                log.append((effect.position, effect.chunk))
+            elif kind is ModuleStored:
+                self.durable_modules.add(effect.sha256)
 
     def crashed(self) -> None:
         self.parked.clear()
@@ -166,9 +180,11 @@ class Model:
     def restarted(self, now_ms: int, epoch: int, store: Any) -> None:
         """Forget what was not on disk; each lease begins a new term."""
         checkers.epoch_rises(self, epoch)
+        checkers.clock_never_goes_back(self, now_ms)
         self.epoch = epoch
         self.jobs, self.ready, self.held, self.ended = {}, {}, {}, {}
         self.keys, self.queue_held = {}, {}
+        self.modules = set(self.durable_modules)
         kept: dict[tuple[str, int], list[str]] = {}
         for job_id in sorted(self.durable):
             known = self.durable[job_id]
@@ -215,6 +231,9 @@ class Model:
                 self._finished(now_ms, command, effect, None)
             elif kind is JobDeleted:
                 self._deleted(effect)
+            elif kind is ModuleStored:
+                checkers.module_stored_once(self, effect)
+                self.modules.add(effect.sha256)
             elif kind is CheckpointStored:
                 self.jobs[effect.job_id].checkpoint = effect.checkpoint
 
@@ -406,6 +425,7 @@ class Model:
                     self.acked_ends.setdefault(report.lease, report)
             for grant in reply.jobs:
                 checkers.payload_unchanged(self, grant, store)
+                checkers.one_worker_per_token(self, grant, command)
                 before = self.delivered.get(grant.job_id, 0)
                 self.delivered[grant.job_id] = max(before, grant.attempt)
                 if grant.attempt > before:

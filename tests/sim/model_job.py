@@ -71,12 +71,13 @@ class ModelJob:
 class Durable:
     """One job on disk."""
 
-    __slots__ = ("checkpoint", "finished", "new", "record")
+    __slots__ = ("checkpoint", "finished", "log", "new", "record")
 
     def __init__(self, new: NewJob, record: bytes) -> None:
         self.new = new
         self.record = record
         self.finished: Any = None
+        self.log: list[tuple[int, bytes]] = []
         self.checkpoint: bytes | None = None
 
 

@@ -10,10 +10,17 @@ from unittest import mock
 
 import msgspec
 
-from headrace.core import controlling, passing, polling, reporting, submitting, tokens
+from headrace.core import controlling, engine, passing, polling, reporting, submitting, tokens
 from headrace.core.classes import ClassTable
-from headrace.core.commands import Ack, Act, Outcome, Poll, Report, Submitted
-from headrace.core.effects import JobChanged, JobFinished, JobStored, Trail
+from headrace.core.commands import Ack, Act, Outcome, Poll, Report, Submitted, Tick
+from headrace.core.effects import (
+    JobChanged,
+    JobFinished,
+    JobStored,
+    LogAppended,
+    ModuleStored,
+    Trail,
+)
 from headrace.core.job import READY, Event, Job, Status
 from headrace.core.live import Live
 from headrace.core.stats import EngineStats
@@ -195,6 +202,38 @@ def timers_not_restored(stack: ExitStack) -> None:
         return effects
 
     old = put(stack, Live, "restore", restore)
+
+
+@planted
+def clock_goes_back_at_a_start(stack: ExitStack) -> None:
+    """The engine's clock begins at the wall clock, wherever it was before."""
+
+    def init(self: Clock, stall_ms: int, _start_ms: int) -> None:
+        old(self, stall_ms)
+
+    old = put(stack, Clock, "__init__", init)
+
+
+@planted
+def module_index_forgotten(stack: ExitStack) -> None:
+    """A module is stored without the row that says that it is here."""
+
+    def stored(rows: Any, effect: ModuleStored) -> None:
+        old(rows, effect)
+        rows.pop(layout.MODULE_SIZES)
+
+    old = translate(stack, ModuleStored, stored)
+
+
+@planted
+def log_pieces_overwrite(stack: ExitStack) -> None:
+    """Pieces of a log that come in one millisecond have one place."""
+
+    def appended(rows: Any, effect: LogAppended) -> None:
+        position = effect.position >> 18 << 18
+        old(rows, msgspec.structs.replace(effect, position=position))
+
+    old = translate(stack, LogAppended, appended)
 
 
 # Leases and reports -----------------------------------------------------------------------------
@@ -446,9 +485,6 @@ def delay_follows_wall_clock(stack: ExitStack) -> None:
         for handle in live.timers_due.pop_due(command.wall_ms, 1_000):
             passing.come_due(live, now_ms, handle, effects)
         old(live, now_ms, command, effects)
-
-    from headrace.core import engine
-    from headrace.core.commands import Tick
 
     old = passing.tick
     stack.enter_context(mock.patch.dict(engine._HANDLERS, {Tick: tick}))

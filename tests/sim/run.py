@@ -19,7 +19,7 @@ from sim.disk import FULL_MS, Disk
 from sim.model import Model
 from sim.net import Net
 from sim.server import Server
-from sim.settings import GPU_MODELS, LABELS, SERVER_FAULTS, Settings, settings_of
+from sim.settings import GPU_MODELS, LABELS, SERVER_FAULTS, Settings, config_of, settings_of
 from sim.workers import Worker
 from sim.world import Violation, World
 
@@ -27,7 +27,7 @@ STEPS_DEFAULT: Final = 1_500
 LOOK_EVERY_STEPS: Final = 400
 DRAIN_MS: Final = 300_000
 DRAIN_STEPS: Final = 400_000
-STALL_MS: Final = (500, 8_000)
+STALL_MS: Final = (100, 4_000)
 WALL_JUMPS_MS: Final = (-3 * 3_600_000, -60_000, -1_500, 1_500, 60_000, 3 * 3_600_000)
 
 HIDDEN: Final = frozenset({"spec", "profile", "free", "total", "record", "body", "caller"})
@@ -105,6 +105,10 @@ class Run:
                 world.wall_shift_ms += world.pick(WALL_JUMPS_MS)
                 if world.chance(0.3):
                     world.wall_shift_ms = 0
+            elif kind == "config_change":
+                server.crash()
+                for name, value in config_of(world.rng).items():
+                    setattr(self.settings, name, value)
             elif kind == "disk_slow":
                 disk.slow_next = True
             elif kind == "disk_full":

@@ -35,7 +35,7 @@ from sim.world import Loop, Task, Violation, World
 NOT_APPLIED = frozenset(
     {ProblemCode.OVERLOADED, ProblemCode.STORAGE_FULL, ProblemCode.SHUTTING_DOWN}
 )
-DOWN_MS = (50, 3_000)
+DOWN_MS = (20, 800)
 SERVED_EVERY = 4
 """Batches after which parked polls are looked at; it costs a walk over polls and jobs."""
 
@@ -50,15 +50,7 @@ class Server:
         self.stopping = False
         self.calls: dict[int, tuple[Task, Command, Callable[[Any], None]]] = {}
         self._call = 0
-        self._config = EngineConfig(
-            lease_ms=settings.lease_ms,
-            crashes_max=settings.crashes_max,
-            queue_capacities=settings.capacities,
-            jobs_max=settings.jobs_max,
-            cancel_grace_ms=settings.cancel_grace_ms,
-            timeout_grace_ms=settings.timeout_grace_ms,
-        )
-        self.stall_ms = min(clock_module.STALL_MS_MAX, settings.lease_ms // 4)
+        self._settings = settings
         self.loop = Loop(world)
         self.loop.dead = True
 
@@ -67,6 +59,7 @@ class Server:
     def start(self) -> None:
         world = self.world
         world.note("server", "starts")
+        self.stall_ms = min(clock_module.STALL_MS_MAX, self._settings.lease_ms // 4)
         self.loop = Loop(world)
         asyncio._set_running_loop(self.loop)  # type: ignore[arg-type]
         self.queue = WriteQueue(self)
@@ -85,7 +78,7 @@ class Server:
             world.at(world.between(*DOWN_MS), self.start)
             return
         self.clock = Clock(self.stall_ms, restored.at_ms)
-        self.engine = Engine(self._config, self.store, restored.secret, restored.epoch)
+        self.engine = Engine(self._config(), self.store, restored.secret, restored.epoch)
         now_ms, wall_ms = self.clock.now_ms(), self.clock.wall_ms()
         effects = self.engine.restore(restored, now_ms, wall_ms)
         if restored.corrupt:
@@ -97,6 +90,17 @@ class Server:
         self.pump.start(effects)
         self.up, self.failing, self.stopping = True, False, False
         world.counts["starts"] += 1
+
+    def _config(self) -> EngineConfig:
+        settings = self._settings
+        return EngineConfig(
+            lease_ms=settings.lease_ms,
+            crashes_max=settings.crashes_max,
+            queue_capacities=settings.capacities,
+            jobs_max=settings.jobs_max,
+            cancel_grace_ms=settings.cancel_grace_ms,
+            timeout_grace_ms=settings.timeout_grace_ms,
+        )
 
     def _observe(self) -> None:
         """See each call between the pump, the engine and the store."""
@@ -147,6 +151,7 @@ class Server:
         if staged is not batch:
             raise Violation("batches_written_in_order", "one was left out")
         self.durable += len(effects)
+        self.model.durable_ms = max(self.model.durable_ms, batch.at_ms)
         self.model.wrote(effects)
 
     def stop(self) -> None:

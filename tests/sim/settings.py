@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 FAULTS: Final = (
     # the network, per message
@@ -20,6 +20,7 @@ FAULTS: Final = (
     "disk_full",
     "disk_broken",
     "disk_low",
+    "config_change",
     # workers
     "worker_pause",
     "worker_die",
@@ -34,12 +35,14 @@ FAULTS: Final = (
     "client_reuse_key",
     "client_stranger",
 )
-SERVER_FAULTS: Final = FAULTS[5:13]
+SERVER_FAULTS: Final = FAULTS[5:14]
 QUEUES: Final = ("default", "compute", "io")
 KINDS: Final = ("", "resize", "mail")
 LABELS: Final = ("zone=1", "disk=ssd")
 GPU_MODELS: Final = ("A100", "H100")
-LMDB_SHARE: Final = 0.05
+MODULES: Final = tuple(bytes([number]) * 32 for number in range(1, 13))
+LMDB_EVERY: Final = 20
+"""Seeds; the others have their rows in memory."""
 
 
 @dataclass
@@ -84,24 +87,18 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
         for kind in FAULTS
         if rng.random() < 0.5
     }
-    lease_ms = rng.choice((400, 1_000, 3_000, 10_000))
     return Settings(
         seed=seed,
         rates={kind: rate for kind, rate in rates.items() if kind not in without},
-        lmdb=rng.random() < LMDB_SHARE and "lmdb" not in without,
-        lease_ms=lease_ms,
-        crashes_max=rng.choice((1, 2, 3, 5)),
-        cancel_grace_ms=rng.choice((500, 2_000, 5_000)),
-        timeout_grace_ms=rng.choice((100, 1_000)),
-        capacities={queue: rng.choice((1, 2, 5)) for queue in QUEUES if rng.random() < 0.4},
-        jobs_max=rng.choice((0, 0, 0, 20, 60)),
+        lmdb=seed % LMDB_EVERY == 0 and "lmdb" not in without,
+        **config_of(rng),
         clients=rng.randint(1, 4),
         workers=rng.randint(1, 6),
         jobs_wanted=rng.choice((10, 30, 60, 120)),
         pause_ms=rng.choice((5, 40, 200)),
         net_ms=rng.choice((0, 2, 20)),
         commit_ms=rng.choice((0, 3, 15, 60)),
-        chaos_ms=rng.choice((200, 1_000, 4_000)),
+        chaos_ms=rng.choice((500, 2_000, 6_000)),
         keys=rng.choice((3, 20, 200)),
         plain=rng.random() < 0.4,
         delays=rng.choice((0.0, 0.1, 0.4)),
@@ -112,3 +109,15 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
             for act in ("cancel", "suspend", "resume", "delete", "explain")
         },
     )
+
+
+def config_of(rng: Random) -> dict[str, Any]:
+    """Return what an operator may change from start to start."""
+    return {
+        "lease_ms": rng.choice((400, 1_500, 3_000, 10_000)),
+        "crashes_max": rng.choice((1, 2, 3, 5)),
+        "cancel_grace_ms": rng.choice((500, 2_000, 5_000)),
+        "timeout_grace_ms": rng.choice((100, 1_000)),
+        "capacities": {queue: rng.choice((1, 2, 5)) for queue in QUEUES if rng.random() < 0.4},
+        "jobs_max": rng.choice((0, 0, 0, 20, 60)),
+    }

@@ -9,7 +9,7 @@ from sim.mutants import MUTANTS
 from sim.run import run
 
 STEPS = 1_500
-SEEDS = 100
+SEEDS = 200
 
 
 @pytest.mark.parametrize("name", MUTANTS)

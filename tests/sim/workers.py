@@ -70,7 +70,7 @@ class Worker:
             self._total = Amounts(
                 pick((1_000, 4_000, 16_000)), pick((1_000, 8_000)), 200, pick((0, 1_000))
             )
-        self._run_ms = pick((5, 50, 700))
+        self._run_ms = pick((5, 50, 700, 3_000))
         self._jobs_max = pick((1, 2, 8))
         self._wait_ms = pick((0, 200, 2_000, 10_000))
         self._heart_ms = max(50, settings.lease_ms // 3)
