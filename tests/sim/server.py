@@ -151,7 +151,8 @@ class Server:
         if staged is not batch:
             raise Violation("batches_written_in_order", "one was left out")
         self.durable += len(effects)
-        self.model.durable_ms = max(self.model.durable_ms, batch.at_ms)
+        if not batch.empty:
+            self.model.durable_ms = max(self.model.durable_ms, batch.at_ms)
         self.model.wrote(effects)
 
     def stop(self) -> None:
