@@ -313,6 +313,9 @@ def main() -> None:
                 print(row, {key: round(value, 3) for key, value in values.items()}, flush=True)
     for name, values in runs.items():
         what, unit, _ = ROWS[name]
+        for run in values:
+            if run.get("server_cpu"):
+                run["per_cpu_s"] = run["value"] / run["server_cpu"]
         row = {"what": what, "unit": unit, **medians(values)}
         row["runs"] = [run["value"] for run in values]
         results["rows"][name] = row

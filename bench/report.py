@@ -41,8 +41,8 @@ def machine_line(results: dict[str, Any]) -> str:
 def e2e(results: dict[str, Any]) -> list[str]:
     rows, settings = results["rows"], results["settings"]
     lines = [
-        "| id | what | median | runs from – to | server CPU | client CPU | also |",
-        "|---|---|---|---|---|---|---|",
+        "| id | what | median | runs from – to | a CPU second | server CPU | client CPU | also |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
         also = DETAILS.get(name, "").format(**row)
@@ -53,7 +53,8 @@ def e2e(results: dict[str, Any]) -> list[str]:
         spread = f"{number(min(row['runs']))} – {number(max(row['runs']))}"
         lines.append(
             f"| {name} | {row['what']} | **{number(row['value'])}** {row['unit']}"
-            f" | {spread} | {shares[0]} | {shares[1]} | {also} |"
+            f" | {spread} | {number(row['per_cpu_s']) if 'per_cpu_s' in row else ''}"
+            f" | {shares[0]} | {shares[1]} | {also} |"
         )
     sizes = (
         f"{settings['runs']} runs; W1 {settings['single']:,} jobs, W2 to W4"
