@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from headrace.core import invariants
-from headrace.core.commands import Act, Control, Grant, NewJob, Outcome, Poll, Submit, Tick
+from headrace.core.commands import Act, Control, Explain, Grant, NewJob, Outcome, Poll, Submit, Tick
 from headrace.core.effects import (
     JobChanged,
     JobFinished,
@@ -170,6 +170,25 @@ def control_answers(model: "Model", command: Control, reply: Any, effects: list[
         fail("strangers_kept_out", f"{command} of {owner} answered {reply!r}")
     if owner.user != caller.user and not caller.admin:
         fail("strangers_kept_out", f"{command} of {owner} answered {reply!r}")
+
+
+def status_told_is_true(model: "Model", command: Control | Explain, reply: Any) -> None:
+    """What a client is told of its job is how the job stands after its command."""
+    if isinstance(reply, Problem):
+        return
+    told = reply if type(command) is Control else reply.status
+    status = model.status_of(command.job_id)
+    deleted = type(command) is Control and command.act is Act.DELETE
+    if deleted != (status is None) or (status is not None and told is not status):
+        fail("status_told_is_true", f"{command}: {told!r}, it is {status!r}")
+
+
+def submit_tells_status(model: "Model", reply: Any) -> None:
+    if isinstance(reply, Problem):
+        return
+    for submitted in reply:
+        if submitted.status is not model.status_of(submitted.job_id):
+            fail("status_told_is_true", f"{submitted}")
 
 
 def only_asked_deletes(model: "Model", job_id: bytes) -> None:
@@ -572,6 +591,8 @@ def nothing_invisible_too_long(model: "Model", server: "Server") -> None:
     """I12: at each tick, no lease is over its term and no wait over its time."""
     now_ms, wall_ms = model.last_tick_ms, model.last_tick_wall_ms
     settings = model.settings
+    if "TICK_BATCH_MAX" in settings.small:  # what is left over comes with the next ticks
+        now_ms, wall_ms = now_ms - TICK_LATE_MS, 0
     seen_at = max(model.last_tick_at, server.loop.stalled_until)
     if model.world.now - seen_at > TICK_LATE_MS:
         fail("nothing_invisible_too_long", "time is not looked at")

@@ -12,6 +12,7 @@ from headrace.core.commands import (
     Caller,
     Command,
     Control,
+    Explain,
     NewJob,
     Outcome,
     Poll,
@@ -30,6 +31,7 @@ from headrace.core.effects import (
     ModuleStored,
 )
 from headrace.core.job import Event, Status
+from headrace.wire import limits
 from headrace.wire.problems import Problem
 from sim import checkers
 from sim.model_job import HELD, READY, Durable, ModelJob, less
@@ -57,6 +59,7 @@ class Model:
         self.token_of: dict[tuple[bytes, int], str] = {}
         self.given: dict[tuple[str, int], list[str]] = {}
         """Tokens by session and seq; in the order given."""
+        self.session_heard_ms: dict[str, int] = {}
         self.parked: dict[int, Poll] = {}
         self.queue_held: dict[str, int] = {}
         self.durable: dict[bytes, Durable] = {}
@@ -136,6 +139,7 @@ class Model:
         if kind is Submit:
             checkers.one_job_per_key(self, command, reply)
             self._take(now_ms, command, effects)
+            checkers.submit_tells_status(self, reply)
         elif kind is Poll:
             self._polled(now_ms, command, reply, effects)
         else:
@@ -146,6 +150,8 @@ class Model:
             elif kind is Control:
                 checkers.control_answers(self, command, reply, effects)
             self._take(now_ms, command, effects)
+            if kind is Control or kind is Explain:
+                checkers.status_told_is_true(self, command, reply)
 
     def settled(self, now_ms: int, effects: list[Effect]) -> None:
         self.world.note("settle", (effects,))
@@ -185,6 +191,7 @@ class Model:
         self.jobs, self.ready, self.held, self.ended = {}, {}, {}, {}
         self.keys, self.queue_held = {}, {}
         self.modules = set(self.durable_modules)
+        self.session_heard_ms.clear()
         kept: dict[tuple[str, int], list[str]] = {}
         for job_id in sorted(self.durable):
             known = self.durable[job_id]
@@ -340,6 +347,13 @@ class Model:
         self.ended[job.job_id] = finished
         self.world.counts["ended " + finished.status.name.lower()] += 1
 
+    def status_of(self, job_id: bytes) -> Status | None:
+        job = self.jobs.get(job_id)
+        if job is not None:
+            return job.status
+        finished = self.ended.get(job_id)
+        return None if finished is None else finished.status
+
     def _deleted(self, effect: JobDeleted) -> None:
         checkers.only_asked_deletes(self, effect.job_id)
         del self.ended[effect.job_id]
@@ -382,7 +396,7 @@ class Model:
             if job is not None:
                 job.heard_ms = now_ms
         self._grants = reply.jobs if reply is not None else []
-        repeated = self._repeated(poll)
+        repeated = self._repeated(now_ms, poll)
         self._take(now_ms, poll, effects[at:])
         checkers.seq_repeats(self, poll, reply, repeated)
         checkers.orders_tell_truth(self, reply)
@@ -391,14 +405,24 @@ class Model:
             if poll.jobs_max and repeated is None:
                 checkers.nothing_left_that_fits(self, poll.profile, poll.free.vector())
 
-    def _repeated(self, poll: Poll) -> list[str] | None:
+    def _repeated(self, now_ms: int, poll: Poll) -> list[str] | None:
         """Return what an earlier poll of this session and seq got, as far as it is still held."""
         if not (poll.session and poll.seq):
             return None
+        silent_ms = now_ms - self.session_heard_ms.get(poll.session, now_ms)
+        self.session_heard_ms[poll.session] = now_ms
+        if silent_ms > max(limits.SESSION_MS_MAX, 2 * self.settings.lease_ms):
+            self._forget_session(poll.session)
         tokens = self.given.get((poll.session, poll.seq))
         if tokens is None:
             return None
         return [token for token in tokens if self._held_by(token) is not None]
+
+    def _forget_session(self, name: str) -> None:
+        """A session that was silent for so long may have been forgotten, with what it got."""
+        for key, tokens in list(self.given.items()):
+            if key[0] == name and not any(map(self._held_by, tokens)):
+                del self.given[key]
 
     def _answered(self, effect: Answered) -> None:
         del self.parked[effect.ticket]

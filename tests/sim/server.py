@@ -5,15 +5,15 @@ event loop, the writer thread's queue and the module `time` are the world's.
 """
 
 import asyncio
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 from unittest import mock
 
+from headrace.core import passing, polling
 from headrace.core.commands import Command, Poll
 from headrace.core.effects import Answered, Effect
 from headrace.core.engine import Engine
@@ -25,6 +25,7 @@ from headrace.runtime.pump import Pump
 from headrace.store import store as store_module
 from headrace.store.contract import StoreError
 from headrace.store.store import Store
+from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 from sim import checkers
 from sim.disk import Disk, WriteQueue
@@ -32,6 +33,14 @@ from sim.model import Model
 from sim.settings import Settings
 from sim.world import Loop, Task, Violation, World
 
+BOUNDS: Final = {
+    "PENDING_MAX": pump_module,
+    "TICK_BATCH_MAX": passing,
+    "CLASSES_TRIED_MAX": polling,
+    "SESSION_MS_MAX": limits,
+    "SWEEP_MS": passing,
+    "LOG_BYTES_MAX": limits,
+}
 NOT_APPLIED = frozenset(
     {ProblemCode.OVERLOADED, ProblemCode.STORAGE_FULL, ProblemCode.SHUTTING_DOWN}
 )
@@ -280,8 +289,9 @@ class Server:
         enter(
             mock.patch.object(pump_module, "queue", SimpleNamespace(SimpleQueue=lambda: self.queue))
         )
+        for name, bound in self._settings.small.items():
+            enter(mock.patch.object(BOUNDS[name], name, bound))
         secrets = SimpleNamespace(token_bytes=self.world.rng.randbytes)
         enter(mock.patch.object(store_module, "secrets", secrets))
         stack.callback(asyncio._set_running_loop, None)
         stack.callback(lambda: self.up and self.rows.close())
-        assert sys.getrecursionlimit() >= 1_000

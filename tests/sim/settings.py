@@ -41,6 +41,14 @@ KINDS: Final = ("", "resize", "mail")
 LABELS: Final = ("zone=1", "disk=ssd")
 GPU_MODELS: Final = ("A100", "H100")
 MODULES: Final = tuple(bytes([number]) * 32 for number in range(1, 13))
+SMALL: Final = {
+    "PENDING_MAX": 6,
+    "TICK_BATCH_MAX": 2,
+    "CLASSES_TRIED_MAX": 1,
+    "SESSION_MS_MAX": 2_000,
+    "SWEEP_MS": 500,
+    "LOG_BYTES_MAX": 400,
+}
 LMDB_EVERY: Final = 20
 """Seeds; the others have their rows in memory."""
 
@@ -73,6 +81,8 @@ class Settings:
     """Idempotency keys in use at a time."""
     plain: bool
     """Jobs ask for nothing: priority and order alone decide."""
+    small: dict[str, int]
+    """Bounds of the product made so small that they are met: see `server.BOUNDS`."""
     delays: float
     timeouts: float
     failures: float
@@ -101,6 +111,7 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
         chaos_ms=rng.choice((500, 2_000, 6_000)),
         keys=rng.choice((3, 20, 200)),
         plain=rng.random() < 0.4,
+        small={name: small for name, small in SMALL.items() if rng.random() < 0.3},
         delays=rng.choice((0.0, 0.1, 0.4)),
         timeouts=rng.choice((0.0, 0.1, 0.5)),
         failures=rng.choice((0.05, 0.2, 0.5)),

@@ -13,6 +13,7 @@ from sim.world import World
 
 FOREVER_MS: Final = 1 << 40
 OLD_TOKENS: Final = 20
+LONE_REPORTS: Final = 0.1
 PLENTY: Final = Amounts(1 << 20, 1 << 20, 1 << 20, 1 << 20)
 EVERYTHING: Final = Profile(wasm=True, labels=frozenset(LABELS))
 
@@ -100,7 +101,14 @@ class Worker:
             world.at(self._paused_until - world.now, self._turn, life)
             return
         self._finish_runs()
+        if self._outbox and not self._honest and world.chance(LONE_REPORTS):
+            self._lone_report(world.pick(list(self._outbox)))
         self._poll(life, Sent(self._next_seq(), list(self._outbox.values())))
+
+    def _lone_report(self, token: str) -> None:
+        """Report one attempt by itself, as a simple client does; the poll will say it again."""
+        told = self._outbox[token]
+        self._net.ask(lambda: Poll(self._ticket(), "", reports=[told]), lambda _reply: None, 1_000)
 
     def _next_seq(self) -> int:
         if self._session:

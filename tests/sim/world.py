@@ -21,6 +21,9 @@ class Violation(BaseException):
         self.checker = checker
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return Violation, (self.checker, self.detail)
+
 
 class Handle:
     """An event to come. The pump cancels some."""
