@@ -7,6 +7,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,8 @@ def test_an_endless_module_times_out_and_the_worker_takes_the_next_job(
 ) -> None:
     ended = site.run("quickjs", arguments=arguments, timeout=1)
     assert ended["status"] == "timeout"
+    ran = datetime.fromisoformat(ended["finished_at"]) - datetime.fromisoformat(ended["started_at"])
+    assert ran <= timedelta(seconds=1 + 1), "its limit, and a second"
     assert ended["job"]["attempt"] == 1
     assert site.run("pipe_reverse", stdin="ab")["status"] == "completed"
 

@@ -422,7 +422,8 @@ class AgentLoop:
                 failed(f"this worker does not run jobs of type {spec.type!r}", "handler_missing")
             )
             return
-        feed.started()
+        if spec.type:
+            feed.started()
         attempt.begin(run, feed)
 
     def _run_of(self, assignment: Assignment, feed: AttemptFeed) -> Run | None:

@@ -101,6 +101,13 @@ class Feed(ABC):
     def checkpoint(self, value: bytes) -> None: ...
 
 
+class JobFeed(Feed):
+    """A feed that also hears when the job's time begins, for runs that have to prepare first."""
+
+    @abstractmethod
+    def started(self) -> None: ...
+
+
 class Context:
     """What a handler knows about its attempt, and how it speaks. Safe to use from any thread.
 

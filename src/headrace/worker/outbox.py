@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.wire import limits
 from headrace.wire.schema import Progress, Report
-from headrace.worker.handlers import Feed
+from headrace.worker.handlers import JobFeed
 from headrace.worker.python_runner import call_in
 
 STARTED_DELAY_S: Final = 0.02
@@ -198,7 +198,7 @@ class Outbox:
             self._change(sent.lease, 0.0, change)
 
 
-class AttemptFeed(Feed):
+class AttemptFeed(JobFeed):
     """The news of one attempt. Nothing passes once the attempt is closed."""
 
     def __init__(self, outbox: Outbox, lease: str, on_checkpoint: Callable[[bytes], None]) -> None:

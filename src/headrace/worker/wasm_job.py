@@ -11,7 +11,7 @@ import msgspec
 from headrace.wire import limits
 from headrace.wire.schema import Spec
 from headrace.worker.attempt import Assignment, Ending, StopReason, defect, failed
-from headrace.worker.handlers import Feed
+from headrace.worker.handlers import Feed, JobFeed
 from headrace.worker.link import Link, Refused, Unreachable
 from headrace.worker.modules import ModuleFiles, ModuleHashError
 from headrace.worker.python_runner import Run, set_once
@@ -47,14 +47,15 @@ class WasmJobs:
     async def close(self) -> None:
         await self._runner.close()
 
-    def run(self, assignment: Assignment, feed: Feed) -> "WasmRun":
+    def run(self, assignment: Assignment, feed: JobFeed) -> "WasmRun":
         return WasmRun(self, assignment, feed)
 
-    async def execute(self, assignment: Assignment, feed: Feed) -> Ending:
+    async def execute(self, assignment: Assignment, feed: JobFeed) -> Ending:
         spec = assignment.spec
         try:
             module = await self._modules.get(spec.wasm_sha256)
-            result = await self._runner.run(job_of(spec, module), LogOutput(feed).write)
+            output = LogOutput(feed)
+            result = await self._runner.run(job_of(spec, module), output.write, feed.started)
         except Refused as error:
             return failed(f"the module cannot be fetched: {error}", "module_unknown")
         except ModuleHashError as error:
@@ -66,12 +67,12 @@ class WasmJobs:
 
 
 class WasmRun(Run):
-    def __init__(self, jobs: WasmJobs, assignment: Assignment, feed: Feed) -> None:
+    def __init__(self, jobs: WasmJobs, assignment: Assignment, feed: JobFeed) -> None:
         loop = asyncio.get_running_loop()
         self.ended = loop.create_future()
         self._task = loop.create_task(self._whole(jobs, assignment, feed))
 
-    async def _whole(self, jobs: WasmJobs, assignment: Assignment, feed: Feed) -> None:
+    async def _whole(self, jobs: WasmJobs, assignment: Assignment, feed: JobFeed) -> None:
         try:
             ending = await jobs.execute(assignment, feed)
         except asyncio.CancelledError:

@@ -42,6 +42,7 @@ from headrace.worker.wasm_protocol import (
 
 Outcome = Literal["completed", "failed", "timeout"]
 OutputCallback = Callable[[str, bytes], None]
+StartCallback = Callable[[], None]
 """Called with "stdout" or "stderr" and bytes, on the event loop, while the job runs."""
 
 TIMEOUT_GRACE_S: Final = 0.4
@@ -193,8 +194,15 @@ class WasmRunner:
         """The processes that have a job now."""
         return sorted(process.pid for process in self._alive if process.busy)
 
-    async def run(self, job: WasmJob, on_output: OutputCallback | None = None) -> WasmResult:
+    async def run(
+        self,
+        job: WasmJob,
+        on_output: OutputCallback | None = None,
+        on_start: StartCallback | None = None,
+    ) -> WasmResult:
         """Run one job to its end, waiting for a free process first.
+
+        `on_start` is called when the module is loaded and the job's time begins.
 
         Cancelling the task kills the job's process at once. An exception from `on_output` ends
         the job and is raised here.
@@ -209,7 +217,7 @@ class WasmRunner:
                 raise SandboxError("the runner is closed")
             process = await self._take_process()
             try:
-                return await process.run(job, on_output)
+                return await process.run(job, on_output, on_start)
             finally:
                 self._give_back(process)
 
@@ -325,6 +333,7 @@ class _Process(asyncio.SubprocessProtocol):
         # Of the job that runs:
         self._job: WasmJob | None = None
         self._on_output: OutputCallback | None = None
+        self._on_start: StartCallback | None = None
         self._done: asyncio.Future[WasmResult] | None = None
         self._loading = False
         self._loaded: Loaded | None = None
@@ -345,10 +354,13 @@ class _Process(asyncio.SubprocessProtocol):
         self._stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
         self.pid = self._transport.get_pid()
 
-    async def run(self, job: WasmJob, on_output: OutputCallback | None) -> WasmResult:
+    async def run(
+        self, job: WasmJob, on_output: OutputCallback | None, on_start: StartCallback | None
+    ) -> WasmResult:
         assert self._done is None, "one job at a time"
         self._job = job
         self._on_output = on_output
+        self._on_start = on_start
         self._done = self._loop.create_future()
         self._loading = job.sha256 not in self._modules
         self._loaded = None
@@ -366,7 +378,7 @@ class _Process(asyncio.SubprocessProtocol):
             raise
         finally:
             self._deadline = None
-            self._job = self._on_output = self._done = None
+            self._job = self._on_output = self._on_start = self._done = None
 
     def _send(self, *, with_module: bool) -> None:
         assert self._job is not None
@@ -554,6 +566,9 @@ class _Process(asyncio.SubprocessProtocol):
 
     def _start_job_time(self, job: WasmJob) -> None:
         self._started_s = self._loop.time()
+        if self._on_start is not None:
+            on_start, self._on_start = self._on_start, None
+            on_start()
         self._set_deadline(job.timeout_ms / 1_000 + TIMEOUT_GRACE_S, "timeout")
 
     def _set_deadline(self, delay_s: float, reason: str) -> None:
