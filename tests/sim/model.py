@@ -191,7 +191,6 @@ class Model:
         self.jobs, self.ready, self.held, self.ended = {}, {}, {}, {}
         self.keys, self.queue_held = {}, {}
         self.modules = set(self.durable_modules)
-        self.session_heard_ms.clear()
         kept: dict[tuple[str, int], list[str]] = {}
         for job_id in sorted(self.durable):
             known = self.durable[job_id]
@@ -214,6 +213,7 @@ class Model:
             if live := [token for token in tokens if self._held_by(token) is not None]:
                 kept[key] = live
         self.given = kept
+        self.session_heard_ms = {session: now_ms for session, _ in kept}
         self.last_tick_ms = 0
         self.last_tick_at = self.world.now
         self.last_tick_wall_ms = 0
