@@ -140,6 +140,12 @@ async def read_json(request: web.Request, *, may_be_empty: bool = False) -> byte
         return b"{}"
     if media in MSGPACK_TYPES:
         return json_of_msgpack(body)
+    check_utf8(body)
+    return body
+
+
+def check_utf8(body: bytes) -> None:
+    """Raises: Problem. What is stored of a body is not decoded, so no decoder would notice."""
     if not body.isascii():
         try:
             body.decode()
@@ -147,7 +153,6 @@ async def read_json(request: web.Request, *, may_be_empty: bool = False) -> byte
             raise Problem(
                 ProblemCode.BODY_MALFORMED, f"the body is not UTF-8 at byte {error.start}"
             ) from None
-    return body
 
 
 def media_type(header: str | None) -> str | None:

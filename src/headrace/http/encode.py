@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from headrace.http.answers import Answer
 from headrace.http.decode import MSGPACK_TYPES
 
 JSON: Final = "application/json"
@@ -23,17 +24,20 @@ def answer(
     status: int = 200,
     headers: dict[str, str] | None = None,
 ) -> web.Response:
+    return encoded(value, request.headers.get("Accept"), headers or {}, status).response()
+
+
+def encoded(value: Any, accept: str | None, headers: dict[str, str], status: int = 200) -> Answer:
     """Encode a value of the schema. Stored JSON inside it is spliced, not encoded again."""
     body = _json_encode(value)
     content_type = JSON
-    accept = request.headers.get("Accept")
     if accept is not None and wants_msgpack(accept):
         try:
             body = _msgpack_encode(_json_decode(body))
             content_type = MSGPACK
         except (msgspec.MsgspecError, OverflowError):
             pass  # an integer beyond 64 bits: JSON can carry it, MessagePack cannot
-    return web.Response(body=body, status=status, headers=headers, content_type=content_type)
+    return Answer(status, {**headers, "Content-Type": content_type}, body)
 
 
 def wants_msgpack(accept: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from headrace.http.answers import Answer
 from headrace.store.contract import RecordCorrupt, StoreBroken, StoreFull
 from headrace.wire.problems import Problem, ProblemCode
 
@@ -23,19 +24,24 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
+    return problem_answer(problem, headers).response()
+
+
+def problem_answer(problem: Problem, headers: dict[str, str] | None = None) -> Answer:
     """Encode a problem. A `status` among its `extra` members takes the row's place."""
     members = problem.members()
     status = members["status"]
     assert isinstance(status, int)
-    response = web.Response(
-        body=_encode(members), status=status, headers=headers, content_type=PROBLEM_TYPE
-    )
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    headers = {
+        **(headers or {}),
+        "Content-Type": PROBLEM_TYPE,
+        "X-Content-Type-Options": "nosniff",
+    }
     if problem.retry_after_ms is not None:
-        response.headers["Retry-After"] = str(max(1, -(-problem.retry_after_ms // 1000)))
-    if problem.code is ProblemCode.BODY_TIMEOUT:
-        response.force_close()
-    return response
+        headers["Retry-After"] = str(max(1, -(-problem.retry_after_ms // 1000)))
+    return Answer(
+        status, headers, _encode(members), closes=problem.code is ProblemCode.BODY_TIMEOUT
+    )
 
 
 def problem_of(error: Exception) -> Problem:

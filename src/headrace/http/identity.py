@@ -21,8 +21,11 @@ _ANONYMOUS: Final = Caller()
 
 
 def caller(request: web.Request) -> Caller:
-    headers = request.headers
-    user, tenant = headers.get(USER_HEADER), headers.get(TENANT_HEADER)
+    return caller_of(request.headers.get(USER_HEADER), request.headers.get(TENANT_HEADER))
+
+
+def caller_of(user: str | None, tenant: str | None) -> Caller:
+    """Say who it is by the values of the two headers. Raises: Problem."""
     if user is None and tenant is None:
         return _ANONYMOUS
     user = _name(user, USER_HEADER) or _ANONYMOUS.user

@@ -23,7 +23,7 @@ def check_origin(request: web.Request) -> None:
     """Raises: Problem with status 421, or 403."""
     headers = request.headers
     host = headers.get("Host")
-    if host is not None and not _is_here(host):
+    if host is not None and not is_here(host):
         raise Problem(
             ProblemCode.REQUEST_MALFORMED,
             "without keys this server answers only to names of this machine, such as"
@@ -36,5 +36,6 @@ def check_origin(request: web.Request) -> None:
 
 
 @lru_cache(256)
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
+    """Say whether a `Host` names this machine."""
     return _LOOPBACK.fullmatch(host) is not None

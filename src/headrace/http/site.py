@@ -64,6 +64,14 @@ class Site:
 
     async def poll(self, command: Poll) -> PollReply:
         """Ask for work. A stopping server refuses; one that begins to stop answers empty."""
+        self.poll_begins(command)
+        try:
+            reply: PollReply = await self.pump.ask(command)
+        finally:
+            self.poll_ends(command)
+        return reply
+
+    def poll_begins(self, command: Poll) -> None:
         if self.draining:
             raise Problem(
                 ProblemCode.SHUTTING_DOWN,
@@ -71,11 +79,9 @@ class Site:
                 retry_after_ms=1_000,
             )
         self._polls.add(command.ticket)
-        try:
-            reply: PollReply = await self.pump.ask(command)
-        finally:
-            self._polls.discard(command.ticket)
-        return reply
+
+    def poll_ends(self, command: Poll) -> None:
+        self._polls.discard(command.ticket)
 
     async def wait(self, news: Coroutine[Any, Any, bool]) -> bool:
         """Await news of a job. Returns False when the time is over, or the server stops."""

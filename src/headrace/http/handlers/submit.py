@@ -2,27 +2,28 @@
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from headrace.core import commands
-from headrace.core.commands import Caller, Module, NewJob, Submit
+from headrace.core.commands import Module, NewJob, Submit
 from headrace.core.ids import id_text
 from headrace.core.intake import ENTRY_POINT_DEFAULT, Translator, invalid, new_job, submission
-from headrace.http.decode import batch_invalid, decode, decode_batch, read_json
-from headrace.http.encode import answer
-from headrace.http.identity import caller
+from headrace.http.answers import Answer
+from headrace.http.decode import batch_invalid, decode, decode_batch
+from headrace.http.encode import encoded
+from headrace.http.hot import KEY_HEADER, Asked, Question, ask, respond
 from headrace.http.modules import check_entry_point, decoded, digest_of
-from headrace.http.site import Site, site_of
+from headrace.http.site import Site
 from headrace.http.views import word
 from headrace.wire import limits, schema
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.schema import SubmitJob
 from headrace.wire.wasm import ModuleInfo
 
-KEY_HEADER: Final = "Idempotency-Key"
 REPLAYED_HEADER: Final = "Idempotent-Replayed"
 THREAD_CHARS_MIN: Final = 256 * limits.KIB
 """A longer inline module is decoded and hashed in a thread."""
@@ -34,36 +35,53 @@ _job_decoder: Final = msgspec.json.Decoder(SubmitJob)
 
 
 async def jobs_submit(request: web.Request) -> web.Response:
-    site = site_of(request)
-    who = caller(request)
-    body = await read_json(request)
+    return await respond(submit, request)
+
+
+def submit(site: Site, asked: Asked) -> Question | Coroutine[Any, Any, Answer]:
+    body = asked.body
     space = _SPACE.match(body)
     assert space is not None
     if body[space.end() : space.end() + 1] == b"[":
-        return await _submit_batch(request, site, who, body)
+        return _submit_batch(site, asked)
     job = decode(_job_decoder, body)
-    _take_key(request, job)
+    _take_key(asked.key, job)
+    if _has_module(job):
+        return _submit_module(site, asked, job)
+    return _submit_one(site, asked, job, "", [])
+
+
+async def _submit_module(site: Site, asked: Asked, job: SubmitJob) -> Answer:
     modules = InlineModules(site)
-    sha256 = await modules.resolve(job) if _has_module(job) else ""
-    come = submission(who, site.clock.wall_ms())
+    sha256 = await modules.resolve(job)
+    return await ask(site, _submit_one(site, asked, job, sha256, modules.new))
+
+
+def _submit_one(
+    site: Site, asked: Asked, job: SubmitJob, sha256: str, modules: list[Module]
+) -> Question:
+    come = submission(asked.caller, site.clock.wall_ms())
     new = new_job(job, site.ids.make(come.now_ms), come, sha256)
-    replies = await site.pump.ask(Submit(who, [new], modules.new))
-    headers = site.committed()
-    if replies[0].replayed:
-        headers[REPLAYED_HEADER] = "true"
-    return answer(request, _view(replies[0]), headers=headers)
+
+    def told(replies: list[commands.Submitted]) -> Answer:
+        headers = site.committed()
+        if replies[0].replayed:
+            headers[REPLAYED_HEADER] = "true"
+        return encoded(_view(replies[0]), asked.accept, headers)
+
+    return Question(Submit(asked.caller, [new], modules), told)
 
 
-async def _submit_batch(request: web.Request, site: Site, who: Caller, body: bytes) -> web.Response:
-    if KEY_HEADER in request.headers:
+async def _submit_batch(site: Site, asked: Asked) -> Answer:
+    if asked.key is not None:
         raise Problem(
             ProblemCode.REQUEST_MALFORMED,
             f"{KEY_HEADER} goes with a single job; in a batch each job has idempotency_key",
         )
-    jobs = decode_batch(body)
+    jobs = decode_batch(asked.body)
     if len(jobs) > limits.SUBMIT_JOBS_MAX:
         raise Problem(ProblemCode.BODY_TOO_LARGE, f"at most {limits.SUBMIT_JOBS_MAX} jobs at once")
-    come = submission(who, site.clock.wall_ms())
+    come = submission(asked.caller, site.clock.wall_ms())
     translator = Translator(come)
     modules = InlineModules(site)
     new: list[NewJob] = []
@@ -85,16 +103,15 @@ async def _submit_batch(request: web.Request, site: Site, who: Caller, body: byt
     replies = []
     if new:
         try:
-            replies = await site.pump.ask(Submit(who, new, modules.new))
+            replies = await site.pump.ask(Submit(asked.caller, new, modules.new))
         except Problem as problem:
             if len(new) == 1 and problem.pointer is not None:
                 problem.pointer = "/0" + problem.pointer  # the engine cannot know of the array
             raise
-    return answer(request, list(map(_view, replies)), headers=site.committed())
+    return encoded(list(map(_view, replies)), asked.accept, site.committed())
 
 
-def _take_key(request: web.Request, job: SubmitJob) -> None:
-    key = request.headers.get(KEY_HEADER)
+def _take_key(key: str | None, job: SubmitJob) -> None:
     if key is None:
         return
     if not 0 < len(key) <= limits.KEY_CHARS_MAX:

@@ -8,8 +8,10 @@ from aiohttp import web
 
 from headrace.core.commands import Grant, Outcome, Poll, PollReply, Progress, Report
 from headrace.http import polls
+from headrace.http.answers import Answer
 from headrace.http.decode import decode, read_json
-from headrace.http.encode import answer
+from headrace.http.encode import answer, encoded
+from headrace.http.hot import Asked, Question, respond
 from headrace.http.site import Site, site_of
 from headrace.store.contract import RecordCorrupt
 from headrace.wire.problems import Problem, ProblemCode
@@ -28,12 +30,17 @@ _progress_decoder: Final = msgspec.json.Decoder(LeaseProgress)
 
 
 async def work_poll(request: web.Request) -> web.Response:
-    site = site_of(request)
-    body = decode(_poll_decoder, await read_json(request))
-    command = polls.poll_command(body, site.pump.new_ticket())
-    reply = await site.poll(command)
-    found = polls.poll_answer(reply, _work(site, reply.jobs), site.config.lease_ms)
-    return answer(request, found, headers=site.committed())
+    return await respond(poll, request)
+
+
+def poll(site: Site, asked: Asked) -> Question:
+    body = decode(_poll_decoder, asked.body)
+
+    def told(reply: PollReply) -> Answer:
+        found = polls.poll_answer(reply, _work(site, reply.jobs), site.config.lease_ms)
+        return encoded(found, asked.accept, site.committed())
+
+    return Question(polls.poll_command(body, site.pump.new_ticket()), told)
 
 
 def _work(site: Site, grants: list[Grant]) -> list[Work]:
