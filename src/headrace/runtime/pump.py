@@ -15,7 +15,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -80,14 +80,30 @@ class RuntimeStats(msgspec.Struct, frozen=True):
     stalled_ms: int
 
 
+class Taker(Protocol):
+    """Who hears the reply to a command; an `asyncio.Future` is one.
+
+    Its methods are called in the middle of a release: they neither raise nor wait.
+    """
+
+    def set_result(self, reply: Any, /) -> None:
+        """Hear the reply, or the `Problem` in its place."""
+
+    def done(self) -> bool:
+        """Say whether it has heard the reply, or does not want it any more."""
+
+    def cancelled(self) -> bool:
+        """Say whether it does not want it any more."""
+
+
 class _Asked:
     """One command on its way to its reply."""
 
-    __slots__ = ("command", "cost", "future", "reply")
+    __slots__ = ("command", "cost", "reply", "taker")
 
-    def __init__(self, command: Command, future: "asyncio.Future[Any] | None", cost: int) -> None:
+    def __init__(self, command: Command, taker: Taker | None, cost: int) -> None:
         self.command = command
-        self.future = future
+        self.taker = taker
         self.cost = cost
         self.reply: Any = None
 
@@ -189,24 +205,34 @@ class Pump:
         Raises: `Problem`, the refusal; also OVERLOADED, STORAGE_FULL, SHUTTING_DOWN (nothing was
         applied) and OUTCOME_UNKNOWN (a commit failed: ask again with the same idempotency key).
         """
-        cost = _cost_bytes(command)
-        self._admit(command, cost)
         future: asyncio.Future[Any] = self._loop.create_future()
-        asked = _Asked(command, future, cost)
-        self._inbox.append(asked)
-        self._pending += 1
-        self._pending_bytes += cost
-        self._schedule()
+        self.post(command, future)
         try:
             reply = await future
         except asyncio.CancelledError:
-            if isinstance(command, Poll) and command.ticket in self._parked:
-                self._inbox.append(_Asked(Withdraw(command.ticket), None, 0))
-                self._schedule()
+            self.forsake(command)
             raise
         if isinstance(reply, Problem):
             raise reply
         return reply
+
+    def post(self, command: Command, taker: Taker) -> None:
+        """Carry out a command; `taker` hears the reply when what it did is durable.
+
+        Raises: `Problem`, when it is refused at the door.
+        """
+        cost = _cost_bytes(command)
+        self._admit(command, cost)
+        self._inbox.append(_Asked(command, taker, cost))
+        self._pending += 1
+        self._pending_bytes += cost
+        self._schedule()
+
+    def forsake(self, command: Command) -> None:
+        """Do what is right when the taker of a command went away: withdraw a parked poll."""
+        if isinstance(command, Poll) and command.ticket in self._parked:
+            self._inbox.append(_Asked(Withdraw(command.ticket), None, 0))
+            self._schedule()
 
     def new_ticket(self) -> int:
         self._tickets += 1
@@ -273,7 +299,7 @@ class Pump:
             if reply is None and isinstance(asked.command, Poll):
                 self._parked[asked.command.ticket] = asked
                 self._forget_cost(asked)
-                gone = asked.future is not None and asked.future.cancelled()
+                gone = asked.taker is not None and asked.taker.cancelled()
                 if gone or self._stopping:
                     self._inbox.append(_Asked(Withdraw(asked.command.ticket), None, 0))
                     self._schedule()
@@ -412,10 +438,10 @@ class Pump:
     def _answer(self, asked: _Asked, reply: Any) -> None:
         if asked.cost >= 0:
             self._forget_cost(asked)
-        if asked.future is None:
+        if asked.taker is None:
             return
-        if not asked.future.done():
-            asked.future.set_result(reply)
+        if not asked.taker.done():
+            asked.taker.set_result(reply)
         elif isinstance(reply, PollReply) and reply.jobs:
             self._take_back(asked.command, reply)
 
@@ -431,7 +457,7 @@ class Pump:
             self._schedule()
 
     def _forget_cost(self, asked: _Asked) -> None:
-        if asked.future is not None:
+        if asked.taker is not None:
             self._pending -= 1
             self._pending_bytes -= asked.cost
         asked.cost = -1
@@ -446,8 +472,8 @@ class Pump:
         if self._in_flight is not None:
             waiting.extend(self._in_flight[1])
         for asked in waiting:
-            if asked.future is not None and not asked.future.done():
-                asked.future.set_result(_unknown())
+            if asked.taker is not None and not asked.taker.done():
+                asked.taker.set_result(_unknown())
         self._inbox.clear()
         self._applied.clear()
         self._parked.clear()
