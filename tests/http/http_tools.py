@@ -9,6 +9,7 @@ from aiohttp import web
 
 from headrace.http.app import make_app
 from headrace.http.deadlines import Runner
+from headrace.http.lane import connections_of
 from headrace.http.site import SITE, Site
 from headrace.runtime.config import Config
 from headrace.runtime.node import Node
@@ -102,7 +103,12 @@ async def open_server(*, header_ms: int = 10_000, idle_ms: int = 75_000, **confi
     await node.start()
     app = make_app(node)
     runner = Runner(
-        app, app[SITE].meters, shutdown_timeout=5.0, header_ms=header_ms, idle_ms=idle_ms
+        app,
+        app[SITE].meters,
+        shutdown_timeout=5.0,
+        header_ms=header_ms,
+        idle_ms=idle_ms,
+        connect=connections_of(app[SITE]),
     )
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

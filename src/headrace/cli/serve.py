@@ -108,6 +108,11 @@ Exit codes: 0 stopped, {EXIT_USAGE} wrong configuration, {EXIT_STORE} the data d
     help="How long a stopping server lets requests end.",
 )
 @click.option(
+    "--lane/--no-lane",
+    default=True,
+    help="Serve submits and polls on the quick path, or all through the HTTP library.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -192,6 +197,7 @@ def config_of(options: dict[str, Any]) -> Any:
         accept_any_filesystem=options["accept_any_filesystem"],
         metric_prefix=options["metric_prefix"],
         drain_s=options["drain"] / 1000,
+        lane=options["lane"],
     )
 
 

@@ -10,6 +10,7 @@ line in the log: a port scan must not fill the disk.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
@@ -119,15 +120,23 @@ class Connection(web.RequestHandler):
 
 
 class Server(web.Server):
-    """Makes `Connection`s."""
+    """Makes `Connection`s, or what `connect` makes of its arguments."""
 
-    def __init__(self, *args: Any, meters: Meters, header_ms: int, **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        meters: Meters,
+        header_ms: int,
+        connect: Callable[..., Connection],
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
         self._meters = meters
+        self._connect = connect
         self.header_ms = header_ms
 
     def __call__(self) -> Connection:
-        return Connection(self, meters=self._meters, loop=self._loop, **self._kwargs)
+        return self._connect(self, meters=self._meters, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
@@ -141,11 +150,13 @@ class Runner(web.AppRunner):
         shutdown_timeout: float,
         header_ms: int = limits.HEADER_MS_MAX,
         idle_ms: int = limits.IDLE_MS_MAX,
+        connect: Callable[..., Connection] = Connection,
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout)
         self._meters = meters
         self._header_ms = header_ms
         self._idle_ms = idle_ms
+        self._connect = connect
 
     async def _make_server(self) -> Server:
         app = self.app
@@ -167,6 +178,7 @@ class Runner(web.AppRunner):
             request_factory=app._make_request,
             meters=self._meters,
             header_ms=self._header_ms,
+            connect=self._connect,
             handler_cancellation=True,  # a client that goes away withdraws its poll
             loop=loop,
             debug=False,

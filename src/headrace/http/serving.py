@@ -15,6 +15,7 @@ from aiohttp import web
 
 from headrace.http.app import make_app
 from headrace.http.deadlines import Runner
+from headrace.http.lane import connections_of
 from headrace.http.site import SITE
 from headrace.runtime.config import ConfigError
 
@@ -45,7 +46,8 @@ async def serve(node: "Node", ready: Callable[[str, int], None] | None = None) -
     gc.set_threshold(*GC_THRESHOLDS)
     await node.start()
     app = make_app(node)
-    runner = Runner(app, app[SITE].meters, shutdown_timeout=config.drain_s)
+    site = app[SITE]
+    runner = Runner(app, site.meters, shutdown_timeout=config.drain_s, connect=connections_of(site))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,15 +55,15 @@ async def serve(node: "Node", ready: Callable[[str, int], None] | None = None) -
     try:
         await runner.setup()
         try:
-            site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG)
-            await site.start()
+            listener = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG)
+            await listener.start()
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {config.host}:{config.port}: {error.strerror or error}"
             ) from error
-        log.info("listening on %s", site.name)
+        log.info("listening on %s", listener.name)
         if ready is not None:
-            ready(config.host, site.port)
+            ready(config.host, listener.port)
         await _first(stop, node.pump.failure)
         if node.pump.failed:
             runner._shutdown_timeout = FAILED_DRAIN_S

@@ -42,6 +42,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     metric_prefix: str = "headrace"
     drain_s: float = 10.0
     """How long a stopping server lets requests end."""
+    lane: bool = True
+    """Serve submits and polls past the HTTP library where they are plain; same answers, sooner."""
 
     def check(self) -> None:
         """Raises: ConfigError."""
