@@ -10,10 +10,25 @@ from headrace.wire import limits
 HEAD = b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
+@pytest.fixture(params=[True, False], ids=["lane", "no lane"])
+def lane(request: pytest.FixtureRequest) -> bool:
+    """All that is told here holds with the lane and without it."""
+    return bool(request.param)
+
+
 @pytest.fixture
-async def hasty() -> AsyncIterator[Server]:
+async def server(lane: bool) -> AsyncIterator[Server]:
+    opened = await open_server(lane=lane)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@pytest.fixture
+async def hasty(lane: bool) -> AsyncIterator[Server]:
     """A server whose patience is short."""
-    opened = await open_server(header_ms=150, idle_ms=300)
+    opened = await open_server(lane=lane, header_ms=150, idle_ms=300)
     try:
         yield opened
     finally:

@@ -22,9 +22,12 @@ async def started(**config: Any) -> tuple[Node, "asyncio.Task[int]", str]:
     return node, serving, f"http://{host}:{port}"
 
 
+@pytest.mark.parametrize("lane", [True, False])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_sends_parked_workers_home_and_stops(number: signal.Signals) -> None:
-    node, serving, url = await started()
+async def test_a_signal_sends_parked_workers_home_and_stops(
+    number: signal.Signals, lane: bool
+) -> None:
+    node, serving, url = await started(lane=lane)
     async with aiohttp.ClientSession(url) as client:
         poll = {"worker": "w", "wait": "60s"}
         waiting = asyncio.create_task(client.post("/api/v1/work/poll", json=poll))
@@ -38,8 +41,9 @@ async def test_a_signal_sends_parked_workers_home_and_stops(number: signal.Signa
             await client.get("/livez")
 
 
-async def test_requests_under_way_are_answered_before_the_stop() -> None:
-    node, serving, url = await started()
+@pytest.mark.parametrize("lane", [True, False])
+async def test_requests_under_way_are_answered_before_the_stop(lane: bool) -> None:
+    node, serving, url = await started(lane=lane)
     async with aiohttp.ClientSession(url) as client:
         submits = [
             asyncio.create_task(client.post("/api/v1/jobs", json={"type": "t"})) for _ in range(20)
@@ -53,8 +57,9 @@ async def test_requests_under_way_are_answered_before_the_stop() -> None:
     assert 0 < acked <= node.pump.stats().engine.submitted_total
 
 
-async def test_a_failed_commit_ends_the_process_with_its_own_code() -> None:
-    node, serving, url = await started()
+@pytest.mark.parametrize("lane", [True, False])
+async def test_a_failed_commit_ends_the_process_with_its_own_code(lane: bool) -> None:
+    node, serving, url = await started(lane=lane)
     async with aiohttp.ClientSession(url) as client:
         poll = {"worker": "w", "wait": "60s"}
         waiting = asyncio.create_task(client.post("/api/v1/work/poll", json=poll))
