@@ -68,13 +68,18 @@ class LaneConnection(Connection):
         self._lacking = 0
         """Bytes that the request last handed over still lacks; 0: a request begins; or `LOST`."""
         self._held = b""
+        self._settling = False
+        """aiohttp has sent an answer, and is about to be idle."""
 
     # In -----------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._exchange is not None:
+        if self._exchange is not None or self._settling:
             self._hold(data)
-            return
+        else:
+            self._receive(data)
+
+    def _receive(self, data: bytes, *, may_settle: bool = True) -> None:
         if not data or self._lacking == LOST:
             super().data_received(data)
             return
@@ -88,18 +93,26 @@ class LaneConnection(Connection):
                 return
             passage = head.passage
             self._lacking = end + head.body_bytes
-            if passage is not None and self._lacking == len(data) and self._may_take(passage):
-                self._lacking = 0
-                self._take(passage, data[end:])
-                return
+            if passage is not None and self._lacking == len(data) and self._may_come(passage):
+                if self._is_idle():
+                    self._lacking = 0
+                    self._take(passage, data[end:])
+                    return
+                if may_settle and not self._request_in_progress and not self._messages:
+                    self._lacking = 0
+                    self._settle(data)
+                    return
         self._lacking = max(self._lacking - len(data), LOST)  # LOST: the next one has begun
         before = self._request_count
         super().data_received(data)
         if self._request_count - before != begins:
             self._lacking = LOST  # aiohttp sees it otherwise, and it decides
 
-    def _may_take(self, passage: Passage) -> bool:
-        """Say whether nothing is under way, and the client may be here."""
+    def _may_come(self, passage: Passage) -> bool:
+        return passage.here or self._site.config.insecure
+
+    def _is_idle(self) -> bool:
+        """Say whether nothing is under way."""
         waiter = self._waiter
         return (
             waiter is not None
@@ -107,8 +120,21 @@ class LaneConnection(Connection):
             and not self._messages
             and not self._close
             and not self._force_close
-            and (passage.here or self._site.config.insecure)
         )
+
+    def _settle(self, data: bytes) -> None:
+        """Give aiohttp one turn of the loop to be idle.
+
+        The answer to its last request leaves before it is; a quick client would always come too
+        early, and never see the lane again.
+        """
+        self._settling = True
+        self._hold(data)
+        self._loop.call_soon(self._settled)
+
+    def _settled(self) -> None:
+        self._settling = False
+        self._go_on(may_settle=False)
 
     def _take(self, passage: Passage, body: bytes) -> None:
         if self._header_timer is not None:
@@ -122,6 +148,14 @@ class LaneConnection(Connection):
         self._held += data
         if before <= HELD_BYTES_MAX < len(self._held) and self.transport is not None:
             self.transport.pause_reading()
+
+    def _go_on(self, *, may_settle: bool) -> None:
+        """Receive what was held."""
+        held, self._held = self._held, b""
+        if held and self.transport is not None:
+            if len(held) > HELD_BYTES_MAX:
+                self.transport.resume_reading()
+            self._receive(held, may_settle=may_settle)
 
     # Out ----------------------------------------------------------------------------------------
 
@@ -143,7 +177,7 @@ class LaneConnection(Connection):
 
     def _over(self) -> None:
         """Be idle again, as aiohttp is after an answer of its own."""
-        if self._exchange is None or not self._exchange.answered:
+        if self._exchange is None or not self._exchange.answered or self._paused:
             return
         self._exchange = None
         self._leave()
@@ -158,11 +192,7 @@ class LaneConnection(Connection):
             self._keepalive_handle = self._loop.call_at(
                 self._next_keepalive_close_time, self._process_keepalive
             )
-        if self._held:
-            held, self._held = self._held, b""
-            if len(held) > HELD_BYTES_MAX:
-                transport.resume_reading()
-            self.data_received(held)
+        self._go_on(may_settle=True)
 
     def _leave(self) -> None:
         self._request_in_progress = False
