@@ -55,14 +55,14 @@ def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str 
 
 
 class Translator:
-    """Turns the jobs of one submission to `NewJob`s.
+    """Turns the jobs of one submission, or of several that come at once, to `NewJob`s.
 
     Jobs of a batch are mostly alike but for their params, so what was learnt of one is kept for
     the next: an equal job costs a comparison, a check of its params and a join of bytes.
     """
 
     def __init__(self, come: Submission) -> None:
-        self._come = come
+        self.come = come
         self._like: SubmitJob | None = None
         self._template: _Template | None = None
 
@@ -72,18 +72,18 @@ class Translator:
         if not module_sha256 and job.parameters is ABSENT and job.idempotency_key is None:
             job.params = ABSENT
             if job != self._like:
-                self._template = _template(job, self._come, "")
+                self._template = _template(job, self.come, "")
                 self._like = job
             assert self._template is not None
             return self._template.fill(job_id, params, "/params")
         if module_sha256:
-            return _template(job, self._come, module_sha256).fill(job_id, ABSENT, "")
+            return _template(job, self.come, module_sha256).fill(job_id, ABSENT, "")
         pointer = "/params"
         if job.parameters:
             if params:
                 raise invalid("it is an alias of params; send one of the two", "/parameters")
             params, pointer = job.parameters, "/parameters"
-        return _template(job, self._come, "").fill(job_id, params, pointer)
+        return _template(job, self.come, "").fill(job_id, params, pointer)
 
 
 class _Template(NamedTuple):

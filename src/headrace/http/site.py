@@ -9,6 +9,7 @@ from aiohttp import web
 
 from headrace.core.commands import Caller, Poll, PollReply, Withdraw
 from headrace.core.ids import JobIds, id_parse
+from headrace.core.intake import Translator, submission
 from headrace.http.metrics import Meters
 from headrace.http.modules import ModuleChecks
 from headrace.http.views import spec_of
@@ -35,6 +36,8 @@ class Site:
         self.modules = ModuleChecks(node.store)
         self.meters = Meters(node)
         self.draining = False
+        self._translator = Translator(submission(Caller(), 0))
+        self._told = self.pump.position, str(self.pump.position)
         self._polls: set[int] = set()
         """Tickets of polls that may be parked."""
         self._waits: set[asyncio.Task[Any]] = set()
@@ -44,7 +47,20 @@ class Site:
 
     def committed(self) -> dict[str, str]:
         """Return the header that says which commit an answer rests on."""
-        return {"Commit-Position": str(self.pump.position)}
+        position, text = self._told
+        if position is not self.pump.position:
+            position = self.pump.position
+            text = str(position)
+            self._told = position, text
+        return {"Commit-Position": text}
+
+    def translator(self, caller: Caller) -> Translator:
+        """Return what translates the jobs of a caller now; what comes at once shares it."""
+        now_ms = self.clock.wall_ms()
+        come = self._translator.come
+        if come.now_ms != now_ms or come.caller != caller:
+            self._translator = Translator(submission(caller, now_ms))
+        return self._translator
 
     # Jobs ---------------------------------------------------------------------------------------
 

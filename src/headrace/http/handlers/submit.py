@@ -11,7 +11,7 @@ from aiohttp import web
 from headrace.core import commands
 from headrace.core.commands import Module, NewJob, Submit
 from headrace.core.ids import id_text
-from headrace.core.intake import ENTRY_POINT_DEFAULT, Translator, invalid, new_job, submission
+from headrace.core.intake import ENTRY_POINT_DEFAULT, invalid
 from headrace.http.answers import Answer
 from headrace.http.decode import batch_invalid, decode, decode_batch
 from headrace.http.encode import encoded
@@ -60,8 +60,8 @@ async def _submit_module(site: Site, asked: Asked, job: SubmitJob) -> Answer:
 def _submit_one(
     site: Site, asked: Asked, job: SubmitJob, sha256: str, modules: list[Module]
 ) -> Question:
-    come = submission(asked.caller, site.clock.wall_ms())
-    new = new_job(job, site.ids.make(come.now_ms), come, sha256)
+    translator = site.translator(asked.caller)
+    new = translator.new_job(job, site.ids.make(translator.come.now_ms), sha256)
 
     def told(replies: list[commands.Submitted]) -> Answer:
         headers = site.committed()
@@ -81,8 +81,8 @@ async def _submit_batch(site: Site, asked: Asked) -> Answer:
     jobs = decode_batch(asked.body)
     if len(jobs) > limits.SUBMIT_JOBS_MAX:
         raise Problem(ProblemCode.BODY_TOO_LARGE, f"at most {limits.SUBMIT_JOBS_MAX} jobs at once")
-    come = submission(asked.caller, site.clock.wall_ms())
-    translator = Translator(come)
+    translator = site.translator(asked.caller)
+    now_ms = translator.come.now_ms
     modules = InlineModules(site)
     new: list[NewJob] = []
     problems: list[Problem] = []
@@ -94,7 +94,7 @@ async def _submit_batch(site: Site, asked: Asked) -> Answer:
             continue
         try:
             sha256 = await modules.resolve(job) if _has_module(job) else ""
-            new.append(translator.new_job(job, site.ids.make(come.now_ms), sha256))
+            new.append(translator.new_job(job, site.ids.make(now_ms), sha256))
         except Problem as problem:
             problem.pointer = f"/{position}{problem.pointer or ''}"
             problems.append(problem)
