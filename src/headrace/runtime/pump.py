@@ -546,8 +546,8 @@ class Pump:
 
 def _cost_bytes(command: Command) -> int:
     if isinstance(command, Submit):
-        specs = sum(len(job.spec) for job in command.jobs)
-        return specs + sum(len(module.data) for module in command.modules)
+        specs = sum([len(job.spec) for job in command.jobs])
+        return specs + sum([len(module.data) for module in command.modules])
     if isinstance(command, PutModule):
         return len(command.module.data)
     if isinstance(command, Poll):
