@@ -149,8 +149,12 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
         _wasm_fields(job, spec, module_sha256)
     else:
         _typed_fields(job, spec)
-    spec.tenant, spec.owner = come.caller.tenant, come.caller.user
-    spec.queue = _printable(job.queue, "/queue")
+    # A default that is spelt out is left out like one that is not: by identity, as msgspec does.
+    if come.caller.tenant != spec.tenant:
+        spec.tenant = come.caller.tenant
+    spec.owner = come.caller.user
+    if job.queue != spec.queue:
+        spec.queue = _printable(job.queue, "/queue")
     spec.priority = _priority(job.priority)
     if job.tags:
         for position, tag in enumerate(job.tags):
