@@ -188,6 +188,17 @@ def test_a_job_is_read_back_as_it_was_submitted(rig: Rig) -> None:
             start_before_at_ms=START_MS + 5,
         )
     )
-    expected = Job(job.job_id, Status.QUEUED, 7, 0, 0, job.order, 1, 2, 300, 4)
-    expected.start_before_at_ms = START_MS + 5
+    expected = Job(
+        job.job_id,
+        Status.QUEUED,
+        7,
+        0,
+        0,
+        job.order,
+        1,
+        2,
+        300,
+        4,
+        start_before_at_ms=START_MS + 5,
+    )
     assert job == expected

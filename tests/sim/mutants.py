@@ -461,8 +461,13 @@ def label_ignored(stack: ExitStack) -> None:
 @planted
 def priority_upside_down(stack: ExitStack) -> None:
     """Jobs of low priority go first."""
-    key = property(lambda self: self.priority << 60 | self.order)
-    put(stack, Job, "match_key", key)
+
+    def enter(self: Live, handle: int, job: Job, entry: Any) -> None:
+        old(self, handle, job, entry)
+        if self.match.remove(handle):
+            self.match.push(entry.number, handle, job.priority << 60 | job.order)
+
+    old = put(stack, Live, "enter", enter)
 
 
 @planted

@@ -14,10 +14,10 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
 from headrace._native.heap cimport NONE, larger
+from headrace._native.record cimport ID_BYTES_C, RECORD_BYTES_C, job_read
 
 cdef enum:
     CHUNK_ROWS = 4096
-    ID_BYTES_C = 16
     ROW_HEAD_BYTES = 20  # next and id
     BUCKETS_MIN = 64     # a power of two
 
@@ -123,6 +123,14 @@ cdef class JobTable:
         return PyBytes_FromStringAndSize(
             self.row_used(handle) + ROW_HEAD_BYTES, self.record_bytes
         )
+
+    def load(self, Py_ssize_t handle):
+        """Return the job: a copy, to be changed and then `set`. Raises: TypeError for records of
+        another size than a job's."""
+        cdef char* row = self.row_used(handle)
+        if self.record_bytes != RECORD_BYTES_C:
+            raise TypeError(f"records of {self.record_bytes} bytes are no jobs")
+        return job_read(row + 4, row + ROW_HEAD_BYTES)
 
     def set(self, Py_ssize_t handle, bytes record not None):
         cdef char* row = self.row_used(handle)

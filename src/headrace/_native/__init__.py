@@ -8,6 +8,17 @@
 from headrace._native.heap import Heap
 from headrace._native.jobs import JobTable
 from headrace._native.match import MatchIndex
+from headrace._native.record import ORDER_BITS, RECORD_BYTES, RECORD_FORMAT, Job, learn_life
 from headrace._native.timers import TimerIndex
 
-__all__ = ["Heap", "JobTable", "MatchIndex", "TimerIndex"]
+__all__ = [
+    "ORDER_BITS",
+    "RECORD_BYTES",
+    "RECORD_FORMAT",
+    "Heap",
+    "Job",
+    "JobTable",
+    "MatchIndex",
+    "TimerIndex",
+    "learn_life",
+]

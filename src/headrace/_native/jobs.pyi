@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Self, final
 
+from headrace._native.record import Job
+
 @final
 class JobTable:
     """Opaque records of `record_bytes` bytes, found by a 16-byte id or by handle.
@@ -20,6 +22,9 @@ class JobTable:
         """Return the handle, or -1."""
     def id(self, handle: int) -> bytes: ...
     def record(self, handle: int) -> bytes: ...
+    def load(self, handle: int) -> Job:
+        """Return the job: a copy, to be changed and then `set`. Raises: TypeError for records of
+        another size than a job's."""
     def set(self, handle: int, record: bytes) -> None: ...
     def remove(self, handle: int) -> None: ...
     def ids(self) -> Iterator[bytes]:

@@ -6,7 +6,9 @@ operations on a compiled structure and on its twin and compare all answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar
 
 HANDLE_MAX = 2**32 - 2  # the last u32 value means "none" inside the compiled structures
 KEY_MAX = 2**64 - 1
@@ -14,6 +16,10 @@ AMOUNT_MAX = 2**31 - 1  # per dimension of a need; a larger free amount counts a
 QUEUE_MAX = 2**20 - 1  # queues are a dense table
 ID_BYTES = 16
 UNLIMITED = -1
+RECORD_FORMAT = 1
+ORDER_BITS = 60
+_RECORD = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
+RECORD_BYTES = _RECORD.size  # 68
 
 Need = tuple[int, int, int, int]
 ClassInfo = tuple[int, int, Need, frozenset[int], frozenset[int]]
@@ -111,6 +117,166 @@ class TimerIndex:
         assert all(0 <= due < 2**63 for due in self._due_ms.values())
 
 
+class Life:
+    """What `learn_life` was told."""
+
+    statuses: ClassVar[dict[int, Any]] = {}
+    transitions: ClassVar[dict[Any, Any]] = {}
+    refusal: ClassVar[Callable[..., Exception]] = AssertionError
+
+
+def learn_life(
+    statuses: Iterable[Any], transitions: dict[Any, Any], refusal: Callable[..., Exception]
+) -> None:
+    Life.statuses = {int(status): status for status in statuses}
+    Life.transitions = transitions
+    Life.refusal = refusal
+
+
+class Job:
+    """The changing part of a live job: what its record says, field by field."""
+
+    def __init__(
+        self,
+        job_id: bytes,
+        status: int,
+        priority: int,
+        class_id: int,
+        owner_id: int,
+        order: int,
+        timeout_ms: int,
+        retry_delay_ms: int,
+        retry_backoff_centi: int,
+        retries_max: int,
+        attempt: int = 0,
+        epoch: int = 0,
+        attempt_open: bool = False,
+        outcome: int = 0,
+        failures: int = 0,
+        crashes: int = 0,
+        stops: int = 0,
+        due_ms: int = 0,
+        due_is_wall: bool = False,
+        start_before_at_ms: int = 0,
+        has_checkpoint: bool = False,
+    ) -> None:
+        if len(job_id) != ID_BYTES:
+            raise ValueError(f"an id has {ID_BYTES} bytes")
+        self.job_id = job_id
+        self.status = _status(status)
+        self.priority = priority
+        self.class_id = class_id
+        self.owner_id = owner_id
+        self.order = order
+        self.timeout_ms = timeout_ms
+        self.retry_delay_ms = retry_delay_ms
+        self.retry_backoff_centi = retry_backoff_centi
+        self.retries_max = retries_max
+        self.attempt = attempt
+        self.epoch = epoch
+        self.attempt_open = attempt_open
+        self.outcome = outcome
+        self.failures = failures
+        self.crashes = crashes
+        self.stops = stops
+        self.due_ms = due_ms
+        self.due_is_wall = due_is_wall
+        self.start_before_at_ms = start_before_at_ms
+        self.has_checkpoint = has_checkpoint
+
+    def pack(self) -> bytes:
+        return _RECORD.pack(
+            RECORD_FORMAT,
+            self.status,
+            self.priority,
+            self.attempt_open | self.due_is_wall << 1 | self.has_checkpoint << 2,
+            self.outcome,
+            self.class_id,
+            self.owner_id,
+            self.attempt,
+            self.epoch,
+            self.timeout_ms,
+            self.retry_delay_ms,
+            self.retry_backoff_centi,
+            self.retries_max,
+            min(self.failures, 0xFFFF),
+            min(self.crashes, 0xFFFF),
+            min(self.stops, 0xFFFF),
+            self.order,
+            self.due_ms,
+            self.start_before_at_ms,
+        )
+
+    @classmethod
+    def unpack(cls, job_id: bytes, record: bytes) -> Job:
+        if len(record) != RECORD_BYTES:
+            raise ValueError(f"a job record has {RECORD_BYTES} bytes, not {len(record)}")
+        record_format, status, priority, flags, outcome, *numbers = _RECORD.unpack(record)
+        if record_format != RECORD_FORMAT:
+            raise ValueError(f"job record of format {record_format}, not {RECORD_FORMAT}")
+        class_id, owner_id, attempt, epoch, timeout_ms, retry_delay_ms, *numbers = numbers
+        retry_backoff_centi, retries_max, failures, crashes, stops, *numbers = numbers
+        order, due_ms, start_before_at_ms = numbers
+        return cls(
+            job_id,
+            status,
+            priority,
+            class_id,
+            owner_id,
+            order,
+            timeout_ms,
+            retry_delay_ms,
+            retry_backoff_centi,
+            retries_max,
+            attempt,
+            epoch,
+            bool(flags & 1),
+            outcome,
+            failures,
+            crashes,
+            stops,
+            due_ms,
+            bool(flags & 2),
+            start_before_at_ms,
+            bool(flags & 4),
+        )
+
+    def move(self, event: Any) -> None:
+        target = Life.transitions.get((self.status, event))
+        if target is None:
+            raise Life.refusal(self.job_id, self.status, event, repr(self))
+        self.status = target
+
+    def can(self, event: Any) -> bool:
+        return (self.status, event) in Life.transitions
+
+    def lease(self, epoch: int) -> None:
+        self.attempt += 1
+        self.epoch = epoch
+        self.attempt_open = True
+        self.outcome = 0
+
+    @property
+    def match_key(self) -> int:
+        return (9 - self.priority) << ORDER_BITS | self.order
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Job):
+            return NotImplemented
+        return self.job_id == other.job_id and self.pack() == other.pack()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Job({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+def _status(number: int) -> Any:
+    if number not in Life.statuses:
+        raise ValueError(f"no job has the status {number}")
+    return Life.statuses[number]
+
+
 class JobTable:
     """Fixed-size opaque records, found by a 16-byte id or by handle; handles are reused."""
 
@@ -145,6 +311,11 @@ class JobTable:
 
     def record(self, handle: int) -> bytes:
         return self._row(handle)[1]
+
+    def load(self, handle: int) -> Job:
+        if self.record_bytes != RECORD_BYTES:
+            raise TypeError(f"records of {self.record_bytes} bytes are no jobs")
+        return Job.unpack(*self._row(handle))
 
     def set(self, handle: int, record: bytes) -> None:
         id_, _ = self._row(handle)

@@ -6,11 +6,26 @@ Rule 2: this file knows no queues, workers, clocks or storage; callers pass time
 The picture in README.md is generated from `TRANSITIONS` by `tools/diagram`.
 """
 
-import struct
 from enum import IntEnum, unique
 from typing import Final
 
-import msgspec
+from headrace._native import ORDER_BITS, RECORD_BYTES, RECORD_FORMAT, Job, learn_life
+
+__all__ = [
+    "LEASED",
+    "ORDER_BITS",
+    "ORDER_COUNTER_BITS",
+    "READY",
+    "RECORD_BYTES",
+    "RECORD_FORMAT",
+    "STATUS_WORDS",
+    "TERMINAL",
+    "TRANSITIONS",
+    "Event",
+    "InvalidTransition",
+    "Job",
+    "Status",
+]
 
 
 @unique
@@ -165,142 +180,9 @@ class InvalidTransition(AssertionError):  # noqa: N818 - named for what happened
         super().__init__(f"job {job_id.hex()}: {event.name} in {status.name} {story}".rstrip())
 
 
-class Job(msgspec.Struct, gc=False):
-    """The changing part of a live job. Persisted as `pack()` writes it, 68 bytes.
-
-    Units: `_ms` durations, `_at_ms` wall-clock instants, `due_ms` as `due_is_wall` says.
-    """
-
-    job_id: bytes
-    """16 bytes, a UUIDv7; not part of the record, it is its key."""
-    status: Status
-    priority: int
-    """0..9, 9 first."""
-    class_id: int
-    """The interned requirements (see `core.classes`)."""
-    owner_id: int
-    """The interned (tenant, user)."""
-    order: int
-    """Age among jobs of one priority: 42 bits of milliseconds, 18 bits of counter."""
-    timeout_ms: int
-    retry_delay_ms: int
-    retry_backoff_centi: int
-    retries_max: int
-    attempt: int = 0
-    """Deliveries so far; strictly rising, the fence of every report."""
-    epoch: int = 0
-    """The server's epoch when the current attempt was given out."""
-    attempt_open: bool = False
-    """The current attempt has not been reported. Stays true when its lease lapses."""
-    outcome: int = 0
-    """How the last closed attempt was reported (`commands.Outcome`), 0 for none."""
-    failures: int = 0
-    crashes: int = 0
-    stops: int = 0
-    """Planned: released, snoozed, suspended. Cost no try."""
-    due_ms: int = 0
-    """SCHEDULED: when it becomes QUEUED. On the wall clock if `due_is_wall`."""
-    due_is_wall: bool = False
-    start_before_at_ms: int = 0
-    """Wall clock; 0 for none."""
-    has_checkpoint: bool = False
-
-    def pack(self) -> bytes:
-        """Return the record as stored, `RECORD_BYTES` long."""
-        flags = self.attempt_open | self.due_is_wall << 1 | self.has_checkpoint << 2
-        return _RECORD.pack(
-            RECORD_FORMAT,
-            self.status,
-            self.priority,
-            flags,
-            self.outcome,
-            self.class_id,
-            self.owner_id,
-            self.attempt,
-            self.epoch,
-            self.timeout_ms,
-            self.retry_delay_ms,
-            self.retry_backoff_centi,
-            self.retries_max,
-            min(self.failures, 0xFFFF),
-            min(self.crashes, 0xFFFF),
-            min(self.stops, 0xFFFF),
-            self.order,
-            self.due_ms,
-            self.start_before_at_ms,
-        )
-
-    @classmethod
-    def unpack(cls, job_id: bytes, record: bytes) -> "Job":
-        """Read a record. Raises `ValueError` on a format this version does not know."""
-        (
-            record_format,
-            status,
-            priority,
-            flags,
-            outcome,
-            class_id,
-            owner_id,
-            attempt,
-            epoch,
-            timeout_ms,
-            retry_delay_ms,
-            retry_backoff_centi,
-            retries_max,
-            failures,
-            crashes,
-            stops,
-            order,
-            due_ms,
-            start_before_at_ms,
-        ) = _RECORD.unpack_from(record)
-        if record_format != RECORD_FORMAT:
-            raise ValueError(f"job record of format {record_format}, not {RECORD_FORMAT}")
-        return cls(
-            job_id,
-            _STATUS_OF[status],
-            priority,
-            class_id,
-            owner_id,
-            order,
-            timeout_ms,
-            retry_delay_ms,
-            retry_backoff_centi,
-            retries_max,
-            attempt,
-            epoch,
-            bool(flags & 1),
-            outcome,
-            failures,
-            crashes,
-            stops,
-            due_ms,
-            bool(flags & 2),
-            start_before_at_ms,
-            bool(flags & 4),
-        )
-
-    def move(self, event: Event) -> None:
-        """Take the transition of the table. Raises `InvalidTransition`: a defect of the caller."""
-        target = TRANSITIONS.get((self.status, event))
-        if target is None:
-            raise InvalidTransition(self.job_id, self.status, event, repr(self))
-        self.status = target
-
-    def can(self, event: Event) -> bool:
-        return (self.status, event) in TRANSITIONS
-
-    @property
-    def match_key(self) -> int:
-        """Position in the match index: higher priority first, older first. Fits 64 bits."""
-        return (9 - self.priority) << ORDER_BITS | self.order
-
-
-RECORD_FORMAT: Final = 1
-ORDER_BITS: Final = 60
 ORDER_COUNTER_BITS: Final = 18
-_RECORD: Final = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
-RECORD_BYTES: Final = _RECORD.size
-_STATUS_OF: Final = {int(status): status for status in Status}
+"""Of a job's `order`: 42 bits of milliseconds, then these."""
+
+learn_life(Status, TRANSITIONS, InvalidTransition)
 
 assert RECORD_BYTES == 68, RECORD_BYTES

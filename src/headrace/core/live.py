@@ -132,7 +132,7 @@ class Live:
         self.stats = EngineStats()
 
     def load(self, handle: int) -> Job:
-        return Job.unpack(self.jobs.id(handle), self.jobs.record(handle))
+        return self.jobs.load(handle)
 
     def move(self, job: Job, event: Event) -> None:
         """Take the transition of the table, and count it."""

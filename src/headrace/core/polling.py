@@ -215,10 +215,7 @@ def grant(live: Live, now_ms: int, handle: int, poll: Poll, effects: list[Effect
     was = job.status
     live.stats.wait_ms_total += max(0, now_ms - (job.order >> ORDER_COUNTER_BITS))
     live.stats.leased_total += 1
-    job.attempt += 1
-    job.epoch = live.epoch
-    job.attempt_open = True
-    job.outcome = 0
+    job.lease(live.epoch)
     live.timers_skip_wall.cancel(handle)
     entry = live.classes.entry(job.class_id)
     lease = Lease(

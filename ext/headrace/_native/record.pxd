@@ -1,0 +1,42 @@
+"""The record of a live job, as it lies in the job table and on disk."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    ID_BYTES_C = 16
+    RECORD_BYTES_C = 68
+
+
+cdef packed struct Record:  # little-endian, as every machine is that this is built for
+    uint8_t format
+    uint8_t status
+    uint8_t priority
+    uint8_t flags
+    uint8_t outcome
+    uint8_t unused_1[3]
+    uint32_t class_id
+    uint32_t owner_id
+    uint32_t attempt
+    uint32_t epoch
+    uint32_t timeout_ms
+    uint32_t retry_delay_ms
+    uint16_t retry_backoff_centi
+    uint16_t retries_max
+    uint16_t failures
+    uint16_t crashes
+    uint16_t stops
+    uint8_t unused_2[2]
+    uint64_t order
+    int64_t due_ms
+    int64_t start_before_at_ms
+
+
+cdef class Job:
+    cdef Record row
+    cdef char id[ID_BYTES_C]
+
+    cdef uint8_t target(self, int event) noexcept
+    cdef void flag(self, uint8_t bit, bint value) noexcept
+
+
+cdef Job job_read(const char* job_id, const char* record)
