@@ -244,7 +244,7 @@ def fence_ignored(stack: ExitStack) -> None:
     """A report counts for the current attempt, whichever attempt it is of."""
 
     def report(live: Live, now_ms: int, told: Report, effects: Any) -> Ack:
-        token = token_parse(live.secret, told.lease)
+        token = token_parse(live.tokens, told.lease)
         handle = -1 if token is None else live.jobs.find(token.job_id)
         if handle >= 0 and live.load(handle).attempt_open:
             lease = live.lease_of.get(handle)

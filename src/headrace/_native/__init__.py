@@ -10,6 +10,7 @@ from headrace._native.jobs import JobTable
 from headrace._native.match import MatchIndex
 from headrace._native.record import ORDER_BITS, RECORD_BYTES, RECORD_FORMAT, Job, learn_life
 from headrace._native.timers import TimerIndex
+from headrace._native.token_text import Tokens
 
 __all__ = [
     "ORDER_BITS",
@@ -20,5 +21,6 @@ __all__ = [
     "JobTable",
     "MatchIndex",
     "TimerIndex",
+    "Tokens",
     "learn_life",
 ]

@@ -6,8 +6,10 @@ operations on a compiled structure and on its twin and compare all answers.
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
 from typing import Any, ClassVar
 
 HANDLE_MAX = 2**32 - 2  # the last u32 value means "none" inside the compiled structures
@@ -275,6 +277,22 @@ def _status(number: int) -> Any:
     if number not in Life.statuses:
         raise ValueError(f"no job has the status {number}")
     return Life.statuses[number]
+
+
+class Tokens:
+    """Makes the tokens of one secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        if not 0 < len(secret) <= 64:
+            raise ValueError("a secret has 1 to 64 bytes")
+        self._secret = secret
+
+    def text(self, job_id: bytes, attempt: int, epoch: int) -> str:
+        if len(job_id) != ID_BYTES:
+            raise ValueError(f"an id has {ID_BYTES} bytes")
+        head = struct.pack(">16sII", job_id, attempt, epoch)
+        nonce = blake2b(head, digest_size=16, key=self._secret).digest()
+        return base64.urlsafe_b64encode(head + nonce).rstrip(b"=").decode()
 
 
 class JobTable:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from headrace._native import JobTable, MatchIndex, TimerIndex
+from headrace._native import JobTable, MatchIndex, TimerIndex, Tokens
 from headrace.core.classes import ClassEntry, ClassTable
 from headrace.core.commands import Act, Caller, Report
 from headrace.core.effects import (
@@ -39,7 +39,6 @@ from headrace.core.job import (
 )
 from headrace.core.resources import Amounts, Requirements
 from headrace.core.stats import EngineStats
-from headrace.core.tokens import token_text
 from headrace.core.workers import KnownWorkers, Lease, ParkedPolls, Session
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
@@ -97,7 +96,7 @@ class Live:
     def __init__(self, config: EngineConfig, archive: Archive, secret: bytes, epoch: int) -> None:
         self.config = config
         self.archive = archive
-        self.secret = secret
+        self.tokens = Tokens(secret)
         self.epoch = epoch
         self.wall_offset_ms = 0
         """Wall clock minus the clock of `now_ms`; each Tick sets it."""
@@ -336,7 +335,7 @@ class Live:
         lease = Lease(
             handle,
             job.job_id,
-            token_text(self.secret, job.job_id, job.attempt, job.epoch),
+            self.tokens.text(job.job_id, job.attempt, job.epoch),
             entry.number,
             entry.requirements.queue,
             trail.worker,

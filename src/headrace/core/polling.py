@@ -19,7 +19,6 @@ from headrace.core.job import ORDER_COUNTER_BITS, READY, Event, Job
 from headrace.core.live import ArchiveFault, Live
 from headrace.core.reporting import report
 from headrace.core.resources import Amounts
-from headrace.core.tokens import token_text
 from headrace.core.workers import KnownWorker, Lease, Parked, Session
 from headrace.wire import limits
 
@@ -221,7 +220,7 @@ def grant(live: Live, now_ms: int, handle: int, poll: Poll, effects: list[Effect
     lease = Lease(
         handle,
         job.job_id,
-        token_text(live.secret, job.job_id, job.attempt, job.epoch),
+        live.tokens.text(job.job_id, job.attempt, job.epoch),
         entry.number,
         entry.requirements.queue,
         poll.worker,

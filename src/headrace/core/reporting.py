@@ -32,7 +32,7 @@ def report(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
     if lease is not None:
         status = close(live, now_ms, lease.handle, told, effects, lease)
         return Ack(told.lease, status)
-    token = token_parse(live.secret, told.lease)
+    token = token_parse(live.tokens, told.lease)
     if token is None:
         return Ack(
             told.lease,

@@ -13,8 +13,9 @@ import base64
 import binascii
 import hmac
 import struct
-from hashlib import blake2b
 from typing import Final, NamedTuple
+
+from headrace._native import Tokens
 
 _HEAD: Final = struct.Struct(">16sII")
 _NONCE_BYTES: Final = 16
@@ -28,13 +29,7 @@ class Token(NamedTuple):
     epoch: int
 
 
-def token_text(secret: bytes, job_id: bytes, attempt: int, epoch: int) -> str:
-    head = _HEAD.pack(job_id, attempt, epoch)
-    nonce = blake2b(head, digest_size=_NONCE_BYTES, key=secret).digest()
-    return base64.urlsafe_b64encode(head + nonce).rstrip(b"=").decode()
-
-
-def token_parse(secret: bytes, text: str) -> Token | None:
+def token_parse(tokens: Tokens, text: str) -> Token | None:
     """Return what the token names, or None if this store never made it."""
     if len(text) != TOKEN_CHARS or not text.isascii():
         return None
@@ -46,6 +41,6 @@ def token_parse(secret: bytes, text: str) -> Token | None:
         return None
     token = Token._make(_HEAD.unpack_from(raw))
     # As text: base64 has several for the same bytes, and leases are found by the one given out.
-    if not hmac.compare_digest(text, token_text(secret, *token)):
+    if not hmac.compare_digest(text, tokens.text(*token)):
         return None
     return token
