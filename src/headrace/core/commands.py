@@ -36,7 +36,7 @@ class Caller(msgspec.Struct, frozen=True):
 # Submit -----------------------------------------------------------------------------------------
 
 
-class NewJob(msgspec.Struct):
+class NewJob(msgspec.Struct, gc=False):
     """One job of a submit, already valid in itself."""
 
     job_id: bytes
@@ -75,7 +75,7 @@ class Submit(msgspec.Struct):
     modules: list[Module] = []
 
 
-class Submitted(msgspec.Struct, frozen=True):
+class Submitted(msgspec.Struct, frozen=True, gc=False):
     job_id: bytes
     status: Status
     replayed: bool = False
@@ -133,7 +133,7 @@ class Explanation(msgspec.Struct, frozen=True):
 # Workers ----------------------------------------------------------------------------------------
 
 
-class Report(msgspec.Struct):
+class Report(msgspec.Struct, gc=False):
     """The end of an attempt, as its worker tells it."""
 
     lease: str
@@ -191,7 +191,7 @@ class Ack(msgspec.Struct, frozen=True):
     problem: Problem | None = None
 
 
-class Grant(msgspec.Struct, frozen=True):
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """One job given out. The shell adds the spec and the checkpoint from the store."""
 
     lease: str

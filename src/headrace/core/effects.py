@@ -52,7 +52,7 @@ class JobStored(msgspec.Struct, frozen=True, gc=False, tag=5):
     request_digest: bytes = b""
 
 
-class Trail(msgspec.Struct, omit_defaults=True):
+class Trail(msgspec.Struct, omit_defaults=True, gc=False):
     """What is kept of a live job beside its record: for display, and to find leases again.
 
     Persisted behind the record; not in memory while the job waits.
@@ -77,7 +77,7 @@ class JobChanged(msgspec.Struct, frozen=True, gc=False, tag=6):
     trail: Trail
 
 
-class Finished(msgspec.Struct, omit_defaults=True):
+class Finished(msgspec.Struct, omit_defaults=True, gc=False):
     """The terminal record: written once, never changed."""
 
     status: Status

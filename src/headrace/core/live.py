@@ -125,7 +125,6 @@ class Live:
         self.never_fits: dict[int, tuple[int, str]] = {}
         """By class: the workers' version, and why none of them fits."""
         self.fresh_finished: dict[bytes, Finished | None] = {}
-        self.fresh_owner: dict[bytes, int] = {}
         self.fresh_keys: dict[bytes, tuple[bytes, bytes]] = {}
         self.fresh_modules: set[bytes] = set()
         self.stats = EngineStats()
@@ -192,9 +191,9 @@ class Live:
         if report is not None:
             finished.error, finished.code, finished.body = report.error, report.code, report.body
         self.timers_skip_wall.cancel(handle)
-        self.fresh_finished[job.job_id] = finished
-        self.fresh_owner[job.job_id] = job.owner_id
-        effects.append(JobFinished(job.job_id, event, finished))
+        job_id = job.job_id
+        self.fresh_finished[job_id] = finished
+        effects.append(JobFinished(job_id, event, finished))
         self.jobs.remove(handle)
         entry = self.classes.entry(job.class_id)
         self.classes.release(entry, effects)
@@ -204,11 +203,12 @@ class Live:
 
     def enter(self, handle: int, job: Job, entry: ClassEntry) -> None:
         """Put a job that no worker holds where its status belongs."""
-        if job.status in READY:
+        status = job.status
+        if status in READY:
             self.match.push(entry.number, handle, job.match_key)
             self.count_queued(entry, 1)
             self.ready.add(entry.number)
-        elif job.status is Status.SCHEDULED:
+        elif status is Status.SCHEDULED:
             timers = self.timers_due_wall if job.due_is_wall else self.timers_due
             timers.set(handle, job.due_ms)
 
@@ -234,14 +234,19 @@ class Live:
         del self.lease_of[lease.handle]
         self.timers_lease.cancel(lease.handle)
         self.match.release(lease.number)
-        if self.classes.queue_capacities.get(lease.queue, -1) >= 0:
+        capacities = self.classes.queue_capacities
+        if capacities and capacities.get(lease.queue, -1) >= 0:
             self.room = True
-        session = self.sessions.get(lease.session)
-        if session is not None:
-            session.leases.pop(lease.token, None)
+        if lease.session:
+            session = self.sessions.get(lease.session)
+            if session is not None:
+                session.leases.pop(lease.token, None)
 
     def lease_timer(self, lease: Lease) -> None:
-        due_ms = min(lease.expires_ms, lease.deadline_ms + self.config.timeout_grace_ms)
+        due_ms = lease.expires_ms
+        end_ms = lease.deadline_ms + self.config.timeout_grace_ms
+        if end_ms < due_ms:
+            due_ms = end_ms
         if lease.cancel_by_ms:
             due_ms = min(due_ms, lease.cancel_by_ms)
         self.timers_lease.set(lease.handle, due_ms)
@@ -380,14 +385,15 @@ class Live:
     def forget_fresh(self) -> None:
         """The archive sees every effect so far."""
         self.fresh_finished.clear()
-        self.fresh_owner.clear()
         self.fresh_keys.clear()
         self.fresh_modules.clear()
 
     def owner_of(self, job_id: bytes) -> int | None:
         """Return the owner of a finished job."""
-        owner_id = self.fresh_owner.get(job_id)
-        return self.archive.owner_of(job_id) if owner_id is None else owner_id
+        finished = self.fresh_finished.get(job_id)
+        if finished is None:
+            return self.archive.owner_of(job_id)
+        return Job.unpack(job_id, finished.record).owner_id
 
     def may_not(self, caller: Caller, owner_id: int) -> Problem | None:
         tenant, user = self.owner_names[owner_id]

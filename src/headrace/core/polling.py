@@ -14,14 +14,16 @@ from headrace.core.commands import (
     Progress,
     Withdraw,
 )
-from headrace.core.effects import Answered, Effect, LogAppended, Noted
-from headrace.core.job import ORDER_COUNTER_BITS, READY, Event, Job
+from headrace.core.effects import Answered, Effect, LogAppended, Noted, Trail
+from headrace.core.job import ORDER_COUNTER_BITS, Event, Status
 from headrace.core.live import ArchiveFault, Live
 from headrace.core.reporting import report
 from headrace.core.resources import Amounts
 from headrace.core.workers import KnownWorker, Lease, Parked, Session
 from headrace.wire import limits
 
+LEASE: Final = Event.LEASE  # looked up in its class it costs as much as the move itself
+RESUMING: Final = Status.RESUMING
 ORDER_AGAIN_MS: Final = 2_000
 """An order that was told and not obeyed is told again after this long."""
 CLASSES_TRIED_MAX: Final = 16
@@ -113,14 +115,15 @@ def heard(
     """Take heartbeats; return the tokens this poll speaks for, and its orders."""
     held: list[str] = []
     orders: list[Order] = []
-    reported = {told.lease for told in command.reports}
-    for token in dict.fromkeys([*command.running, *(news.lease for news in command.progress)]):
-        lease = live.leases.get(token)
-        if lease is not None:
-            renew(live, now_ms, lease)
-            held.append(token)
-        elif token not in reported:
-            orders.append(Order(token, "lost"))
+    if command.running or command.progress:
+        reported = {told.lease for told in command.reports}
+        for token in dict.fromkeys([*command.running, *(news.lease for news in command.progress)]):
+            lease = live.leases.get(token)
+            if lease is not None:
+                renew(live, now_ms, lease)
+                held.append(token)
+            elif token not in reported:
+                orders.append(Order(token, "lost"))
     if session is not None:
         held.extend(session.leases)
     orders.extend(orders_for(live, now_ms, held))
@@ -198,7 +201,7 @@ def orders_for(live: Live, now_ms: int, tokens: list[str]) -> list[Order]:
 
 def take(live: Live, now_ms: int, poll: Poll, shape: int, effects: list[Effect]) -> list[Grant]:
     handles = live.match.take_many(shape, poll.free.vector(), poll.jobs_max)
-    grants = [grant(live, now_ms, handle, poll, effects) for handle in handles]
+    grants = grant(live, now_ms, handles, poll, effects) if handles else []
     if grants and poll.session:
         session = live.sessions[poll.session]
         tokens = [grant.lease for grant in grants]
@@ -208,39 +211,62 @@ def take(live: Live, now_ms: int, poll: Poll, shape: int, effects: list[Effect])
     return grants
 
 
-def grant(live: Live, now_ms: int, handle: int, poll: Poll, effects: list[Effect]) -> Grant:
-    """Lease a job that the match index has just given up, and count the attempt."""
-    job = live.load(handle)
-    was = job.status
-    live.stats.wait_ms_total += max(0, now_ms - (job.order >> ORDER_COUNTER_BITS))
-    live.stats.leased_total += 1
-    job.lease(live.epoch)
-    live.timers_skip_wall.cancel(handle)
-    entry = live.classes.entry(job.class_id)
-    lease = Lease(
-        handle,
-        job.job_id,
-        live.tokens.text(job.job_id, job.attempt, job.epoch),
-        entry.number,
-        entry.requirements.queue,
-        poll.worker,
-        poll.session,
-        poll.seq,
-        now_ms,
-        now_ms + live.config.lease_ms,
-        now_ms + job.timeout_ms,
-        live.wall_ms(now_ms) + job.timeout_ms,
-        log_bytes=0 if job.attempt == 1 else -1,
-    )
-    live.add_lease(lease)
-    live.count_queued(entry, -1)
-    live.change(now_ms, handle, job, Event.LEASE, effects, lease)
-    assert was in READY
-    return grant_of(live, lease, job)
+def grant(
+    live: Live, now_ms: int, handles: list[int], poll: Poll, effects: list[Effect]
+) -> list[Grant]:
+    """Lease jobs that the match index has just given up, and count their attempts.
+
+    What is the same for all of them is done once: every job comes by here.
+    """
+    wall_ms = live.wall_ms(now_ms)
+    expires_ms = now_ms + live.config.lease_ms
+    trail = Trail(wall_ms, worker=poll.worker, session=poll.session, seq=poll.seq)
+    grants: list[Grant] = []
+    waited_ms = resumed = 0
+    from_queue: dict[str, int] = {}
+    for handle in handles:
+        job = live.load(handle)
+        job_id, timeout_ms = job.job_id, job.timeout_ms
+        resumed += job.status is RESUMING
+        waited_ms += max(0, now_ms - (job.order >> ORDER_COUNTER_BITS))
+        job.move(LEASE)
+        job.lease(live.epoch)
+        attempt = job.attempt
+        live.timers_skip_wall.cancel(handle)
+        entry = live.classes.entry(job.class_id)
+        queue = entry.requirements.queue
+        from_queue[queue] = from_queue.get(queue, 0) + 1
+        token = live.tokens.text(job_id, attempt, live.epoch)
+        lease = Lease(
+            handle,
+            job_id,
+            token,
+            entry.number,
+            queue,
+            poll.worker,
+            poll.session,
+            poll.seq,
+            now_ms,
+            expires_ms,
+            now_ms + timeout_ms,
+            wall_ms + timeout_ms,
+            log_bytes=0 if attempt == 1 else -1,
+        )
+        live.add_lease(lease)
+        live.store_change(handle, job, LEASE, trail, effects)
+        grants.append(Grant(token, job_id, attempt, lease.deadline_at_ms, job.has_checkpoint))
+    stats = live.stats
+    stats.leased_total += len(grants)
+    stats.wait_ms_total += waited_ms
+    stats.moved(Status.QUEUED, Status.LOCKED, len(grants) - resumed)
+    stats.moved(RESUMING, Status.LOCKED, resumed)
+    for queue, count in from_queue.items():
+        stats.queue(queue, -count)
+    return grants
 
 
-def grant_of(live: Live, lease: Lease, job: Job | None = None) -> Grant:
-    job = live.load(lease.handle) if job is None else job
+def grant_of(live: Live, lease: Lease) -> Grant:
+    job = live.load(lease.handle)
     return Grant(lease.token, lease.job_id, job.attempt, lease.deadline_at_ms, job.has_checkpoint)
 
 

@@ -15,6 +15,10 @@ from headrace.core.tokens import token_parse
 from headrace.core.workers import Lease
 from headrace.wire.problems import Problem, ProblemCode
 
+# A member looked up in its class costs as much as a small call; these are on every report's way.
+FAILED: Final = Outcome.FAILED
+RETRY: Final = Event.RETRY
+SNOOZE: Final = Event.SNOOZE
 EVENT_OF: Final = {
     Outcome.COMPLETED: Event.COMPLETE,
     Outcome.TIMEOUT: Event.TIME_OUT,
@@ -82,25 +86,26 @@ def close(
     else:
         live.leave(handle, job)
     job.attempt_open = False
-    job.outcome = report.outcome
-    if report.outcome in PLANNED:
+    outcome = report.outcome
+    job.outcome = outcome
+    if outcome in PLANNED:
         job.stops += 1
     if report.checkpoint is not None:
         job.has_checkpoint = True
         effects.append(CheckpointStored(job.job_id, report.checkpoint))
     event = event_of(live, job, report)
-    if event is Event.RETRY:
+    if event is RETRY:
         delay_ms = report.retry_delay_ms
         defer(live, now_ms, job, retry_delay_ms(job) if delay_ms is None else delay_ms)
         live.stats.retried_total += 1
-    elif event is Event.SNOOZE:
+    elif event is SNOOZE:
         defer(live, now_ms, job, report.retry_delay_ms or 0)
     live.move(job, event)
     target = job.status
     if target in TERMINAL:
         live.finish(now_ms, handle, job, event, effects, lease, report, moved=True)
     else:
-        if report.outcome is Outcome.FAILED:
+        if outcome is FAILED:
             attempt_log(live, now_ms, job, report.error, lease, effects)
         trail = live.trail(now_ms, lease)
         trail.error, trail.code = report.error, report.code
@@ -110,7 +115,7 @@ def close(
 
 
 def event_of(live: Live, job: Job, report: Report) -> Event:
-    if report.outcome is not Outcome.FAILED:
+    if report.outcome is not FAILED:
         return EVENT_OF[report.outcome]
     job.failures += 1
     if job.status is Status.CANCELING:

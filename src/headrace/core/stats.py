@@ -33,12 +33,12 @@ class EngineStats(msgspec.Struct):
     run_buckets: list[int] = msgspec.field(default_factory=lambda: [0] * len(RUN_BUCKETS_S))
     """Runs within each bound of `RUN_BUCKETS_S`, not cumulated."""
 
-    def moved(self, old: Status, new: Status) -> None:
-        self.live[old] -= 1
+    def moved(self, old: Status, new: Status, jobs: int = 1) -> None:
+        self.live[old] -= jobs
         if new in TERMINAL:
-            self.finished_total[new] += 1
+            self.finished_total[new] += jobs
         else:
-            self.live[new] += 1
+            self.live[new] += jobs
 
     def queue(self, queue: str, change: int) -> None:
         count = self.queued.get(queue, 0) + change
@@ -50,7 +50,7 @@ class EngineStats(msgspec.Struct):
     def ran(self, run_ms: int) -> None:
         self.run_ms_total += run_ms
         self.run_count += 1
-        for position, bound_s in enumerate(RUN_BUCKETS_S):
-            if run_ms <= bound_s * 1000:
-                self.run_buckets[position] += 1
-                return
+        position = max(0, run_ms - 1) // 1000
+        position = position.bit_length()
+        if position < len(self.run_buckets):
+            self.run_buckets[position] += 1

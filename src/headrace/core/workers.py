@@ -14,7 +14,7 @@ SEQS_KEPT = 8
 """Answers of a session that can still be repeated; a worker has few polls in flight."""
 
 
-class Lease(msgspec.Struct):
+class Lease(msgspec.Struct, gc=False):
     """A job in a worker's hands."""
 
     handle: int
