@@ -66,6 +66,7 @@ def test_value_in_the_wrong_place_is_found() -> None:
 def test_envelope_comes_back(owner_id: int, key: bytes, request: bytes, spec: bytes) -> None:
     packed = layout.envelope_pack(owner_id, key, request, spec)
     assert layout.envelope_unpack(packed) == layout.Envelope(owner_id, key, request, spec)
+    assert layout.envelope_spec(packed) == spec
 
 
 def test_trail_that_says_nothing_takes_no_bytes() -> None:

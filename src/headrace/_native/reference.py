@@ -7,6 +7,8 @@ operations on a compiled structure and on its twin and compare all answers.
 from __future__ import annotations
 
 import base64
+import json
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
@@ -370,6 +372,39 @@ class JobTable:
             raise ValueError(f"an id has {ID_BYTES} bytes")
         if record is not None and len(record) != self.record_bytes:
             raise ValueError(f"a record has {self.record_bytes} bytes here")
+
+
+def id_text(job_id: bytes) -> str:
+    if len(job_id) != ID_BYTES:
+        raise ValueError(f"an id has {ID_BYTES} bytes")
+    text = job_id.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+_JSON_TOKEN = re.compile(
+    rb'[ \t\r\n]+|"[\x20-\x21\x23-\x5b\x5d-\x7e]*"'
+    rb"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?![0-9eE.])|true|false|null|[\[\]{},:]"
+)
+
+
+def json_is_plain(data: bytes, depth_max: int) -> bool:
+    at = depth = 0
+    while at < len(data):
+        token = _JSON_TOKEN.match(data, at)
+        if token is None:
+            return False
+        at = token.end()
+        text = token[0]
+        depth += (text in (b"[", b"{")) - (text in (b"]", b"}"))
+        if depth > depth_max:
+            return False
+        if text[0] in b"-0123456789" and sum(48 <= char <= 57 for char in text) > 15:
+            return False
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True
 
 
 class MatchIndex:

@@ -14,6 +14,10 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from headrace._native import id_text
+
+__all__ = ["JobIds", "id_parse", "id_text"]
+
 _REST_BITS: Final = 62
 _START_BITS: Final = 61
 """The first id of a millisecond leaves the top bit clear, as room to rise."""
@@ -55,12 +59,6 @@ class JobIds:
         self._last_ms = ms
         self._base = ms << 80 | self._fixed
         self._rest = int.from_bytes(self._entropy(8), "big") >> (64 - _START_BITS)
-
-
-def id_text(job_id: bytes) -> str:
-    """Return an id as clients see it."""
-    text = job_id.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def id_parse(text: str) -> bytes | None:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from headrace._native import json_is_plain
 from headrace.core.commands import Caller, NewJob
 from headrace.core.ids import id_text
 from headrace.core.resources import WASM_KIND, Amounts, Requirements
@@ -414,6 +415,8 @@ def check_json(data: bytes, pointer: str) -> None:
 
     The decoder of the body has only found where the value ends.
     """
+    if json_is_plain(data, limits.JSON_DEPTH_MAX):
+        return
     try:
         _decode_any(data)
     except (ValueError, RecursionError):

@@ -15,7 +15,7 @@ from headrace.core.resources import Profile
 from headrace.http.views import word
 from headrace.wire import limits, schema
 from headrace.wire.durations import rfc3339
-from headrace.wire.schema import LeaseProgress, LeaseReport, PollRequest
+from headrace.wire.schema import ABSENT, LeaseProgress, LeaseReport, PollRequest
 
 OUTCOMES: Final = {outcome.name.lower(): outcome for outcome in Outcome}
 EVERY: Final = "*"
@@ -71,30 +71,21 @@ def report_command(
     told: LeaseReport, lease: str, outcome: Outcome, pointer: str = ""
 ) -> commands.Report:
     """Check a report and encode what is kept of it."""
-    _check_body(told, pointer)
+    body = _body(told, pointer)
     retry_delay_ms = None
     if told.retry_delay is not None:
         retry_delay_ms = span_ms(
             told.retry_delay, f"{pointer}/retry_delay", limits.RETRY_DELAY_MS_MAX
         )
-    checkpoint = bytes(told.checkpoint)
-    if checkpoint:
+    checkpoint = b""
+    if told.checkpoint is not ABSENT and (checkpoint := bytes(told.checkpoint)):
         check_json(checkpoint, f"{pointer}/checkpoint")
         if len(checkpoint) > limits.SPEC_BYTES_MAX:
             raise invalid(f"at most {limits.SPEC_BYTES_MAX} bytes", f"{pointer}/checkpoint")
-    body = _encode(
-        schema.ReportBody(
-            result=told.result,
-            output=told.output,
-            output_cut=told.output_cut,
-            exit_code=told.exit_code,
-            metrics=told.metrics,
-        )
-    )
     return commands.Report(
         lease,
         outcome,
-        b"" if body == _NOTHING else body,
+        body,
         told.permanent,
         told.error or "",
         told.code or "",
@@ -103,7 +94,16 @@ def report_command(
     )
 
 
-def _check_body(told: LeaseReport, pointer: str) -> None:
+def _body(told: LeaseReport, pointer: str) -> bytes:
+    """Return what is kept of a report, checked and encoded; nothing for one without any."""
+    if (
+        told.result is ABSENT
+        and told.output is None
+        and told.exit_code is None
+        and not told.metrics
+        and not told.output_cut
+    ):
+        return b""
     result = bytes(told.result)
     if result:
         if len(result) > limits.OUTPUT_BYTES_MAX:
@@ -121,6 +121,16 @@ def _check_body(told: LeaseReport, pointer: str) -> None:
             raise invalid("it is not base64", f"{pointer}/output") from None
     if not all(map(math.isfinite, told.metrics.values())):
         raise invalid("a metric is a finite number", f"{pointer}/metrics")
+    body = _encode(
+        schema.ReportBody(
+            result=told.result,
+            output=told.output,
+            output_cut=told.output_cut,
+            exit_code=told.exit_code,
+            metrics=told.metrics,
+        )
+    )
+    return b"" if body == _NOTHING else body
 
 
 def progress_command(news: LeaseProgress, lease: str, pointer: str = "") -> commands.Progress:
@@ -157,7 +167,7 @@ def work_view(grant: commands.Grant, spec: bytes, checkpoint: bytes | None) -> s
         job=msgspec.Raw(spec),
         attempt=grant.attempt,
         deadline=_instant(grant.deadline_at_ms),
-        checkpoint=schema.ABSENT if checkpoint is None else msgspec.Raw(checkpoint),
+        checkpoint=ABSENT if checkpoint is None else msgspec.Raw(checkpoint),
     )
 
 

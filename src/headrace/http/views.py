@@ -10,6 +10,7 @@ from headrace.store.contract import StoredJob
 from headrace.wire.durations import rfc3339
 from headrace.wire.schema import ABSENT, JobView, ReportBody, ResultView, Spec
 
+_WORDS: Final = {status: status.name.lower() for status in Status}
 NULL: Final = msgspec.Raw(b"null")
 
 _spec_decode: Final = msgspec.json.Decoder(Spec).decode
@@ -18,7 +19,7 @@ _body_decode: Final = msgspec.json.Decoder(ReportBody).decode
 
 def word(status: Status) -> str:
     """Return a status as the wire names it."""
-    return status.name.lower()
+    return _WORDS[status]
 
 
 def spec_of(stored: StoredJob) -> Spec:

@@ -302,7 +302,7 @@ class Store:
         """Return the specs of several jobs, as stored. Raises `RecordCorrupt`."""
         values = self._kv.get_many([(layout.SPEC, job_id) for job_id in job_ids])
         payloads = map(self._unseal, [layout.SPEC] * len(values), job_ids, values)
-        return [None if p is None else layout.envelope_unpack(p).spec for p in payloads]
+        return [None if p is None else layout.envelope_spec(p) for p in payloads]
 
     def checkpoint(self, job_id: bytes) -> bytes | None:
         return self._committed(layout.CHECKPOINTS, job_id)
