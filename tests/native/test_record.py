@@ -49,7 +49,7 @@ changes = st.lists(
         [st.tuples(st.just(name), st.integers(0, (1 << b) - 1)) for name, b in CHANGED.items()]
         + [st.tuples(st.just(name), st.booleans()) for name in FLAGS]
         + [st.tuples(st.sampled_from(["move", "can"]), st.sampled_from(Event))]
-        + [st.tuples(st.just("lease"), st.integers(0, 9))]
+        + [st.tuples(st.sampled_from(["lease", "close"]), st.integers(0, 9))]
         + [st.tuples(st.just("status"), st.sampled_from(Status))]
     )
 )
@@ -61,7 +61,7 @@ def _twin_knows_the_same_life() -> None:
 
 
 def apply(job: Job | JobTwin, name: str, value: object) -> object:
-    if name in ("move", "can", "lease"):
+    if name in ("move", "can", "lease", "close"):
         try:
             return getattr(job, name)(value)
         except InvalidTransition as error:

@@ -145,6 +145,11 @@ cdef class Job:
         self.row.flags |= ATTEMPT_OPEN
         self.row.outcome = 0
 
+    def close(self, uint8_t outcome):
+        """End the current attempt as it was reported."""
+        self.row.flags &= <uint8_t>~ATTEMPT_OPEN
+        self.row.outcome = outcome
+
     cdef uint8_t target(self, int event) noexcept:
         return TARGETS[self.row.status][event] if 0 < event < KINDS_MAX else 0
 

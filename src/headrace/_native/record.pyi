@@ -60,6 +60,8 @@ class Job:
     def can(self, event: Event) -> bool: ...
     def lease(self, epoch: int) -> None:
         """Open the next attempt."""
+    def close(self, outcome: int) -> None:
+        """End the current attempt as it was reported."""
     @property
     def match_key(self) -> int:
         """Position in the match index: higher priority first, older first. Fits 64 bits."""

@@ -260,6 +260,10 @@ class Job:
         self.attempt_open = True
         self.outcome = 0
 
+    def close(self, outcome: int) -> None:
+        self.attempt_open = False
+        self.outcome = outcome
+
     @property
     def match_key(self) -> int:
         return (9 - self.priority) << ORDER_BITS | self.order

@@ -78,6 +78,7 @@ class ClassTable:
         self._gpu_models = Names()
         self._ids: dict[Requirements, int] = {}
         self._entries: dict[int, ClassEntry] = {}
+        self.entry = self._entries.__getitem__
         self._by_number: dict[int, ClassEntry] = {}
         self._free_ids: list[int] = []
         self._next_id = 0
@@ -111,9 +112,6 @@ class ClassTable:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def entry(self, class_id: int) -> ClassEntry:
-        return self._entries[class_id]
 
     def entries(self) -> list[ClassEntry]:
         return list(self._entries.values())

@@ -101,6 +101,7 @@ class Live:
         self.wall_offset_ms = 0
         """Wall clock minus the clock of `now_ms`; each Tick sets it."""
         self.jobs = JobTable(RECORD_BYTES)
+        self.load = self.jobs.load
         self.match = MatchIndex()
         self.classes = ClassTable(self.match, config.queue_capacities)
         self.leases: dict[str, Lease] = {}
@@ -128,9 +129,6 @@ class Live:
         self.fresh_keys: dict[bytes, tuple[bytes, bytes]] = {}
         self.fresh_modules: set[bytes] = set()
         self.stats = EngineStats()
-
-    def load(self, handle: int) -> Job:
-        return self.jobs.load(handle)
 
     def move(self, job: Job, event: Event) -> None:
         """Take the transition of the table, and count it."""
@@ -182,12 +180,15 @@ class Live:
         """Move a job to its end, write its terminal record, and forget it."""
         if not moved:
             self.move(job, event)
-        assert job.status in TERMINAL
-        finished = Finished(job.status, self.wall_ms(now_ms), job.pack())
+        status = job.status
+        assert status in TERMINAL
+        wall_ms = self.wall_ms(now_ms)
+        finished = Finished(status, wall_ms, job.pack())
         if lease is not None:
-            finished.started_at_ms = lease.started_at_ms or self.wall_ms(lease.granted_ms)
+            run_ms = now_ms - lease.granted_ms
+            finished.started_at_ms = lease.started_at_ms or wall_ms - run_ms
             finished.worker = lease.worker
-            self.stats.ran(now_ms - lease.granted_ms)
+            self.stats.ran(run_ms)
         if report is not None:
             finished.error, finished.code, finished.body = report.error, report.code, report.body
         self.timers_skip_wall.cancel(handle)

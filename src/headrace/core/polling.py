@@ -14,7 +14,7 @@ from headrace.core.commands import (
     Progress,
     Withdraw,
 )
-from headrace.core.effects import Answered, Effect, LogAppended, Noted, Trail
+from headrace.core.effects import Answered, Effect, JobChanged, LogAppended, Noted, Trail
 from headrace.core.job import ORDER_COUNTER_BITS, Event, Status
 from headrace.core.live import ArchiveFault, Live
 from headrace.core.reporting import report
@@ -228,7 +228,9 @@ def grant(
         job = live.load(handle)
         job_id, timeout_ms = job.job_id, job.timeout_ms
         resumed += job.status is RESUMING
-        waited_ms += max(0, now_ms - (job.order >> ORDER_COUNTER_BITS))
+        ready_ms = job.order >> ORDER_COUNTER_BITS
+        if ready_ms < now_ms:
+            waited_ms += now_ms - ready_ms
         job.move(LEASE)
         job.lease(live.epoch)
         attempt = job.attempt
@@ -253,7 +255,9 @@ def grant(
             log_bytes=0 if attempt == 1 else -1,
         )
         live.add_lease(lease)
-        live.store_change(handle, job, LEASE, trail, effects)
+        record = job.pack()
+        live.jobs.set(handle, record)
+        effects.append(JobChanged(job_id, LEASE, record, trail))
         grants.append(Grant(token, job_id, attempt, lease.deadline_at_ms, job.has_checkpoint))
     stats = live.stats
     stats.leased_total += len(grants)

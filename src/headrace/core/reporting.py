@@ -85,9 +85,8 @@ def close(
         live.drop_lease(lease)
     else:
         live.leave(handle, job)
-    job.attempt_open = False
     outcome = report.outcome
-    job.outcome = outcome
+    job.close(outcome)
     if outcome in PLANNED:
         job.stops += 1
     if report.checkpoint is not None:

@@ -50,7 +50,6 @@ class EngineStats(msgspec.Struct):
     def ran(self, run_ms: int) -> None:
         self.run_ms_total += run_ms
         self.run_count += 1
-        position = max(0, run_ms - 1) // 1000
-        position = position.bit_length()
+        position = 0 if run_ms <= 1000 else ((run_ms - 1) // 1000).bit_length()
         if position < len(self.run_buckets):
             self.run_buckets[position] += 1
