@@ -3,10 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace._native import Tokens
-from headrace.core.tokens import TOKEN_CHARS, Token, token_parse
+from headrace.core.tokens import TOKEN_CHARS, Token, token_parse, tokens_of
 
-TOKENS = Tokens(b"s" * 32)
+TOKENS = tokens_of(b"s" * 32)
 TEXT = TOKENS.text(bytes(range(16)), 3, 7)
 
 
@@ -16,7 +15,7 @@ def test_a_token_says_whose_attempt_it_is() -> None:
 
 
 def test_a_token_of_another_store_is_none() -> None:
-    assert token_parse(Tokens(b"t" * 32), TEXT) is None
+    assert token_parse(tokens_of(b"t" * 32), TEXT) is None
 
 
 @given(st.integers(0, TOKEN_CHARS - 1), st.characters())

@@ -1,4 +1,4 @@
-"""Tokens have the bytes that a generic BLAKE2b gives."""
+"""Tokens carry the nonce that SipHash-2-4-128 gives."""
 
 from __future__ import annotations
 
@@ -8,21 +8,37 @@ from hypothesis import strategies as st
 
 from headrace._native import Tokens
 from headrace._native.reference import Tokens as TokensTwin
+from headrace._native.reference import siphash_128
 
 numbers = st.integers(0, 2**32 - 1)
+sixteen_bytes = st.binary(min_size=16, max_size=16)
 
 
-@given(st.binary(min_size=1, max_size=64), st.binary(min_size=16, max_size=16), numbers, numbers)
-def test_native_and_twin_agree(secret: bytes, job_id: bytes, attempt: int, epoch: int) -> None:
-    text = Tokens(secret).text(job_id, attempt, epoch)
-    assert text == TokensTwin(secret).text(job_id, attempt, epoch)
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (0, "a3817f04ba25a8e66df67214c7550293"),
+        (1, "da87c1d86b99af44347659119b22fc45"),
+        (8, "3b62a9ba6258f5610f83e264f31497b4"),
+        (24, "2db479ae78bd50d8882a8a178a6132ad"),
+    ],
+)
+def test_the_twin_gives_the_authors_values(size: int, expected: str) -> None:
+    """Source: vectors_sip128 of the reference implementation."""
+    assert siphash_128(bytes(range(16)), bytes(range(size))).hex() == expected
+
+
+@given(sixteen_bytes, sixteen_bytes, numbers, numbers)
+def test_native_and_twin_agree(key: bytes, job_id: bytes, attempt: int, epoch: int) -> None:
+    text = Tokens(key).text(job_id, attempt, epoch)
+    assert text == TokensTwin(key).text(job_id, attempt, epoch)
     assert len(text) == 54
 
 
 @pytest.mark.parametrize("make", [Tokens, TokensTwin], ids=["native", "twin"])
 def test_bad_arguments_are_refused(make: type[Tokens | TokensTwin]) -> None:
-    for secret in (b"", bytes(65)):
-        with pytest.raises(ValueError, match="1 to 64 bytes"):
-            make(secret)
+    for key in (b"", bytes(15), bytes(17)):
+        with pytest.raises(ValueError, match="16 bytes"):
+            make(key)
     with pytest.raises(ValueError, match="16 bytes"):
-        make(b"s").text(b"short", 1, 1)
+        make(bytes(16)).text(b"short", 1, 1)

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from headrace._native import JobTable, MatchIndex, TimerIndex, Tokens
+from headrace._native import JobTable, MatchIndex, TimerIndex
 from headrace.core.classes import ClassEntry, ClassTable
 from headrace.core.commands import Act, Caller, Report
 from headrace.core.effects import (
@@ -39,6 +39,7 @@ from headrace.core.job import (
 )
 from headrace.core.resources import Amounts, Requirements
 from headrace.core.stats import EngineStats
+from headrace.core.tokens import tokens_of
 from headrace.core.workers import KnownWorkers, Lease, ParkedPolls, Session
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
@@ -96,7 +97,7 @@ class Live:
     def __init__(self, config: EngineConfig, archive: Archive, secret: bytes, epoch: int) -> None:
         self.config = config
         self.archive = archive
-        self.tokens = Tokens(secret)
+        self.tokens = tokens_of(secret)
         self.epoch = epoch
         self.wall_offset_ms = 0
         """Wall clock minus the clock of `now_ms`; each Tick sets it."""
@@ -183,14 +184,15 @@ class Live:
         status = job.status
         assert status in TERMINAL
         wall_ms = self.wall_ms(now_ms)
-        finished = Finished(status, wall_ms, job.pack())
+        started_at_ms, worker = 0, ""
         if lease is not None:
             run_ms = now_ms - lease.granted_ms
-            finished.started_at_ms = lease.started_at_ms or wall_ms - run_ms
-            finished.worker = lease.worker
+            started_at_ms, worker = lease.started_at_ms or wall_ms - run_ms, lease.worker
             self.stats.ran(run_ms)
+        error, code, body = "", "", b""
         if report is not None:
-            finished.error, finished.code, finished.body = report.error, report.code, report.body
+            error, code, body = report.error, report.code, report.body
+        finished = Finished(status, wall_ms, job.pack(), started_at_ms, worker, error, code, body)
         self.timers_skip_wall.cancel(handle)
         job_id = job.job_id
         self.fresh_finished[job_id] = finished

@@ -82,9 +82,9 @@ def rfc3339(at_ms: int) -> str | None:
     """Return RFC 3339 UTC with milliseconds; None for 0, which means "not yet"."""
     if at_ms == 0:
         return None
-    return f"{_second_text(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+    return f"{_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
 
 
-@lru_cache(256)
-def _second_text(at_s: int) -> str:
+@lru_cache(1_024)
+def _second(at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
