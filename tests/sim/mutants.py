@@ -413,7 +413,7 @@ def cancelled_job_stays_queued(stack: ExitStack) -> None:
 
     def leave(self: Live, handle: int, job: Job) -> None:
         if job.status in READY:
-            self.count_queued(self.classes.entry(job.class_id), -1)
+            self.stats.queue(self.classes.entry(job.class_id).requirements.queue, -1)
         else:
             old(self, handle, job)
 

@@ -93,17 +93,8 @@ class _Template(NamedTuple):
     middle: bytes
     """From behind the id to the end of the type."""
     tail: bytes
-    requirements: Requirements
-    priority: int
-    timeout_ms: int
-    retry_delay_ms: int
-    retry_backoff_centi: int
-    retries_max: int
-    module: bytes
-    delay_ms: int
-    scheduled_at_ms: int
-    start_before_at_ms: int
-    key_digest: bytes
+    like: NewJob
+    """All but its id, spec and digest of the request."""
 
     def fill(self, job_id: bytes, params: msgspec.Raw, pointer: str) -> NewJob:
         if params is ABSENT or not (data := bytes(params)):
@@ -119,22 +110,12 @@ class _Template(NamedTuple):
                 f" {limits.SPEC_BYTES_MAX} are allowed",
                 pointer="",
             )
-        return NewJob(
-            job_id,
-            spec,
-            self.requirements,
-            self.priority,
-            self.timeout_ms,
-            self.retry_delay_ms,
-            self.retry_backoff_centi,
-            self.retries_max,
-            self.module,
-            self.delay_ms,
-            self.scheduled_at_ms,
-            self.start_before_at_ms,
-            self.key_digest,
-            _request_digest(spec, self.delay_ms) if self.key_digest else b"",
-        )
+        new: NewJob = self.like.__copy__()  # type: ignore[attr-defined]
+        new.job_id = job_id
+        new.spec = spec
+        if new.key_digest:
+            new.request_digest = _request_digest(spec, new.delay_ms)
+        return new
 
 
 _HEAD: Final = b'{"id":"'
@@ -194,17 +175,21 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
     return _Template(
         middle=encoded[len(_HEAD) + _ID_CHARS : behind],
         tail=encoded[behind:],
-        requirements=requirements,
-        priority=spec.priority,
-        timeout_ms=timeout_ms,
-        retry_delay_ms=retry_delay_ms,
-        retry_backoff_centi=round(backoff * 100),
-        retries_max=spec.max_retries,
-        module=bytes.fromhex(module_sha256),
-        delay_ms=delay_ms,
-        scheduled_at_ms=scheduled_at_ms,
-        start_before_at_ms=start_before_at_ms,
-        key_digest=key_digest,
+        like=NewJob(
+            b"",
+            b"",
+            requirements,
+            spec.priority,
+            timeout_ms,
+            retry_delay_ms,
+            round(backoff * 100),
+            spec.max_retries,
+            bytes.fromhex(module_sha256),
+            delay_ms,
+            scheduled_at_ms,
+            start_before_at_ms,
+            key_digest,
+        ),
     )
 
 

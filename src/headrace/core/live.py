@@ -209,7 +209,7 @@ class Live:
         status = job.status
         if status in READY:
             self.match.push(entry.number, handle, job.match_key)
-            self.count_queued(entry, 1)
+            self.stats.queue(entry.requirements.queue, 1)
             self.ready.add(entry.number)
         elif status is Status.SCHEDULED:
             timers = self.timers_due_wall if job.due_is_wall else self.timers_due
@@ -219,12 +219,9 @@ class Live:
         """Take a job that no worker holds from where its status had put it."""
         if job.status in READY:
             self.match.remove(handle)
-            self.count_queued(self.classes.entry(job.class_id), -1)
+            self.stats.queue(self.classes.entry(job.class_id).requirements.queue, -1)
         elif job.status is Status.SCHEDULED:
             (self.timers_due_wall if job.due_is_wall else self.timers_due).cancel(handle)
-
-    def count_queued(self, entry: ClassEntry, change: int) -> None:
-        self.stats.queue(entry.requirements.queue, change)
 
     def add_lease(self, lease: Lease) -> None:
         self.leases[lease.token] = lease
@@ -260,8 +257,11 @@ class Live:
 
     def order_now(self, now_ms: int) -> int:
         """Return the next place in line: behind everything that became ready before."""
-        self.order_last = max(self.order_last + 1, now_ms << ORDER_COUNTER_BITS)
-        return self.order_last
+        order = now_ms << ORDER_COUNTER_BITS
+        if order <= self.order_last:
+            order = self.order_last + 1
+        self.order_last = order
+        return order
 
     def order_at(self, due_ms: int) -> int:
         """Return the place of a job that becomes ready at `due_ms`."""

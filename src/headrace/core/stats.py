@@ -41,11 +41,12 @@ class EngineStats(msgspec.Struct):
             self.live[new] += jobs
 
     def queue(self, queue: str, change: int) -> None:
-        count = self.queued.get(queue, 0) + change
+        queued = self.queued
+        count = queued.get(queue, 0) + change
         if count:
-            self.queued[queue] = count
+            queued[queue] = count
         else:
-            del self.queued[queue]
+            del queued[queue]
 
     def ran(self, run_ms: int) -> None:
         self.run_ms_total += run_ms
