@@ -327,13 +327,13 @@ def crashes_off_by_one(stack: ExitStack) -> None:
 def retries_off_by_one(stack: ExitStack) -> None:
     """The last retry is not made."""
 
-    def event_of(live: Live, job: Job, told: Report) -> Event:
-        event: Event = old(live, job, told)
+    def failed(job: Job, told: Report) -> Event:
+        event: Event = old(job, told)
         if event is Event.RETRY and job.failures == job.retries_max:
             return Event.FAIL
         return event
 
-    old = put(stack, reporting, "event_of", event_of)
+    old = put(stack, reporting, "failed", failed)
 
 
 @planted

@@ -183,7 +183,7 @@ class Live:
             self.move(job, event)
         status = job.status
         assert status in TERMINAL
-        wall_ms = self.wall_ms(now_ms)
+        wall_ms = now_ms + self.wall_offset_ms
         started_at_ms, worker = 0, ""
         if lease is not None:
             run_ms = now_ms - lease.granted_ms

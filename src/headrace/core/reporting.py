@@ -92,7 +92,7 @@ def close(
     if report.checkpoint is not None:
         job.has_checkpoint = True
         effects.append(CheckpointStored(job.job_id, report.checkpoint))
-    event = event_of(live, job, report)
+    event = failed(job, report) if outcome is FAILED else EVENT_OF[outcome]
     if event is RETRY:
         delay_ms = report.retry_delay_ms
         defer(live, now_ms, job, retry_delay_ms(job) if delay_ms is None else delay_ms)
@@ -113,9 +113,8 @@ def close(
     return target
 
 
-def event_of(live: Live, job: Job, report: Report) -> Event:
-    if report.outcome is not FAILED:
-        return EVENT_OF[report.outcome]
+def failed(job: Job, report: Report) -> Event:
+    """Count a failure; return what it leads to."""
     job.failures += 1
     if job.status is Status.CANCELING:
         return Event.CANCELED
