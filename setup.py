@@ -15,13 +15,13 @@ DEBUG = os.environ.get("HEADRACE_DEBUG", "") not in ("", "0")
 
 extensions = [
     Extension(
-        f"headrace._native.{source.stem}",
+        ".".join(source.with_suffix("").relative_to("ext").parts),
         [str(source)],
         extra_compile_args=["-Wall", "-Wextra", "-Wno-unused-parameter"]
         + (["-O0", "-g3"] if DEBUG else ["-O2"]),
         define_macros=[("CYTHON_TRACE", "1")] if DEBUG else [],
     )
-    for source in sorted(Path("ext/headrace/_native").glob("*.pyx"))
+    for source in sorted(Path("ext").glob("headrace/*/*.pyx"))
 ]
 
 setup(

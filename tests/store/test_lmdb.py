@@ -14,7 +14,7 @@ import pytest
 from store_samples import commit, finished, job_id_at, stored
 
 from headrace.core.effects import CheckpointStored
-from headrace.store import layout, open_store
+from headrace.store import layout, open_store, pylmdb
 from headrace.store import lmdb as rows_lmdb
 from headrace.store.contract import (
     ListQuery,
@@ -44,8 +44,15 @@ def run_python(program: str, *args: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.fixture(params=["compiled", "plain"])
+def environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use either way to LMDB."""
+    if request.param == "plain":
+        monkeypatch.setattr(rows_lmdb, "_environment", lambda: pylmdb.Environment)
+
+
 @pytest.fixture
-def make() -> Iterator[Make]:
+def make(environment: None) -> Iterator[Make]:
     """Open stores, and close them at the end."""
     opened: list[Store] = []
 
@@ -207,7 +214,7 @@ def commit_until_full(store: Store) -> Batch:
 
 @pytest.mark.parametrize("odd_bytes", [0, 4_096, 20_480, 40_960])
 def test_full_disk_applies_nothing_and_the_same_batch_succeeds_later(
-    small_disk: Path, odd_bytes: int
+    small_disk: Path, odd_bytes: int, environment: None
 ) -> None:
     """Whether the last write fits in part, which LMDB calls an I/O error, or not at all."""
     ballast = small_disk / "ballast"
@@ -235,20 +242,15 @@ def test_full_disk_applies_nothing_and_the_same_batch_succeeds_later(
         assert restored.corrupt == []
 
 
-class FailingTransaction:
-    def __enter__(self) -> None:
-        raise lmdb.Error("mdb_txn_commit: Input/output error")
-
-    def __exit__(self, *_: object) -> None: ...
-
-
 def test_failed_disk_is_final(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make(tmp_path)
     batch = store.stage([stored(JOB)], 1)
 
     class FailingEnvironment:
-        def begin(self, **_: object) -> FailingTransaction:
-            return FailingTransaction()
+        def reader_check(self) -> None: ...
+
+        def write(self, _: object) -> None:
+            raise lmdb.Error("commit: Input/output error")
 
     with monkeypatch.context() as patch:
         patch.setattr(store._kv, "_env", FailingEnvironment())
@@ -256,6 +258,16 @@ def test_failed_disk_is_final(tmp_path: Path, make: Make, monkeypatch: pytest.Mo
             store.write(batch)
     with pytest.raises(StoreBroken):
         store.write(batch)
+
+
+def test_closed_environment_is_an_error_and_no_crash(tmp_path: Path, make: Make) -> None:
+    store = make(tmp_path)
+    commit(store, stored(JOB))
+    store.close()
+    with pytest.raises(StoreBroken):
+        store.job(JOB)
+    with pytest.raises(StoreBroken):
+        store.list_jobs(ListQuery())
 
 
 def test_reservation_of_addresses_falls_back(

@@ -5,7 +5,7 @@ no writable map (a full disk would be a SIGBUS). The map is a reservation of add
 quota: the file grows as rows need it, so a full map is a defect and a full disk is `StoreFull`.
 
 One process per directory (a lock on the directory), one environment per process. Open it after
-any fork.
+any fork. LMDB is reached through `_lmdb` (compiled, without the GIL) or `pylmdb`, never both.
 """
 
 import errno
@@ -14,14 +14,14 @@ import os
 import re
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
-from itertools import islice
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Final, Protocol
 
 import lmdb
 
+from headrace.store import _lmdb, pylmdb
 from headrace.store.contract import (
     SCAN_BYTES_MAX,
     SCAN_ROWS_MAX,
@@ -44,11 +44,11 @@ MAP_BYTES_FALLBACK: Final = 1 << 36
 READERS_MAX: Final = 256
 READERS_CHECK_S: Final = 60
 """A process that died while it read, an inspector say, keeps old pages from reuse until then."""
-TABLES_MAX: Final = 32
-"""Room for tables of later formats."""
 SHORT_WRITE_BYTES_FREE_MAX: Final = 1 * limits.MIB
 """With less than this, and twice the batch, a disk counts as full: pages, branches, free lists."""
 DATA_FILE: Final = "data.mdb"
+ENGINE: Final = "lmdb.cpython"
+"""The extension that holds LMDB itself."""
 
 UNSUITABLE: Final = re.compile(
     r"tmpfs|ramfs|hugetlbfs|overlay|aufs|9p|virtiofs|vboxsf|nfs\d?|cifs|smb\w*|afs|ceph|lustre"
@@ -56,15 +56,52 @@ UNSUITABLE: Final = re.compile(
 )
 """Filesystems that forget on a power cut, or whose locks and maps are not those of one host."""
 
-_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+_NAMES: Final = {int(table): table.name.lower().encode() for table in Table}
+# Numbers of lmdb.h, as the errors tell them in `code`.
+_MAP_FULL: Final = -30792
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, _MAP_FULL)
 _DAMAGES: Final = (
-    lmdb.CorruptedError,
-    lmdb.PageNotFoundError,
-    lmdb.InvalidError,
-    lmdb.VersionMismatchError,
-    lmdb.IncompatibleError,
-    lmdb.CursorFullError,
+    -30797,  # MDB_PAGE_NOTFOUND
+    -30796,  # MDB_CORRUPTED
+    -30794,  # MDB_VERSION_MISMATCH
+    -30793,  # MDB_INVALID
+    -30787,  # MDB_CURSOR_FULL
+    -30784,  # MDB_INCOMPATIBLE
 )
+
+
+class Environment(Protocol):
+    """An open LMDB environment; its tables have small numbers. Raises: `lmdb.Error`."""
+
+    def __init__(self, path: str, map_bytes: int, readers_max: int) -> None: ...
+    def close(self) -> None: ...
+    def page_bytes(self) -> int: ...
+    def pages(self) -> int: ...
+    def reader_check(self) -> None: ...
+    def tables_open(self, names: dict[int, bytes], create: bool) -> list[int]: ...
+    def get(self, table: int, key: bytes) -> bytes | None: ...
+    def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]: ...
+    def scan(
+        self,
+        table: int,
+        start: bytes,
+        stop: bytes | None,
+        reverse: bool,
+        limit: int,
+        bytes_max: int,
+    ) -> list[Row]: ...
+    def count(self, table: int) -> int: ...
+    def write(self, changes: Changes) -> None: ...
+
+
+def _environment() -> type[Environment]:
+    """Return the way to LMDB: compiled, or py-lmdb where the wheel does not export its engine."""
+    spec = find_spec(ENGINE)
+    try:
+        _lmdb.load((spec and spec.origin) or ENGINE)
+    except ImportError:
+        return pylmdb.Environment
+    return _lmdb.Environment
 
 
 class LmdbKeyValue:
@@ -73,7 +110,13 @@ class LmdbKeyValue:
     Tables are made by the first write, so that opening changes nothing.
     """
 
-    def __init__(self, path: Path, *, accept_any_filesystem: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        accept_any_filesystem: bool = False,
+        environment: type[Environment] | None = None,
+    ) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = path.resolve()
         filesystem = filesystem_of(self._path)
@@ -81,10 +124,11 @@ class LmdbKeyValue:
             raise StoreUnsuitable(str(path), filesystem)
         self._lock = _lock(self._path)
         try:
-            self._env = _open(self._path)
+            self._env = _open(self._path, environment or _environment())
             try:
                 _check_length(self._env, self._path / DATA_FILE)
-                self._tables = self._tables_there()
+                self._tables = set(self._env.tables_open(_NAMES, create=False))
+                """The tables that exist: all, as one commit makes them, or none."""
                 _sync_directories(self._path)
             except BaseException:
                 self._env.close()
@@ -98,44 +142,32 @@ class LmdbKeyValue:
         """Why nothing is written any more; empty while all is well."""
         self._readers_due_s = 0.0
 
-    def _tables_there(self) -> dict[int, Any]:
-        """Return the handles of the tables that exist: all, as one commit makes them, or none."""
-        tables = {}
-        for table in Table:
-            with suppress(lmdb.NotFoundError):
-                tables[int(table)] = self._env.open_db(_name(table), create=False)
-        return tables
-
-    def _handle(self, table: int) -> Any:
-        """Return the handle of a table; None before the first write.
+    def _is_there(self, table: int) -> bool:
+        """Return whether a table can be read; False before the first write.
 
         A later format may have fewer tables: that one is missing shows when it is asked for.
         """
-        handle = self._tables.get(table)
-        if handle is None and self._tables:
+        if table in self._tables:
+            return True
+        if self._tables:
             raise StoreDamaged(f"table {table} is missing")
-        return handle
+        return False
 
     # Reading ------------------------------------------------------------------------------------
 
     def get(self, table: int, key: bytes) -> bytes | None:
-        if (handle := self._handle(table)) is None:
+        if not self._is_there(table):
             return None
         try:
-            with self._env.begin(handle) as txn:
-                value: bytes | None = txn.get(key)
+            return self._env.get(table, key)
         except lmdb.Error as error:
             raise _translated(error) from error
-        return value
 
     def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
-        if not self._tables:
+        if not all(self._is_there(table) for table in {table for table, _ in wanted}):
             return [None] * len(wanted)
-        handle = self._handle
         try:
-            with self._env.begin() as txn:
-                get = txn.get
-                return [get(key, None, handle(table)) for table, key in wanted]
+            return self._env.get_many(wanted)
         except lmdb.Error as error:
             raise _translated(error) from error
 
@@ -149,22 +181,18 @@ class LmdbKeyValue:
         limit: int = SCAN_ROWS_MAX,
         bytes_max: int = SCAN_BYTES_MAX,
     ) -> list[Row]:
-        if (handle := self._handle(table)) is None:
+        if not self._is_there(table):
             return []
         try:
-            with self._env.begin(handle) as txn, txn.cursor() as cursor:
-                if reverse:
-                    return _scan_down(cursor, start, stop, limit, bytes_max)
-                return _scan_up(cursor, start, stop, limit, bytes_max)
+            return self._env.scan(table, start, stop, reverse, limit, bytes_max)
         except lmdb.Error as error:
             raise _translated(error) from error
 
     def count(self, table: int) -> int:
-        if (handle := self._handle(table)) is None:
+        if not self._is_there(table):
             return 0
         try:
-            with self._env.begin() as txn:
-                return int(txn.stat(handle)["entries"])
+            return self._env.count(table)
         except lmdb.Error as error:
             raise _translated(error) from error
 
@@ -175,13 +203,14 @@ class LmdbKeyValue:
             raise StoreBroken(self._broken)
         try:
             if not self._tables:
-                self._make_tables()
+                # In a commit of their own: a handle must not outlive a failed write.
+                self._tables.update(self._env.tables_open(_NAMES, create=True))
             if monotonic() > self._readers_due_s:
                 self._env.reader_check()
                 self._readers_due_s = monotonic() + READERS_CHECK_S
-            with self._env.begin(write=True) as txn:
-                for table, rows in changes.items():
-                    _write_table(txn, self._handle(table), rows)
+            for table in changes:
+                self._is_there(table)
+            self._env.write(changes)
         except lmdb.Error as error:
             failure = _translated(error)
             if isinstance(failure, StoreBroken) and self._is_short_write(error, changes):
@@ -202,12 +231,6 @@ class LmdbKeyValue:
         values = (value for rows in changes.values() for value in rows.values() if value)
         return self.bytes_free() < SHORT_WRITE_BYTES_FREE_MAX + 2 * sum(map(len, values))
 
-    def _make_tables(self) -> None:
-        """Make all tables in a commit of their own: a handle must not outlive a failed write."""
-        with self._env.begin(write=True) as txn:
-            tables = {int(table): self._env.open_db(_name(table), txn=txn) for table in Table}
-        self._tables = tables
-
     # The rest -----------------------------------------------------------------------------------
 
     def bytes_used(self) -> int:
@@ -226,43 +249,21 @@ class LmdbKeyValue:
             self._lock = -1
 
 
-def _name(table: Table) -> bytes:
-    return table.name.lower().encode()
-
-
-def _open(path: Path) -> Any:
-    def environment(map_bytes: int) -> Any:
-        return lmdb.open(
-            str(path),
-            map_size=map_bytes,
-            subdir=True,
-            readonly=False,
-            metasync=True,
-            sync=True,
-            map_async=False,
-            mode=0o600,
-            create=True,
-            readahead=False,
-            writemap=False,
-            meminit=True,
-            max_readers=READERS_MAX,
-            max_dbs=TABLES_MAX,
-            max_spare_txns=0,
-            lock=True,
-        )
-
+def _open(path: Path, environment: type[Environment]) -> Environment:
     try:
-        env = environment(MAP_BYTES)
-    except (lmdb.MemoryError, MemoryError):
-        env = environment(MAP_BYTES_FALLBACK)
+        env = environment(str(path), MAP_BYTES, READERS_MAX)
+    except lmdb.Error as error:
+        if getattr(error, "code", 0) != errno.ENOMEM:
+            raise
+        env = environment(str(path), MAP_BYTES_FALLBACK, READERS_MAX)
     env.reader_check()
     return env
 
 
-def _check_length(env: Any, file: Path) -> None:
+def _check_length(env: Environment, file: Path) -> None:
     """Refuse a file that was cut short. Raises `StoreDamaged`."""
-    page_bytes = env.stat()["psize"]
-    if file.stat().st_size >= (env.info()["last_pgno"] + 1) * page_bytes:
+    page_bytes = env.page_bytes()
+    if file.stat().st_size >= env.pages() * page_bytes:
         return
     try:
         check_pages(file, page_bytes)
@@ -312,55 +313,9 @@ def filesystem_of(path: Path) -> str:
 
 
 def _translated(error: lmdb.Error) -> StoreError:
-    if isinstance(error, lmdb.MapFullError) or getattr(error, "code", 0) in _NO_SPACE:
+    code = getattr(error, "code", 0)
+    if code in _NO_SPACE:
         return StoreFull(str(error))
-    if isinstance(error, _DAMAGES):
+    if code in _DAMAGES:
         return StoreDamaged(str(error))
     return StoreBroken(str(error))
-
-
-def _write_table(txn: Any, handle: Any, rows: Any) -> None:
-    """Put and delete the rows of one table, in the order of their keys: near pages stay hot."""
-    puts = sorted(row for row in rows.items() if row[1] is not None)
-    if puts:
-        with txn.cursor(handle) as cursor:
-            consumed, _ = cursor.putmulti(puts)
-        assert consumed == len(puts), (consumed, len(puts))
-    if len(puts) < len(rows):
-        for key in sorted(key for key, value in rows.items() if value is None):
-            txn.delete(key, db=handle)
-
-
-def _scan_up(
-    cursor: Any, start: bytes, stop: bytes | None, limit: int, bytes_max: int
-) -> list[Row]:
-    found: list[Row] = []
-    if not (cursor.set_range(start) if start else cursor.first()):
-        return found
-    size = 0
-    for row in islice(cursor.iternext(), limit):
-        if stop is not None and row[0] >= stop:
-            break
-        found.append(row)
-        size += len(row[1])
-        if size >= bytes_max:
-            break
-    return found
-
-
-def _scan_down(
-    cursor: Any, start: bytes, stop: bytes | None, limit: int, bytes_max: int
-) -> list[Row]:
-    found: list[Row] = []
-    bounded = stop is not None and cursor.set_range(stop)
-    if not (cursor.prev() if bounded else cursor.last()):
-        return found
-    size = 0
-    for row in islice(cursor.iterprev(), limit):
-        if row[0] < start:
-            break
-        found.append(row)
-        size += len(row[1])
-        if size >= bytes_max:
-            break
-    return found

@@ -1,0 +1,479 @@
+"""An LMDB environment that keeps the GIL out of its work.
+
+py-lmdb drops the GIL and takes it back for each row it writes; beside a busy thread each of those
+is a wait. Here one call is one wait: a commit notes where its rows lie, and sorts, writes and
+syncs them in one go without the GIL; a read finds its rows without it, and copies them with it.
+
+Errors are py-lmdb's own (`lmdb.Error` with LMDB's number in `code`), so that callers need not know
+which of the two they use. `pylmdb.Environment` is the plain twin; the tests run on both.
+"""
+
+import os
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdlib cimport free, malloc, qsort, realloc
+from libc.string cimport memcmp
+
+from headrace.store.lmdb_api cimport *
+
+import lmdb
+
+cdef enum:
+    TABLES_MAX_C = 32
+    ROWS_FIRST = 64          # room of a scan before it grows
+    TOUCH_BYTES = 4096       # no page of memory is smaller
+    INVALID = 22             # EINVAL
+
+TABLES_MAX = TABLES_MAX_C
+
+cdef Api mdb
+cdef bint found = False
+
+
+def load(str file not None):
+    """Take LMDB's functions from py-lmdb's extension. Raises: ImportError if they are not there."""
+    global found
+    api_load(&mdb, os.fsencode(file))
+    found = True
+
+
+cdef struct Change:
+    MDB_val key
+    MDB_val value  # mv_data is NULL: delete
+
+
+cdef struct Run:  # the changes of one table: those below `end` that are in no run before
+    MDB_dbi table
+    size_t end
+
+
+cdef struct Row:
+    MDB_val key
+    MDB_val value
+
+
+cdef struct Range:  # what a scan asks, and what it found
+    MDB_val start
+    MDB_val stop
+    bint has_stop
+    bint down
+    size_t limit
+    size_t bytes_max
+    Row* rows
+    size_t rows_count
+    size_t rows_capacity
+
+
+cdef inline int compare(const MDB_val* a, const MDB_val* b) noexcept nogil:
+    """Compare keys as LMDB does."""
+    cdef int order = memcmp(
+        a.mv_data, b.mv_data, a.mv_size if a.mv_size < b.mv_size else b.mv_size
+    )
+    return order if order else (a.mv_size > b.mv_size) - (a.mv_size < b.mv_size)
+
+
+cdef int compare_changes(const void* a, const void* b) noexcept nogil:
+    return compare(&(<const Change*>a).key, &(<const Change*>b).key)
+
+
+cdef void sort_changes(Change* changes, size_t count) noexcept nogil:
+    """Put changes in the order of their keys. New rows mostly come so."""
+    cdef size_t i
+    for i in range(1, count):
+        if compare(&changes[i - 1].key, &changes[i].key) > 0:
+            qsort(changes, count, sizeof(Change), compare_changes)
+            return
+
+
+cdef int write_table(MDB_txn* txn, MDB_dbi table, Change* changes, size_t count) noexcept nogil:
+    """Put and delete in the order of the keys: the cursor mostly stands on the right page."""
+    cdef MDB_cursor* cursor
+    cdef MDB_val old
+    cdef size_t i
+    cdef int code = mdb.cursor_open(txn, table, &cursor)
+    if code:
+        return code
+    sort_changes(changes, count)
+    for i in range(count):
+        if changes[i].value.mv_data != NULL:
+            code = mdb.cursor_put(cursor, &changes[i].key, &changes[i].value, 0)
+        else:
+            code = mdb.cursor_get(cursor, &changes[i].key, &old, MDB_SET)
+            if code == 0:
+                code = mdb.cursor_del(cursor, 0)
+            elif code == MDB_NOTFOUND:
+                code = 0
+        if code:
+            break
+    mdb.cursor_close(cursor)
+    return code
+
+
+cdef int write_tables(MDB_env* env, Change* changes, Run* runs, size_t count) noexcept nogil:
+    """Commit all or nothing; durable on return."""
+    cdef MDB_txn* txn
+    cdef size_t i, begin = 0
+    cdef int code = mdb.txn_begin(env, NULL, 0, &txn)
+    if code:
+        return code
+    for i in range(count):
+        code = write_table(txn, runs[i].table, changes + begin, runs[i].end - begin)
+        if code:
+            mdb.txn_abort(txn)
+            return code
+        begin = runs[i].end
+    return mdb.txn_commit(txn)
+
+
+cdef char touch(MDB_val* value) noexcept nogil:
+    """Read each page of a value, so that a slow disk is waited for here and not with the GIL."""
+    cdef volatile char* data = <volatile char*>value.mv_data
+    cdef char seen = 0
+    cdef size_t at = 0
+    while at < value.mv_size:
+        seen ^= data[at]
+        at += TOUCH_BYTES
+    return seen
+
+
+cdef int range_read(MDB_txn* txn, MDB_dbi table, Range* asked) noexcept nogil:
+    cdef MDB_cursor* cursor
+    cdef int code = mdb.cursor_open(txn, table, &cursor)
+    if code:
+        return code
+    code = range_down(cursor, asked) if asked.down else range_up(cursor, asked)
+    mdb.cursor_close(cursor)
+    return 0 if code == MDB_NOTFOUND else code
+
+
+cdef int range_up(MDB_cursor* cursor, Range* asked) noexcept nogil:
+    cdef Row row
+    cdef size_t size = 0
+    cdef int code
+    row.key = asked.start
+    code = mdb.cursor_get(
+        cursor, &row.key, &row.value, MDB_SET_RANGE if asked.start.mv_size else MDB_FIRST
+    )
+    while code == 0 and asked.rows_count < asked.limit:
+        if asked.has_stop and compare(&row.key, &asked.stop) >= 0:
+            break
+        code = range_add(asked, &row)
+        size += row.value.mv_size
+        if code or size >= asked.bytes_max:
+            break
+        code = mdb.cursor_get(cursor, &row.key, &row.value, MDB_NEXT)
+    return code
+
+
+cdef int range_down(MDB_cursor* cursor, Range* asked) noexcept nogil:
+    cdef Row row
+    cdef size_t size = 0
+    cdef int code = MDB_NOTFOUND
+    if asked.has_stop and asked.stop.mv_size:
+        row.key = asked.stop
+        code = mdb.cursor_get(cursor, &row.key, &row.value, MDB_SET_RANGE)
+        if code == 0:
+            code = mdb.cursor_get(cursor, &row.key, &row.value, MDB_PREV)
+        elif code == MDB_NOTFOUND:
+            code = mdb.cursor_get(cursor, &row.key, &row.value, MDB_LAST)
+    elif not asked.has_stop:
+        code = mdb.cursor_get(cursor, &row.key, &row.value, MDB_LAST)
+    while code == 0 and asked.rows_count < asked.limit:
+        if compare(&row.key, &asked.start) < 0:
+            break
+        code = range_add(asked, &row)
+        size += row.value.mv_size
+        if code or size >= asked.bytes_max:
+            break
+        code = mdb.cursor_get(cursor, &row.key, &row.value, MDB_PREV)
+    return code
+
+
+cdef int range_add(Range* asked, Row* row) noexcept nogil:
+    cdef size_t capacity
+    cdef Row* rows
+    if asked.rows_count == asked.rows_capacity:
+        capacity = 2 * asked.rows_capacity if asked.rows_capacity else ROWS_FIRST
+        rows = <Row*>realloc(asked.rows, capacity * sizeof(Row))
+        if rows == NULL:
+            return 12  # ENOMEM
+        asked.rows = rows
+        asked.rows_capacity = capacity
+    touch(&row.value)
+    asked.rows[asked.rows_count] = row[0]
+    asked.rows_count += 1
+    return 0
+
+
+cdef inline MDB_val val(bytes text) noexcept:
+    cdef MDB_val value
+    value.mv_size = PyBytes_GET_SIZE(text)
+    value.mv_data = PyBytes_AS_STRING(text)
+    return value
+
+
+cdef inline bytes text_of(const MDB_val* value):
+    return PyBytes_FromStringAndSize(<char*>value.mv_data, value.mv_size)
+
+
+cdef object error(int code, str what):
+    """Return py-lmdb's exception with LMDB's number and words."""
+    failure = lmdb.Error(f"{what}: {mdb.strerror(code).decode()}")
+    failure.code = code
+    return failure
+
+
+@cython.final
+cdef class Environment:
+    """The tables of one directory, by small numbers. Open it after any fork.
+
+    One thread writes; any may read. Raises: `lmdb.Error`.
+    """
+
+    cdef MDB_env* env
+    cdef long tables[TABLES_MAX_C]  # LMDB's handles; -1 for a table that is not there
+    cdef object process
+    cdef Py_ssize_t busy  # calls at work without the GIL
+
+    def __cinit__(self, str path not None, size_t map_bytes, unsigned int readers_max):
+        cdef bytes path_bytes = os.fsencode(path)
+        cdef const char* path_c = path_bytes
+        cdef int code
+        cdef int i
+        for i in range(TABLES_MAX_C):
+            self.tables[i] = -1
+        self.process = os.getpid()
+        assert found, "`load` comes first"
+        code = mdb.env_create(&self.env)
+        if code:
+            self.env = NULL
+            raise error(code, "env_create")
+        code = mdb.env_set_mapsize(self.env, map_bytes)
+        if code == 0:
+            code = mdb.env_set_maxreaders(self.env, readers_max)
+        if code == 0:
+            code = mdb.env_set_maxdbs(self.env, TABLES_MAX_C)
+        if code == 0:
+            with nogil:
+                code = mdb.env_open(self.env, path_c, MDB_NOTLS | MDB_NORDAHEAD, 0o600)
+        if code:
+            mdb.env_close(self.env)
+            self.env = NULL
+            raise error(code, path)
+
+    def __dealloc__(self):
+        if self.env != NULL and self.process == os.getpid():
+            mdb.env_close(self.env)
+
+    def close(self):
+        assert self.busy == 0, "closed while it is read or written"
+        if self.env != NULL and self.process == os.getpid():
+            with nogil:
+                mdb.env_close(self.env)
+        self.env = NULL
+
+    def page_bytes(self):
+        cdef MDB_stat told
+        self.check(mdb.env_stat(self.open_env(), &told), "env_stat")
+        return told.ms_psize
+
+    def pages(self):
+        """Return how many pages the file has, as its header tells."""
+        cdef MDB_envinfo told
+        self.check(mdb.env_info(self.open_env(), &told), "env_info")
+        return told.me_last_pgno + 1
+
+    def reader_check(self):
+        """Free the places of readers that died."""
+        cdef int dead
+        self.check(mdb.reader_check(self.open_env(), &dead), "reader_check")
+
+    def tables_open(self, dict names not None, bint create):
+        """Open tables by name, all in one commit; return the numbers of those that are there."""
+        cdef MDB_txn* txn
+        cdef MDB_dbi opened[TABLES_MAX_C]
+        cdef bytes name
+        cdef int code, number
+        cdef unsigned int flags = 0 if create else MDB_RDONLY
+        assert all(0 <= number < TABLES_MAX_C for number in names)
+        self.check(mdb.txn_begin(self.open_env(), NULL, flags, &txn), "txn_begin")
+        there = []
+        try:
+            for number, name in names.items():
+                code = mdb.dbi_open(txn, name, MDB_CREATE if create else 0, &opened[number])
+                if code == 0:
+                    there.append(number)
+                elif code != MDB_NOTFOUND:
+                    raise error(code, f"dbi_open {name.decode()}")
+        except BaseException:
+            mdb.txn_abort(txn)
+            raise
+        with nogil:
+            code = mdb.txn_commit(txn)
+        self.check(code, "txn_commit")
+        for number in there:
+            self.tables[number] = opened[number]
+        return there
+
+    def get(self, int table, bytes key not None):
+        return self.get_many([(table, key)])[0]
+
+    def get_many(self, wanted not None):
+        """Read rows of one and the same moment, in the order wanted."""
+        cdef MDB_env* env = self.open_env()
+        cdef MDB_txn* txn
+        cdef size_t i, count = len(wanted)
+        cdef int code, table
+        cdef Row* rows = <Row*>malloc((count + 1) * sizeof(Row))
+        cdef MDB_dbi* tables = <MDB_dbi*>malloc((count + 1) * sizeof(MDB_dbi))
+        if rows == NULL or tables == NULL:
+            free(rows)
+            free(tables)
+            raise MemoryError
+        found = []
+        self.busy += 1
+        try:
+            for i in range(count):
+                table, key = wanted[i]
+                tables[i] = <MDB_dbi>self.table_at(table)
+                rows[i].key = val(<bytes?>key)
+            with nogil:
+                code = mdb.txn_begin(env, NULL, MDB_RDONLY, &txn)
+                if code == 0:
+                    for i in range(count):
+                        code = mdb.get(txn, tables[i], &rows[i].key, &rows[i].value)
+                        if code == MDB_NOTFOUND:
+                            rows[i].value.mv_data = NULL
+                            code = 0
+                        elif code:
+                            mdb.txn_abort(txn)
+                            break
+                        else:
+                            touch(&rows[i].value)
+            if code:
+                raise error(code, "get")
+            try:
+                for i in range(count):
+                    missing = rows[i].value.mv_data == NULL
+                    found.append(None if missing else text_of(&rows[i].value))
+            finally:
+                mdb.txn_abort(txn)
+        finally:
+            self.busy -= 1
+            free(rows)
+            free(tables)
+        return found
+
+    def scan(
+        self,
+        int table,
+        bytes start not None,
+        bytes stop,
+        bint reverse,
+        size_t limit,
+        size_t bytes_max,
+    ):
+        """Read a range; see `KeyValue.scan`."""
+        cdef MDB_env* env = self.open_env()
+        cdef MDB_dbi dbi = <MDB_dbi>self.table_at(table)
+        cdef MDB_txn* txn
+        cdef Range asked
+        cdef size_t i
+        cdef int code
+        asked.start = val(start)
+        asked.has_stop = stop is not None
+        if stop is not None:
+            asked.stop = val(stop)
+        asked.down = reverse
+        asked.limit, asked.bytes_max = limit, bytes_max
+        asked.rows = NULL
+        asked.rows_count = asked.rows_capacity = 0
+        found = []
+        self.busy += 1
+        try:
+            with nogil:
+                code = mdb.txn_begin(env, NULL, MDB_RDONLY, &txn)
+                if code == 0:
+                    code = range_read(txn, dbi, &asked)
+                    if code:
+                        mdb.txn_abort(txn)
+            if code:
+                raise error(code, "scan")
+            try:
+                for i in range(asked.rows_count):
+                    found.append((text_of(&asked.rows[i].key), text_of(&asked.rows[i].value)))
+            finally:
+                mdb.txn_abort(txn)
+        finally:
+            self.busy -= 1
+            free(asked.rows)
+        return found
+
+    def count(self, int table):
+        cdef MDB_txn* txn
+        cdef MDB_stat told
+        cdef int code
+        cdef MDB_dbi dbi = <MDB_dbi>self.table_at(table)
+        self.check(mdb.txn_begin(self.open_env(), NULL, MDB_RDONLY, &txn), "txn_begin")
+        code = mdb.stat(txn, dbi, &told)
+        mdb.txn_abort(txn)
+        self.check(code, "stat")
+        return told.ms_entries
+
+    def write(self, changes not None):
+        """Commit all changes or none. They must not change meanwhile: their bytes are not copied.
+
+        Shape: table number: {key: value, or None to delete}.
+        """
+        cdef MDB_env* env = self.open_env()
+        cdef size_t runs_count = 0, count = 0
+        cdef int code, table
+        cdef dict rows
+        cdef bytes key, value
+        cdef Change* noted
+        cdef Run* runs
+        for rows in changes.values():
+            count += len(rows)
+        noted = <Change*>malloc((count + 1) * sizeof(Change))
+        runs = <Run*>malloc((len(changes) + 1) * sizeof(Run))
+        if noted == NULL or runs == NULL:
+            free(noted)
+            free(runs)
+            raise MemoryError
+        self.busy += 1
+        try:
+            count = 0
+            for table, rows in changes.items():
+                for key, value in rows.items():
+                    noted[count].key = val(key)
+                    if value is None:
+                        noted[count].value.mv_data = NULL
+                    else:
+                        noted[count].value = val(value)
+                    count += 1
+                runs[runs_count].table = <MDB_dbi>self.table_at(table)
+                runs[runs_count].end = count
+                runs_count += 1
+            with nogil:
+                code = write_tables(env, noted, runs, runs_count)
+        finally:
+            self.busy -= 1
+            free(noted)
+            free(runs)
+        self.check(code, "commit")
+
+    cdef MDB_env* open_env(self) except NULL:
+        if self.env == NULL:
+            raise error(INVALID, "the environment is closed")
+        return self.env
+
+    cdef long table_at(self, int table) except -1:
+        if not 0 <= table < TABLES_MAX_C or self.tables[table] < 0:
+            raise KeyError(table)
+        return self.tables[table]
+
+    cdef int check(self, int code, str what) except -1:
+        if code:
+            raise error(code, what)
+        return 0

@@ -1,0 +1,48 @@
+"""LMDB without the GIL: one call, one wait."""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+from headrace.store.contract import Changes, Row
+
+TABLES_MAX: Final[int]
+"""Numbers of tables are below; room for those of later formats."""
+
+def load(file: str) -> None:
+    """Take LMDB's functions from py-lmdb's extension. Raises: ImportError if they are not there."""
+
+@final
+class Environment:
+    """The tables of one directory, by small numbers. Open it after any fork.
+
+    One thread writes; any may read. Raises: `lmdb.Error`, with LMDB's number in `code`.
+    """
+
+    def __init__(self, path: str, map_bytes: int, readers_max: int) -> None: ...
+    def close(self) -> None: ...
+    def page_bytes(self) -> int: ...
+    def pages(self) -> int:
+        """Return how many pages the file has, as its header tells."""
+    def reader_check(self) -> None:
+        """Free the places of readers that died."""
+    def tables_open(self, names: dict[int, bytes], create: bool) -> list[int]:
+        """Open tables by name, all in one commit; return the numbers of those that are there."""
+    def get(self, table: int, key: bytes) -> bytes | None: ...
+    def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        """Read rows of one and the same moment, in the order wanted."""
+    def scan(
+        self,
+        table: int,
+        start: bytes,
+        stop: bytes | None,
+        reverse: bool,
+        limit: int,
+        bytes_max: int,
+    ) -> list[Row]:
+        """Read a range; see `KeyValue.scan`."""
+    def count(self, table: int) -> int: ...
+    def write(self, changes: Changes) -> None:
+        """Commit all changes or none. They must not change meanwhile: their bytes are not copied.
+
+        Shape: table number: {key: value, or None to delete}.
+        """
