@@ -8,8 +8,9 @@ from engine_rig import ALICE, LEASE_MS, START_MS, STRANGER, Rig, needs
 from headrace.core.commands import Act, Grant, Order, Outcome, PollReply, Progress, Submit
 from headrace.core.effects import ClassDropped, ClassStored
 from headrace.core.job import ORDER_COUNTER_BITS, Status
+from headrace.core.live import ROW_BYTES
 from headrace.store import layout
-from headrace.store.contract import LiveJob
+from headrace.store.contract import LivePage
 from headrace.wire.problems import ProblemCode
 
 
@@ -203,14 +204,16 @@ def test_what_was_restored_is_read_to_its_end(rig: Rig) -> None:
     restored = store.restore()
 
     class Watched:
-        classes, owners = restored.classes, restored.owners
+        classes, owners, jobs_live = restored.classes, restored.owners, restored.jobs_live
 
         @staticmethod
-        def live() -> Iterator[LiveJob]:
-            for job in restored.live():
-                read.append(job.job_id)
-                yield job
+        def live() -> Iterator[LivePage]:
+            for page in restored.live():
+                read.append(page.rows)
+                yield page
+            read.append(b"end")
 
     engine = type(rig.engine)(rig.config, store, restored.secret, restored.epoch)
     engine.restore(Watched(), rig.now_ms, rig.wall_ms)
-    assert len(read) == len(engine.live.jobs) == 3
+    assert len(b"".join(read[:-1])) == ROW_BYTES * len(engine.live.jobs) == ROW_BYTES * 3
+    assert read[-1] == b"end"

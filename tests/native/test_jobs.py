@@ -53,6 +53,41 @@ def test_native_and_twin_agree(steps: list[tuple[str, int]]) -> None:
     assert list(native.ids()) == list(twin.ids())
 
 
+@EITHER
+def test_rows_added_together_have_handles_that_follow_each_other(
+    make: type[JobTable | JobTableTwin],
+) -> None:
+    table = make(3)
+    table.reserve(300)
+    table.add(job_id(1_000), b"abc")
+    rows = b"".join(job_id(number) + b"%03d" % number for number in range(300))
+    assert table.add_many(rows) == 1
+    assert table.add_many(b"") == 301
+    table.check()
+    assert [table.find(job_id(number)) for number in range(300)] == list(range(1, 301))
+    assert table.record(257) == b"256"
+    with pytest.raises(KeyError):
+        table.add_many(job_id(7) + b"abc")
+    with pytest.raises(ValueError):
+        table.add_many(b"a")
+    table.remove(5)
+    with pytest.raises(AssertionError):
+        table.add_many(job_id(2_000) + b"abc")
+
+
+@pytest.mark.parametrize("reserved", [0, 1, 64, 65, 127, 1_000, 5_000])
+def test_an_index_made_large_at_once_works_as_one_that_grew(reserved: int) -> None:
+    table = JobTable(3)
+    table.reserve(reserved)
+    table.check()
+    handles = [table.add(job_id(number), b"abc") for number in range(1_500)]
+    table.check()
+    for handle in handles[200:]:
+        table.remove(handle)
+    table.check()
+    assert [table.find(job_id(number)) for number in range(200)] == handles[:200]
+
+
 def test_a_large_table_grows_and_shrinks_without_losing_a_record() -> None:
     random_ = random.Random(2)
     table = JobTable(8)

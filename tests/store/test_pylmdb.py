@@ -8,7 +8,7 @@ from test_contract import KEYS, OTHER, TABLE
 
 from headrace.store import _lmdb, pylmdb
 from headrace.store import lmdb as rows_lmdb
-from headrace.store.lmdb import Environment, LmdbKeyValue
+from headrace.store.lmdb import LmdbKeyValue, OpenEnvironment
 
 ROWS = {key: b"value " + key * 3_000 for key in reversed(KEYS)}
 
@@ -27,7 +27,7 @@ def test_rows_are_written_by_py_lmdb_where_it_exports_no_engine(
     [(_lmdb.Environment, pylmdb.Environment), (pylmdb.Environment, _lmdb.Environment)],
 )
 def test_what_one_writes_the_other_reads(
-    tmp_path: Path, writer: type[Environment], reader: type[Environment]
+    tmp_path: Path, writer: OpenEnvironment, reader: OpenEnvironment
 ) -> None:
     kv = LmdbKeyValue(tmp_path, accept_any_filesystem=True, environment=writer)
     kv.write({TABLE: ROWS | {b"gone": b""}, OTHER: {b"x": b"y"}})
@@ -42,7 +42,7 @@ def test_what_one_writes_the_other_reads(
 @pytest.mark.parametrize("environment", [_lmdb.Environment, pylmdb.Environment])
 @pytest.mark.parametrize("key", [b"", b"k" * 512])
 def test_key_that_lmdb_cannot_hold_fails_the_whole_write(
-    tmp_path: Path, environment: type[Environment], key: bytes
+    tmp_path: Path, environment: OpenEnvironment, key: bytes
 ) -> None:
     env = environment(str(tmp_path), 1 << 30, 8)
     env.tables_open({TABLE: b"table"}, create=True)
@@ -55,7 +55,7 @@ def test_key_that_lmdb_cannot_hold_fails_the_whole_write(
 
 @pytest.mark.parametrize("environment", [_lmdb.Environment, pylmdb.Environment])
 def test_full_map_applies_nothing_and_the_environment_goes_on(
-    tmp_path: Path, environment: type[Environment]
+    tmp_path: Path, environment: OpenEnvironment
 ) -> None:
     env = environment(str(tmp_path), 1 << 20, 8)
     env.tables_open({TABLE: b"table"}, create=True)

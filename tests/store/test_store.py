@@ -30,7 +30,6 @@ from headrace.store import Store, layout, open_store
 from headrace.store.contract import (
     KeyValue,
     ListQuery,
-    LiveJob,
     Position,
     RecordCorrupt,
     Row,
@@ -261,7 +260,9 @@ def test_restore_returns_what_was_committed(kv: KeyValue) -> None:
     assert len(second.secret) == layout.SECRET_BYTES
     assert (second.epoch, second.classes, second.owners) == (2, {1: asked}, {1: ("tenant", "user")})
     queued = record_of(OTHER, Status.QUEUED)
-    assert list(second.live()) == [LiveJob(JOB, locked, trail), LiveJob(OTHER, queued, None)]
+    [page] = second.live()
+    assert page.rows == JOB + locked + OTHER + queued
+    assert (page.trail(JOB), page.trail(OTHER)) == (trail, Trail())
     assert second.corrupt == []
     assert store.job(JOB) == again.job(JOB)
 
@@ -335,7 +336,7 @@ def test_restore_reports_corrupt_rows_and_returns_the_others(kv: KeyValue) -> No
     flip(kv, layout.CLASSES, layout.number_key(2))
     flip(kv, layout.OWNERS, layout.number_key(1))
     restored = Store(kv).restore()
-    assert [job.job_id for job in restored.live()] == [OTHER]
+    assert [page.rows for page in restored.live()] == [OTHER + record_of(OTHER, Status.QUEUED)]
     assert restored.classes == {1: asked}
     assert restored.owners == {2: ("t", "v")}
     assert sorted(restored.corrupt) == [

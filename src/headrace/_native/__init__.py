@@ -9,6 +9,7 @@ from headrace._native.heap import Heap
 from headrace._native.jobs import JobTable
 from headrace._native.match import MatchIndex
 from headrace._native.record import ORDER_BITS, RECORD_BYTES, RECORD_FORMAT, Job, learn_life
+from headrace._native.restart import take_ready
 from headrace._native.text import id_text, json_is_plain
 from headrace._native.timers import TimerIndex
 from headrace._native.token_text import Tokens
@@ -26,4 +27,5 @@ __all__ = [
     "id_text",
     "json_is_plain",
     "learn_life",
+    "take_ready",
 ]

@@ -18,6 +18,13 @@ class JobTable:
     def record_bytes(self) -> int: ...
     def add(self, job_id: bytes, record: bytes) -> int:
         """Return the new handle. Raises: KeyError if the id is present."""
+    def add_many(self, rows: bytes) -> int:
+        """Add ids and records, one after the other, to a table from which nothing was removed.
+
+        Returns the first handle; the others follow it. Raises: KeyError if an id is present.
+        """
+    def reserve(self, rows: int) -> None:
+        """Make the index of an empty table as large as so many rows need."""
     def find(self, job_id: bytes) -> int:
         """Return the handle, or -1."""
     def id(self, handle: int) -> bytes: ...

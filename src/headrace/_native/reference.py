@@ -10,6 +10,7 @@ import base64
 import json
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -18,11 +19,14 @@ KEY_MAX = 2**64 - 1
 AMOUNT_MAX = 2**31 - 1  # per dimension of a need; a larger free amount counts as this much
 QUEUE_MAX = 2**20 - 1  # queues are a dense table
 ID_BYTES = 16
+_HEAD = struct.Struct("<BBB5xIII")
+_TAIL = struct.Struct("<Q8xq")
 UNLIMITED = -1
 RECORD_FORMAT = 1
 ORDER_BITS = 60
 _RECORD = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
 RECORD_BYTES = _RECORD.size  # 68
+ROW_BYTES = ID_BYTES + RECORD_BYTES
 
 Need = tuple[int, int, int, int]
 ClassInfo = tuple[int, int, Need, frozenset[int], frozenset[int]]
@@ -360,6 +364,19 @@ class JobTable:
             self._rows.append((job_id, record))
         return handle
 
+    def add_many(self, rows: bytes) -> int:
+        row_bytes = ID_BYTES + self.record_bytes
+        if len(rows) % row_bytes:
+            raise ValueError(f"a row has {row_bytes} bytes here")
+        assert not self._free, "handles would not follow each other"
+        first = len(self._rows)
+        for at in range(0, len(rows), row_bytes):
+            self.add(rows[at : at + ID_BYTES], rows[at + ID_BYTES : at + row_bytes])
+        return first
+
+    def reserve(self, rows: int) -> None:
+        assert not len(self), "rows would have to be moved"
+
     def find(self, job_id: bytes) -> int:
         self._check_sizes(job_id)
         for handle, row in enumerate(self._rows):
@@ -660,3 +677,31 @@ class MatchIndex:
 def _check_queue(queue: int) -> None:
     if not 0 <= queue <= QUEUE_MAX:
         raise ValueError(f"a queue is a number within 0..{QUEUE_MAX}")
+
+
+def take_ready(
+    jobs: JobTable, match: MatchIndex, numbers: dict[int, int], ready: bytes, rows: bytes
+) -> tuple[bytes, dict[int, int], dict[int, int], int, int]:
+    """Take ready jobs into table and index; return the other rows and what was counted."""
+    if len(rows) % ROW_BYTES or jobs.record_bytes != RECORD_BYTES:
+        raise ValueError(f"a row has {ROW_BYTES} bytes here")
+    rest = b""
+    by_class: Counter[int] = Counter()
+    by_status: Counter[int] = Counter()
+    owner_last = order_last = -1
+    for at in range(0, len(rows), ROW_BYTES):
+        row = rows[at : at + ROW_BYTES]
+        record = row[ID_BYTES:]
+        record_format, status, priority, class_id, owner_id, attempt = _HEAD.unpack_from(record)
+        order, start_before_at_ms = _TAIL.unpack_from(record, RECORD_BYTES - _TAIL.size)
+        takes = record_format == 1 and priority <= 9 and status in ready and class_id in numbers
+        if not takes or (start_before_at_ms != 0 and attempt == 0):
+            rest += row
+            continue
+        handle = jobs.add(row[:ID_BYTES], record)
+        match.push(numbers[class_id], handle, (9 - priority) << 60 | order)
+        by_class[class_id] += 1
+        by_status[status] += 1
+        owner_last = max(owner_last, owner_id)
+        order_last = max(order_last, order)
+    return rest, dict(by_class), dict(by_status), owner_last, order_last

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from headrace._native import JobTable, MatchIndex, TimerIndex
+from headrace._native import JobTable, MatchIndex, TimerIndex, take_ready
 from headrace.core.classes import ClassEntry, ClassTable
 from headrace.core.commands import Act, Caller, Report
 from headrace.core.effects import (
@@ -46,8 +46,21 @@ from headrace.wire.problems import Problem, ProblemCode
 
 LOST_OWNER: Final = ("\0", "\0")
 """Stands for an owner whose row is corrupt; no caller has this tenant."""
+ID_BYTES: Final = 16
+ROW_BYTES: Final = ID_BYTES + RECORD_BYTES
+_READY: Final = bytes(READY)
 _COUNTER_MASK: Final = (1 << ORDER_COUNTER_BITS) - 1
 _ORDER_MS_MAX: Final = (1 << ORDER_BITS - ORDER_COUNTER_BITS) - 1
+
+
+class LivePage(Protocol):
+    """Some of the live jobs."""
+
+    @property
+    def rows(self) -> bytes:
+        """Ids and records, one after the other."""
+
+    def trail(self, job_id: bytes) -> Trail: ...
 
 
 class Restored(Protocol):
@@ -58,7 +71,9 @@ class Restored(Protocol):
     @property
     def owners(self) -> dict[int, tuple[str, str]]: ...
     @property
-    def live(self) -> Callable[[], Iterator[tuple[bytes, bytes, Trail | None]]]: ...
+    def jobs_live(self) -> int: ...
+    @property
+    def live(self) -> Callable[[], Iterator[LivePage]]: ...
 
 
 class ArchiveFault(Exception):  # noqa: N818 - a fault of the disk, told to one caller
@@ -310,26 +325,50 @@ class Live:
             self.owners[name] = owner_id
             self.owner_names.append(name)
         self.classes.restore(restored.classes)
-        for job_id, record, trail in restored.live():
-            job = Job.unpack(job_id, record)
-            self.owner_gap(job.owner_id + 1)
-            if not self.classes.knows(job.class_id):
-                # The row of its class is corrupt, and reported so: this job stays as it is stored.
-                self.classes.withhold(job.class_id)
-                continue
-            entry = self.classes.entry(job.class_id)
-            entry.jobs += 1
-            handle = self.jobs.add(job_id, record)
-            self.stats.live[job.status] += 1
-            if job.status in READY or job.status in LEASED:  # others may stand in the future
-                self.order_last = max(self.order_last, job.order)
-            if job.status in LEASED:
-                self.restore_lease(now_ms, handle, job, entry, trail or Trail())
-            else:
-                self.enter(handle, job, entry)
-                if job.start_before_at_ms and job.attempt == 0:
-                    self.timers_skip_wall.set(handle, job.start_before_at_ms)
+        numbers = {entry.class_id: entry.number for entry in self.classes.entries()}
+        self.jobs.reserve(restored.jobs_live)
+        for page in restored.live():
+            rest = self.restore_ready(numbers, page.rows)
+            for at in range(0, len(rest), ROW_BYTES):
+                job_id = rest[at : at + ID_BYTES]
+                record = rest[at + ID_BYTES : at + ROW_BYTES]
+                self.restore_job(now_ms, Job.unpack(job_id, record), record, page.trail(job_id))
         return self.classes.restore_done()
+
+    def restore_ready(self, numbers: dict[int, int], rows: bytes) -> bytes:
+        """Take up the jobs that wait for a worker and for nothing else; return the other rows."""
+        rest, by_class, by_status, owner_last, order_last = take_ready(
+            self.jobs, self.match, numbers, _READY, rows
+        )
+        for class_id, count in by_class.items():
+            entry = self.classes.entry(class_id)
+            entry.jobs += count
+            self.ready.add(entry.number)
+            self.count_queued(entry, count)
+        for status, count in by_status.items():
+            self.stats.live[Status(status)] += count
+        self.owner_gap(owner_last + 1)
+        self.order_last = max(self.order_last, order_last)
+        return rest
+
+    def restore_job(self, now_ms: int, job: Job, record: bytes, trail: Trail) -> None:
+        self.owner_gap(job.owner_id + 1)
+        if not self.classes.knows(job.class_id):
+            # The row of its class is corrupt, and reported so: this job stays as it is stored.
+            self.classes.withhold(job.class_id)
+            return
+        entry = self.classes.entry(job.class_id)
+        entry.jobs += 1
+        handle = self.jobs.add(job.job_id, record)
+        self.stats.live[job.status] += 1
+        if job.status in READY or job.status in LEASED:  # others may stand in the future
+            self.order_last = max(self.order_last, job.order)
+        if job.status in LEASED:
+            self.restore_lease(now_ms, handle, job, entry, trail)
+        else:
+            self.enter(handle, job, entry)
+            if job.start_before_at_ms and job.attempt == 0:
+                self.timers_skip_wall.set(handle, job.start_before_at_ms)
 
     def owner_gap(self, up_to: int) -> None:
         """Keep the numbers of owners whose rows are corrupt: nobody else may become them."""

@@ -1,7 +1,7 @@
 """LMDB without the GIL: one call, one wait."""
 
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Final, Self, final
 
 from headrace.store.contract import Changes, Row
 
@@ -18,7 +18,7 @@ class Environment:
     One thread writes; any may read. Raises: `lmdb.Error`, with LMDB's number in `code`.
     """
 
-    def __init__(self, path: str, map_bytes: int, readers_max: int) -> None: ...
+    def __new__(cls, path: str, map_bytes: int, readers_max: int) -> Self: ...
     def close(self) -> None: ...
     def page_bytes(self) -> int: ...
     def pages(self) -> int:

@@ -258,10 +258,20 @@ class Page(msgspec.Struct, frozen=True):
     """Jobs met of which a row fails its checksum."""
 
 
-class LiveJob(NamedTuple):
-    job_id: bytes
-    record: bytes
-    trail: Trail | None
+class LivePage(msgspec.Struct, frozen=True):
+    """Some of the live jobs, oldest id first."""
+
+    rows: bytes
+    """Ids and records, one after the other."""
+    trails: dict[bytes, bytes]
+    """By id, as stored; most jobs that wait have none."""
+
+    def trail(self, job_id: bytes) -> Trail:
+        stored = self.trails.get(job_id)
+        return Trail() if stored is None else _trail_decode(stored)
+
+
+_trail_decode = msgspec.msgpack.Decoder(Trail).decode
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -276,7 +286,9 @@ class Restored(msgspec.Struct, frozen=True):
     """The engine's clock at the last commit; 0 for a new store."""
     classes: dict[int, Requirements]
     owners: dict[int, tuple[str, str]]
-    live: Callable[[], Iterator[LiveJob]]
+    jobs_live: int
+    """About how many jobs `live` has."""
+    live: Callable[[], Iterator[LivePage]]
     """Every live job, oldest id first. Read it to its end before the first `write`."""
     corrupt: list[tuple[int, bytes]]
     """(table, key) of rows that fail their checksum; grows while `live` is read."""

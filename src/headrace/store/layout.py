@@ -7,15 +7,14 @@ the right end of their table.
 Each value is sealed: the CRC-32 of (table, key, payload), then the payload.
 
      0      4
-    ┌──────┬──────────┐   CRC-32 and not CRC-32C: zlib of the standard library computes it at
-    │ crc  │ payload  │   gigabytes per second, and both find every error of up to 32 bits in a row
-    └──────┴──────────┘   and miss others with 1 in 4 billion.
+    ┌──────┬──────────┐   CRC-32 and not CRC-32C: every language's zlib can check it, and both
+    │ crc  │ payload  │   find every error of up to 32 bits in a row and miss others with 1 in 4
+    └──────┴──────────┘   billion. `_rows` computes it.
 
 Format: 1. To change a payload, a key or a table: raise `FORMAT`, keep reading what `FORMAT - 1`
 wrote, keep a fixture of the old one in tests/store/fixtures.
 """
 
-import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from enum import IntEnum, unique
@@ -38,7 +37,8 @@ from headrace.core.effects import (
 )
 from headrace.core.job import RECORD_BYTES, Status
 from headrace.core.resources import Requirements
-from headrace.store.contract import RecordCorrupt
+from headrace.store._rows import seal as seal
+from headrace.store._rows import unseal as unseal
 
 FORMAT: Final = 1
 
@@ -144,24 +144,6 @@ class Envelope(msgspec.Struct, frozen=True):
     key_digest: bytes
     request_digest: bytes
     spec: bytes
-
-
-# Seals ------------------------------------------------------------------------------------------
-
-_crc32 = zlib.crc32
-_SEEDS: Final = [zlib.crc32(bytes([table])) for table in range(max(Table) + 1)]
-
-
-def seal(table: int, key: bytes, payload: bytes) -> bytes:
-    return _crc32(payload, _crc32(key, _SEEDS[table])).to_bytes(4, "big") + payload
-
-
-def unseal(table: int, key: bytes, value: bytes) -> bytes:
-    """Return the payload. Raises `RecordCorrupt`."""
-    payload = value[4:]
-    if value[:4] != _crc32(payload, _crc32(key, _SEEDS[table])).to_bytes(4, "big"):
-        raise RecordCorrupt(table, key)
-    return payload
 
 
 # Keys -------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import fcntl
 import os
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
@@ -73,7 +73,6 @@ _DAMAGES: Final = (
 class Environment(Protocol):
     """An open LMDB environment; its tables have small numbers. Raises: `lmdb.Error`."""
 
-    def __init__(self, path: str, map_bytes: int, readers_max: int) -> None: ...
     def close(self) -> None: ...
     def page_bytes(self) -> int: ...
     def pages(self) -> int: ...
@@ -94,7 +93,11 @@ class Environment(Protocol):
     def write(self, changes: Changes) -> None: ...
 
 
-def _environment() -> type[Environment]:
+OpenEnvironment = Callable[[str, int, int], Environment]
+"""Opens a directory with a map of so many bytes, for so many readers."""
+
+
+def _environment() -> OpenEnvironment:
     """Return the way to LMDB: compiled, or py-lmdb where the wheel does not export its engine."""
     spec = find_spec(ENGINE)
     try:
@@ -115,7 +118,7 @@ class LmdbKeyValue:
         path: Path,
         *,
         accept_any_filesystem: bool = False,
-        environment: type[Environment] | None = None,
+        environment: OpenEnvironment | None = None,
     ) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = path.resolve()
@@ -249,13 +252,13 @@ class LmdbKeyValue:
             self._lock = -1
 
 
-def _open(path: Path, environment: type[Environment]) -> Environment:
+def _open(path: Path, open_environment: OpenEnvironment) -> Environment:
     try:
-        env = environment(str(path), MAP_BYTES, READERS_MAX)
+        env = open_environment(str(path), MAP_BYTES, READERS_MAX)
     except lmdb.Error as error:
         if getattr(error, "code", 0) != errno.ENOMEM:
             raise
-        env = environment(str(path), MAP_BYTES_FALLBACK, READERS_MAX)
+        env = open_environment(str(path), MAP_BYTES_FALLBACK, READERS_MAX)
     env.reader_check()
     return env
 

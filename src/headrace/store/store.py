@@ -24,10 +24,11 @@ import msgspec
 from headrace.core.effects import Answered, Effect, Finished, JobDeleted, Noted, OwnerStored
 from headrace.core.job import RECORD_BYTES, TERMINAL
 from headrace.store import layout, lists
+from headrace.store._rows import unseal_records
 from headrace.store.contract import (
     KeyValue,
     ListQuery,
-    LiveJob,
+    LivePage,
     Page,
     Position,
     RecordCorrupt,
@@ -36,6 +37,7 @@ from headrace.store.contract import (
     StoreDamaged,
     StoredJob,
     StoreTooNew,
+    after,
     prefix_end,
     walk,
 )
@@ -367,16 +369,25 @@ class Store:
             at_ms=self._at_ms,
             classes=classes,
             owners=dict(self._owners),
+            jobs_live=self._kv.count(layout.LIVE),
             live=lambda: self._live(corrupt),
             corrupt=corrupt,
         )
 
-    def _live(self, corrupt: list[tuple[int, bytes]]) -> Iterator[LiveJob]:
-        for job_id, payload in self._sound_rows(layout.LIVE, corrupt):
-            if len(payload) == RECORD_BYTES:
-                yield LiveJob(job_id, payload, None)
-            else:
-                yield LiveJob(job_id, *layout.live_unpack(payload))
+    def _live(self, corrupt: list[tuple[int, bytes]]) -> Iterator[LivePage]:
+        """Yield the jobs of LIVE as `_sound_rows` would, a page at a time."""
+        last = b""
+        seen = 0
+        while page := self._kv.scan(layout.LIVE, after(last) if last else b""):
+            rows, trails, unsound = unseal_records(
+                layout.LIVE, page, last, layout.JOB_ID_BYTES, RECORD_BYTES
+            )
+            last = page[-1][0]
+            seen += len(page)
+            self.corrupt_records += len(unsound)
+            corrupt.extend((layout.LIVE, key) for key in unsound)
+            yield LivePage(rows, trails)
+        self._check_count(layout.LIVE, seen)
 
     def _sound_rows(
         self, table: int, corrupt: list[tuple[int, bytes]]
@@ -399,8 +410,12 @@ class Store:
                 corrupt.append((table, key))
             else:
                 yield key, payload
-        if seen != self._kv.count(table):
-            raise StoreDamaged(f"table {table} has {seen} rows and tells {self._kv.count(table)}")
+        self._check_count(table, seen)
+
+    def _check_count(self, table: int, seen: int) -> None:
+        told = self._kv.count(table)
+        if seen != told:
+            raise StoreDamaged(f"table {table} has {seen} rows and tells {told}")
 
     def stats(self) -> Stats:
         return Stats(

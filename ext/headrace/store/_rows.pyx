@@ -1,0 +1,156 @@
+"""Seals of rows: the inner loops of `layout`.
+
+The checksum is zlib's CRC-32. It is computed here, sixteen bytes a step, because a call of zlib
+costs more than the checksum of a short row.
+Source: M. Kounavis, F. Berry, Novel Table Lookup-Based Algorithms for High-Performance CRC
+Generation (2008).
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from headrace.store.contract import RecordCorrupt, StoreDamaged
+
+cdef enum:
+    SEAL_BYTES_C = 4
+    STEP = 16
+    TABLES_MAX_C = 256
+
+cdef uint32_t POLYNOMIAL = 0xEDB88320u
+cdef uint32_t steps[STEP][256]         # steps[k][b]: the checksum of b and k zero bytes
+cdef uint32_t seeds[TABLES_MAX_C]      # of a table's number: where each of its seals begins
+
+
+cdef void steps_fill() noexcept:
+    cdef uint32_t crc
+    cdef int byte, bit, k
+    for byte in range(256):
+        crc = byte
+        for bit in range(8):
+            crc = crc >> 1 ^ (POLYNOMIAL if crc & 1 else 0)
+        steps[0][byte] = crc
+    for byte in range(256):
+        for k in range(1, STEP):
+            steps[k][byte] = steps[k - 1][byte] >> 8 ^ steps[0][steps[k - 1][byte] & 255]
+
+
+cdef uint32_t crc_more(uint32_t crc, const unsigned char* data, size_t size) noexcept nogil:
+    """Return the checksum of what `crc` is of, and of data behind it."""
+    cdef uint32_t word
+    cdef int k
+    crc = ~crc
+    while size >= STEP:
+        memcpy(&word, data, 4)
+        crc ^= word
+        crc = (
+            steps[15][crc & 255] ^ steps[14][crc >> 8 & 255]
+            ^ steps[13][crc >> 16 & 255] ^ steps[12][crc >> 24]
+            ^ steps[11][data[4]] ^ steps[10][data[5]] ^ steps[9][data[6]] ^ steps[8][data[7]]
+            ^ steps[7][data[8]] ^ steps[6][data[9]] ^ steps[5][data[10]] ^ steps[4][data[11]]
+            ^ steps[3][data[12]] ^ steps[2][data[13]] ^ steps[1][data[14]] ^ steps[0][data[15]]
+        )
+        data += STEP
+        size -= STEP
+    while size:
+        crc = crc >> 8 ^ steps[0][(crc ^ data[0]) & 255]
+        data += 1
+        size -= 1
+    return ~crc
+
+
+cdef inline uint32_t crc_of(int table, const char* key, size_t key_bytes,
+                            const char* payload, size_t payload_bytes) noexcept nogil:
+    cdef uint32_t crc = crc_more(seeds[table], <const unsigned char*>key, key_bytes)
+    return crc_more(crc, <const unsigned char*>payload, payload_bytes)
+
+
+cdef inline void seal_write(char* at, uint32_t crc) noexcept nogil:
+    at[0] = <char>(crc >> 24)
+    at[1] = <char>(crc >> 16)
+    at[2] = <char>(crc >> 8)
+    at[3] = <char>crc
+
+
+cdef inline bint is_sound(int table, const char* key, size_t key_bytes,
+                          const char* value, size_t value_bytes) noexcept nogil:
+    cdef char expected[SEAL_BYTES_C]
+    if value_bytes < SEAL_BYTES_C:
+        return False
+    seal_write(expected, crc_of(
+        table, key, key_bytes, value + SEAL_BYTES_C, value_bytes - SEAL_BYTES_C
+    ))
+    return memcmp(expected, value, SEAL_BYTES_C) == 0
+
+
+def seal(unsigned char table, bytes key not None, bytes payload not None):
+    cdef bytes value = PyBytes_FromStringAndSize(NULL, SEAL_BYTES_C + PyBytes_GET_SIZE(payload))
+    cdef char* at = PyBytes_AS_STRING(value)
+    memcpy(at + SEAL_BYTES_C, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+    seal_write(at, crc_of(
+        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
+        PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
+    ))
+    return value
+
+
+def unseal(unsigned char table, bytes key not None, bytes value not None):
+    """Return the payload. Raises `RecordCorrupt`."""
+    if not is_sound(
+        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
+        PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
+    ):
+        raise RecordCorrupt(table, key)
+    return value[SEAL_BYTES_C:]
+
+
+def unseal_records(
+    unsigned char table,
+    list rows not None,
+    bytes last not None,
+    Py_ssize_t key_bytes,
+    Py_ssize_t record_bytes,
+):
+    """Join the keys and records of a page of rows; what stands behind a record is apart, by key.
+
+    Returns (joined, trails, keys of rows that fail their checksum).
+    Raises: `StoreDamaged` if a key does not follow the one before; the first is to follow `last`.
+    """
+    cdef Py_ssize_t row_bytes = key_bytes + record_bytes
+    cdef bytes joined = PyBytes_FromStringAndSize(NULL, len(rows) * row_bytes)
+    cdef char* end = PyBytes_AS_STRING(joined)
+    cdef const char* payload
+    cdef Py_ssize_t payload_bytes
+    cdef bytes key, value
+    cdef dict trails = {}
+    cdef list corrupt = []
+    for key, value in rows:
+        if key <= last:
+            raise StoreDamaged(f"rows of table {table} are out of order at {key.hex()}")
+        last = key
+        payload = PyBytes_AS_STRING(value) + SEAL_BYTES_C
+        payload_bytes = PyBytes_GET_SIZE(value) - SEAL_BYTES_C
+        if PyBytes_GET_SIZE(key) != key_bytes or payload_bytes < record_bytes or not is_sound(
+            table, PyBytes_AS_STRING(key), key_bytes,
+            PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
+        ):
+            corrupt.append(key)
+            continue
+        memcpy(end, PyBytes_AS_STRING(key), key_bytes)
+        memcpy(end + key_bytes, payload, record_bytes)
+        end += row_bytes
+        if payload_bytes > record_bytes:
+            trails[key] = payload[record_bytes:payload_bytes]
+    return joined[: end - PyBytes_AS_STRING(joined)], trails, corrupt
+
+
+cdef void seeds_fill() noexcept:
+    cdef unsigned char number
+    cdef int table
+    for table in range(TABLES_MAX_C):
+        number = <unsigned char>table
+        seeds[table] = crc_more(0, &number, 1)
+
+
+steps_fill()
+seeds_fill()

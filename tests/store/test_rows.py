@@ -1,0 +1,75 @@
+"""Seals are zlib's CRC-32 over table, key and payload, wherever they are computed."""
+
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.store._rows import seal, unseal, unseal_records
+from headrace.store.contract import RecordCorrupt, StoreDamaged
+
+KEY_BYTES, RECORD_BYTES = 4, 6
+tables = st.integers(0, 255)
+rows = st.dictionaries(
+    st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES),
+    st.binary(min_size=RECORD_BYTES, max_size=RECORD_BYTES + 4),
+)
+
+
+@given(tables, st.binary(max_size=40), st.binary(max_size=200))
+def test_seal_is_the_checksum_of_zlib(table: int, key: bytes, payload: bytes) -> None:
+    value = seal(table, key, payload)
+    assert value == zlib.crc32(bytes([table]) + key + payload).to_bytes(4, "big") + payload
+    assert unseal(table, key, value) == payload
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 300])
+def test_every_flipped_bit_breaks_the_seal(length: int) -> None:
+    value = seal(2, b"key", b"x" * length)
+    for bit in range(8 * len(value)):
+        flipped = bytearray(value)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(RecordCorrupt):
+            unseal(2, b"key", bytes(flipped))
+    for table, key in ((3, b"key"), (2, b"kez"), (2, b"ke")):
+        with pytest.raises(RecordCorrupt):
+            unseal(table, key, value)
+
+
+@pytest.mark.parametrize("value", [b"", b"a", b"abc"])
+def test_value_shorter_than_a_seal_is_corrupt(value: bytes) -> None:
+    with pytest.raises(RecordCorrupt) as error:
+        unseal(2, b"key", value)
+    assert (error.value.table, error.value.key) == (2, b"key")
+
+
+@given(rows, st.sets(st.integers(0, 20)))
+def test_page_of_records_is_joined_without_its_corrupt_rows(
+    payloads: dict[bytes, bytes], spoilt: set[int]
+) -> None:
+    page, joined, trails, corrupt = [], b"", {}, []
+    for number, (key, payload) in enumerate(sorted(payloads.items())):
+        value = seal(3, key, payload)
+        if number in spoilt:
+            page.append((key, value[:-1] + bytes([value[-1] ^ 1])))
+            corrupt.append(key)
+            continue
+        page.append((key, value))
+        joined += key + payload[:RECORD_BYTES]
+        if trail := payload[RECORD_BYTES:]:
+            trails[key] = trail
+    assert unseal_records(3, page, b"", KEY_BYTES, RECORD_BYTES) == (joined, trails, corrupt)
+
+
+@pytest.mark.parametrize(("key", "payload"), [(b"key", b"record"), (b"key1", b"recor")])
+def test_row_of_another_shape_counts_as_corrupt(key: bytes, payload: bytes) -> None:
+    page = [(key, seal(3, key, payload))]
+    assert unseal_records(3, page, b"", KEY_BYTES, RECORD_BYTES) == (b"", {}, [key])
+
+
+@pytest.mark.parametrize("keys", [(b"bbbb", b"aaaa"), (b"bbbb", b"bbbb"), (b"a",)])
+def test_rows_that_do_not_rise_are_damage(keys: tuple[bytes, ...]) -> None:
+    page = [(key, seal(3, key, b"record")) for key in keys]
+    with pytest.raises(StoreDamaged):
+        unseal_records(3, page, b"aaaa", KEY_BYTES, RECORD_BYTES)
