@@ -8,6 +8,7 @@ from store_samples import record_of
 from headrace.core.effects import Finished, Trail
 from headrace.core.job import RECORD_BYTES, Job, Status
 from headrace.store import layout
+from headrace.store._rows import seal_envelope
 from headrace.store.contract import RecordCorrupt
 from headrace.store.layout import Table
 
@@ -64,7 +65,8 @@ def test_value_in_the_wrong_place_is_found() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.binary(max_size=32), st.binary(max_size=32), st.binary())
 def test_envelope_comes_back(owner_id: int, key: bytes, request: bytes, spec: bytes) -> None:
-    packed = layout.envelope_pack(owner_id, key, request, spec)
+    sealed = seal_envelope(layout.SPEC, JOB_ID, owner_id, key, request, spec)
+    packed = layout.unseal(layout.SPEC, JOB_ID, sealed)
     assert layout.envelope_unpack(packed) == layout.Envelope(owner_id, key, request, spec)
     assert layout.envelope_spec(packed) == spec
 

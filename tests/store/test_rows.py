@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.store._rows import seal, unseal, unseal_records
+from headrace.store._rows import link, seal, seal_envelope, unseal, unseal_records
 from headrace.store.contract import RecordCorrupt, StoreDamaged
 
 KEY_BYTES, RECORD_BYTES = 4, 6
@@ -73,3 +73,15 @@ def test_rows_that_do_not_rise_are_damage(keys: tuple[bytes, ...]) -> None:
     page = [(key, seal(3, key, b"record")) for key in keys]
     with pytest.raises(StoreDamaged):
         unseal_records(3, page, b"aaaa", KEY_BYTES, RECORD_BYTES)
+
+
+def test_link_has_checksums_and_deleted_keys_in_the_order_of_staging() -> None:
+    assert link({}) == b""
+    rows = {200: {b"b": b"1234payload", b"a": None}, 2: {b"c": b"5678"}}
+    assert link(rows) == b"\xc8" + b"1234" + b"a" + b"\x02" + b"5678"
+
+
+@pytest.mark.parametrize(("key_bytes", "request_bytes"), [(256, 0), (0, 256)])
+def test_digest_too_long_for_its_length_is_refused(key_bytes: int, request_bytes: int) -> None:
+    with pytest.raises(ValueError):
+        seal_envelope(2, b"key", 1, bytes(key_bytes), bytes(request_bytes), b"")

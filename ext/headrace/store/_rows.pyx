@@ -14,6 +14,7 @@ from headrace.store.contract import RecordCorrupt, StoreDamaged
 
 cdef enum:
     SEAL_BYTES_C = 4
+    ENVELOPE_HEAD = 6
     STEP = 16
     TABLES_MAX_C = 256
 
@@ -65,11 +66,11 @@ cdef inline uint32_t crc_of(int table, const char* key, size_t key_bytes,
     return crc_more(crc, <const unsigned char*>payload, payload_bytes)
 
 
-cdef inline void seal_write(char* at, uint32_t crc) noexcept nogil:
-    at[0] = <char>(crc >> 24)
-    at[1] = <char>(crc >> 16)
-    at[2] = <char>(crc >> 8)
-    at[3] = <char>crc
+cdef inline void u32_write(char* at, uint32_t number) noexcept nogil:
+    at[0] = <char>(number >> 24)
+    at[1] = <char>(number >> 16)
+    at[2] = <char>(number >> 8)
+    at[3] = <char>number
 
 
 cdef inline bint is_sound(int table, const char* key, size_t key_bytes,
@@ -77,7 +78,7 @@ cdef inline bint is_sound(int table, const char* key, size_t key_bytes,
     cdef char expected[SEAL_BYTES_C]
     if value_bytes < SEAL_BYTES_C:
         return False
-    seal_write(expected, crc_of(
+    u32_write(expected, crc_of(
         table, key, key_bytes, value + SEAL_BYTES_C, value_bytes - SEAL_BYTES_C
     ))
     return memcmp(expected, value, SEAL_BYTES_C) == 0
@@ -87,7 +88,7 @@ def seal(unsigned char table, bytes key not None, bytes payload not None):
     cdef bytes value = PyBytes_FromStringAndSize(NULL, SEAL_BYTES_C + PyBytes_GET_SIZE(payload))
     cdef char* at = PyBytes_AS_STRING(value)
     memcpy(at + SEAL_BYTES_C, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
-    seal_write(at, crc_of(
+    u32_write(at, crc_of(
         table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
         PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
     ))
@@ -142,6 +143,71 @@ def unseal_records(
         if payload_bytes > record_bytes:
             trails[key] = payload[record_bytes:payload_bytes]
     return joined[: end - PyBytes_AS_STRING(joined)], trails, corrupt
+
+
+def seal_envelope(
+    unsigned char table,
+    bytes key not None,
+    uint32_t owner_id,
+    bytes key_digest not None,
+    bytes request_digest not None,
+    bytes spec not None,
+):
+    """Seal what `layout.envelope_unpack` reads, put together in one go.
+
+    Shape: u32 owner + u8 length of key digest + u8 length of request digest + both + spec.
+    """
+    cdef Py_ssize_t key_size = PyBytes_GET_SIZE(key_digest)
+    cdef Py_ssize_t request_size = PyBytes_GET_SIZE(request_digest)
+    cdef Py_ssize_t spec_size = PyBytes_GET_SIZE(spec)
+    cdef Py_ssize_t size = ENVELOPE_HEAD + key_size + request_size + spec_size
+    cdef bytes value
+    cdef char* at
+    if key_size > 255 or request_size > 255:
+        raise ValueError("a digest has at most 255 bytes")
+    value = PyBytes_FromStringAndSize(NULL, SEAL_BYTES_C + size)
+    at = PyBytes_AS_STRING(value) + SEAL_BYTES_C
+    u32_write(at, owner_id)
+    at[4] = <char>key_size
+    at[5] = <char>request_size
+    at += ENVELOPE_HEAD
+    memcpy(at, PyBytes_AS_STRING(key_digest), key_size)
+    memcpy(at + key_size, PyBytes_AS_STRING(request_digest), request_size)
+    memcpy(at + key_size + request_size, PyBytes_AS_STRING(spec), spec_size)
+    u32_write(PyBytes_AS_STRING(value), crc_of(
+        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), at - ENVELOPE_HEAD, size
+    ))
+    return value
+
+
+def link(rows not None):
+    """Return what a batch adds to the chain of commits, by table, in the order of staging.
+
+    A row stands there as its checksum, which covers table, key and payload; a deleted one has no
+    checksum, so its key does.
+    """
+    cdef bytes key, value
+    cdef dict changed
+    cdef Py_ssize_t size = 0
+    cdef bytes joined
+    cdef char* at
+    for changed in rows.values():
+        size += 1
+        for key, value in changed.items():
+            size += PyBytes_GET_SIZE(key) if value is None else SEAL_BYTES_C
+    joined = PyBytes_FromStringAndSize(NULL, size)
+    at = PyBytes_AS_STRING(joined)
+    for table, changed in rows.items():
+        at[0] = <char><unsigned char>table
+        at += 1
+        for key, value in changed.items():
+            if value is None:
+                memcpy(at, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+                at += PyBytes_GET_SIZE(key)
+            else:
+                memcpy(at, PyBytes_AS_STRING(value), SEAL_BYTES_C)
+                at += SEAL_BYTES_C
+    return joined
 
 
 cdef void seeds_fill() noexcept:

@@ -1,6 +1,20 @@
 """Seals of rows: the inner loops of `layout`."""
 
+from collections.abc import Mapping
+
 def seal(table: int, key: bytes, payload: bytes) -> bytes: ...
+def seal_envelope(
+    table: int, key: bytes, owner_id: int, key_digest: bytes, request_digest: bytes, spec: bytes
+) -> bytes:
+    """Seal what `layout.envelope_unpack` reads, put together in one go."""
+
+def link(rows: Mapping[int, dict[bytes, bytes | None]]) -> bytes:
+    """Return what a batch adds to the chain of commits, by table, in the order of staging.
+
+    A row stands there as its checksum, which covers table, key and payload; a deleted one has no
+    checksum, so its key does.
+    """
+
 def unseal(table: int, key: bytes, value: bytes) -> bytes:
     """Return the payload. Raises `RecordCorrupt`."""
 

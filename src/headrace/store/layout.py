@@ -38,6 +38,7 @@ from headrace.core.effects import (
 from headrace.core.job import RECORD_BYTES, Status
 from headrace.core.resources import Requirements
 from headrace.store._rows import seal as seal
+from headrace.store._rows import seal_envelope
 from headrace.store._rows import unseal as unseal
 
 FORMAT: Final = 1
@@ -185,11 +186,6 @@ _commit_decode = msgspec.msgpack.Decoder(CommitRecord).decode
 _NO_TRAIL: Final = _encode(Trail())
 
 
-def envelope_pack(owner_id: int, key_digest: bytes, request_digest: bytes, spec: bytes) -> bytes:
-    lengths = bytes((len(key_digest), len(request_digest)))
-    return b"".join((owner_id.to_bytes(4, "big"), lengths, key_digest, request_digest, spec))
-
-
 def envelope_unpack(payload: bytes) -> Envelope:
     key_end = 6 + payload[4]
     request_end = key_end + payload[5]
@@ -296,8 +292,9 @@ def _job_stored(rows: NewRows, effect: JobStored) -> None:
     job_id = effect.job_id
     owner_id = effect.owner_id
     key_digest = effect.key_digest
-    envelope = envelope_pack(owner_id, key_digest, effect.request_digest, effect.spec)
-    rows[SPEC][job_id] = seal(SPEC, job_id, envelope)
+    rows[SPEC][job_id] = seal_envelope(
+        SPEC, job_id, owner_id, key_digest, effect.request_digest, effect.spec
+    )
     rows[LIVE][job_id] = seal(LIVE, job_id, effect.record)
     by_owner = by_owner_key(owner_id, job_id)
     rows[BY_OWNER][by_owner] = seal(BY_OWNER, by_owner, b"")

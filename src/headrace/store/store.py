@@ -24,7 +24,7 @@ import msgspec
 from headrace.core.effects import Answered, Effect, Finished, JobDeleted, Noted, OwnerStored
 from headrace.core.job import RECORD_BYTES, TERMINAL
 from headrace.store import layout, lists
-from headrace.store._rows import unseal_records
+from headrace.store._rows import link, unseal_records
 from headrace.store.contract import (
     KeyValue,
     ListQuery,
@@ -154,7 +154,7 @@ class Store:
                 assert isinstance(effect, _NOT_STORED), effect
         if rows:
             self._seq += 1
-            self._chain = _chain(self._chain, rows)
+            self._chain = blake2b(self._chain + link(rows), digest_size=16).digest()
             self._at_ms = at_ms
             self._stage_commit(rows)
         else:
@@ -349,7 +349,7 @@ class Store:
         rows: NewRows = defaultdict(dict)
         epoch = layout.number_key(self._epoch)
         rows[layout.META][MetaKey.EPOCH] = layout.seal(layout.META, MetaKey.EPOCH, epoch)
-        self._chain = _chain(self._chain, rows)
+        self._chain = blake2b(self._chain + link(rows), digest_size=16).digest()
         self._stage_commit(rows)
         self._kv.write(rows)
         self._restored = True
@@ -431,18 +431,6 @@ class Store:
 
     def close(self) -> None:
         self._kv.close()
-
-
-def _chain(previous: bytes, rows: NewRows) -> bytes:
-    """Return the next link: over the checksums, which cover tables, keys and payloads.
-
-    A deleted row has no checksum; its key stands for it.
-    """
-    parts = [previous]
-    for table, changed in rows.items():
-        parts.append(bytes((table,)))
-        parts += [key if value is None else value[:4] for key, value in changed.items()]
-    return blake2b(b"".join(parts), digest_size=16).digest()
 
 
 def open_store(path: Path | None, *, accept_any_filesystem: bool = False) -> Store:
