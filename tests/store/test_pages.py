@@ -75,6 +75,25 @@ def test_long_value_cut_off_is_seen(tmp_path: Path) -> None:
     assert seen >= 50_000 // page_bytes
 
 
+def test_leaf_of_short_values_cut_off_is_seen_without_being_read(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path), map_size=1 << 40, max_dbs=1) as env:
+        table = env.open_db(b"table")
+        with env.begin(write=True) as txn:
+            for number in range(5_000):
+                txn.put(number.to_bytes(4, "big"), bytes(100), db=table)
+        page_bytes = env.stat()["psize"]
+        leaves = env.begin().stat(table)["leaf_pages"]
+    file = tmp_path / "data.mdb"
+    pages = file.stat().st_size // page_bytes
+    seen = 0
+    for kept in range(pages - 1, 1, -1):
+        os.truncate(file, kept * page_bytes)
+        missing = missing_page(file, page_bytes)
+        assert missing is None or missing >= kept
+        seen += missing is not None
+    assert seen >= leaves
+
+
 def test_page_of_zeros_is_seen(tmp_path: Path) -> None:
     page_bytes = fill(tmp_path, 7)
     file = tmp_path / "data.mdb"
