@@ -14,6 +14,8 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcmp
+from posix.types cimport pid_t
+from posix.unistd cimport getpid
 
 from headrace.store.lmdb_api cimport *
 
@@ -233,7 +235,7 @@ cdef class Environment:
 
     cdef MDB_env* env
     cdef long tables[TABLES_MAX_C]  # LMDB's handles; -1 for a table that is not there
-    cdef object process
+    cdef pid_t process    # that opened it: the files of a fork's parent are not a child's to close
     cdef Py_ssize_t busy  # calls at work without the GIL
 
     def __cinit__(self, str path not None, size_t map_bytes, unsigned int readers_max):
@@ -243,7 +245,7 @@ cdef class Environment:
         cdef int i
         for i in range(TABLES_MAX_C):
             self.tables[i] = -1
-        self.process = os.getpid()
+        self.process = getpid()
         assert found, "`load` comes first"
         code = mdb.env_create(&self.env)
         if code:
@@ -263,12 +265,12 @@ cdef class Environment:
             raise error(code, path)
 
     def __dealloc__(self):
-        if self.env != NULL and self.process == os.getpid():
+        if self.env != NULL and self.process == getpid():
             mdb.env_close(self.env)
 
     def close(self):
         assert self.busy == 0, "closed while it is read or written"
-        if self.env != NULL and self.process == os.getpid():
+        if self.env != NULL and self.process == getpid():
             with nogil:
                 mdb.env_close(self.env)
         self.env = NULL
