@@ -344,7 +344,7 @@ class Live:
             entry = self.classes.entry(class_id)
             entry.jobs += count
             self.ready.add(entry.number)
-            self.count_queued(entry, count)
+            self.stats.queue(entry.requirements.queue, count)
         for status, count in by_status.items():
             self.stats.live[Status(status)] += count
         self.owner_gap(owner_last + 1)
