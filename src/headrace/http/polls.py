@@ -15,6 +15,7 @@ from headrace.core.resources import Profile
 from headrace.http.views import word
 from headrace.wire import limits, schema
 from headrace.wire.durations import rfc3339
+from headrace.wire.problems import Problem
 from headrace.wire.schema import ABSENT, LeaseProgress, LeaseReport, PollRequest
 
 OUTCOMES: Final = {outcome.name.lower(): outcome for outcome in Outcome}
@@ -37,16 +38,24 @@ def poll_command(body: PollRequest, ticket: int) -> Poll:
         None if body.total is None else amounts_of(body.total, "/total", up=False),
         body.max_jobs,
         span_ms(body.wait, "/wait", limits.WAIT_MS_MAX),
-        [
-            report_command(told, told.lease, OUTCOMES[told.outcome], f"/reports/{position}")
-            for position, told in enumerate(body.reports)
-        ],
+        _report_commands(body.reports),
         [
             progress_command(news, news.lease, f"/progress/{position}")
             for position, news in enumerate(body.progress)
         ],
         body.running,
     )
+
+
+def _report_commands(reports: list[schema.Report]) -> list[commands.Report]:
+    made: list[commands.Report] = []
+    for told in reports:
+        try:
+            made.append(report_command(told, told.lease, OUTCOMES[told.outcome]))
+        except Problem as problem:
+            problem.pointer = f"/reports/{len(made)}{problem.pointer or ''}"
+            raise
+    return made
 
 
 def profile_of(body: PollRequest) -> Profile:
@@ -67,21 +76,17 @@ def _served(names: list[str] | None) -> frozenset[str] | None:
     return None if names is None or EVERY in names else frozenset(names)
 
 
-def report_command(
-    told: LeaseReport, lease: str, outcome: Outcome, pointer: str = ""
-) -> commands.Report:
+def report_command(told: LeaseReport, lease: str, outcome: Outcome) -> commands.Report:
     """Check a report and encode what is kept of it."""
-    body = _body(told, pointer)
+    body = _body(told)
     retry_delay_ms = None
     if told.retry_delay is not None:
-        retry_delay_ms = span_ms(
-            told.retry_delay, f"{pointer}/retry_delay", limits.RETRY_DELAY_MS_MAX
-        )
+        retry_delay_ms = span_ms(told.retry_delay, "/retry_delay", limits.RETRY_DELAY_MS_MAX)
     checkpoint = b""
     if told.checkpoint is not ABSENT and (checkpoint := bytes(told.checkpoint)):
-        check_json(checkpoint, f"{pointer}/checkpoint")
+        check_json(checkpoint, "/checkpoint")
         if len(checkpoint) > limits.SPEC_BYTES_MAX:
-            raise invalid(f"at most {limits.SPEC_BYTES_MAX} bytes", f"{pointer}/checkpoint")
+            raise invalid(f"at most {limits.SPEC_BYTES_MAX} bytes", "/checkpoint")
     return commands.Report(
         lease,
         outcome,
@@ -94,7 +99,7 @@ def report_command(
     )
 
 
-def _body(told: LeaseReport, pointer: str) -> bytes:
+def _body(told: LeaseReport) -> bytes:
     """Return what is kept of a report, checked and encoded; nothing for one without any."""
     if (
         told.result is ABSENT
@@ -107,20 +112,20 @@ def _body(told: LeaseReport, pointer: str) -> bytes:
     result = bytes(told.result)
     if result:
         if len(result) > limits.OUTPUT_BYTES_MAX:
-            raise invalid(f"at most {limits.OUTPUT_BYTES_MAX} bytes", f"{pointer}/result")
-        check_json(result, f"{pointer}/result")
+            raise invalid(f"at most {limits.OUTPUT_BYTES_MAX} bytes", "/result")
+        check_json(result, "/result")
     if told.output is not None:
         if len(told.output) > _BASE64_OUTPUT_CHARS_MAX:
             raise invalid(
                 f"at most {limits.OUTPUT_BYTES_MAX} bytes; cut it and set output_cut",
-                f"{pointer}/output",
+                "/output",
             )
         try:
             base64.b64decode(told.output, validate=True)
         except (binascii.Error, ValueError):
-            raise invalid("it is not base64", f"{pointer}/output") from None
+            raise invalid("it is not base64", "/output") from None
     if not all(map(math.isfinite, told.metrics.values())):
-        raise invalid("a metric is a finite number", f"{pointer}/metrics")
+        raise invalid("a metric is a finite number", "/metrics")
     body = _encode(
         schema.ReportBody(
             result=told.result,

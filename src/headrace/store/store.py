@@ -303,8 +303,15 @@ class Store:
     def specs(self, job_ids: Sequence[bytes]) -> list[bytes | None]:
         """Return the specs of several jobs, as stored. Raises `RecordCorrupt`."""
         values = self._kv.get_many([(layout.SPEC, job_id) for job_id in job_ids])
-        payloads = map(self._unseal, [layout.SPEC] * len(values), job_ids, values)
-        return [None if p is None else layout.envelope_spec(p) for p in payloads]
+        unseal, spec_of = layout.unseal, layout.envelope_spec
+        try:
+            return [
+                None if value is None else spec_of(unseal(layout.SPEC, job_id, value))
+                for job_id, value in zip(job_ids, values, strict=True)
+            ]
+        except RecordCorrupt:
+            self.corrupt_records += 1
+            raise
 
     def checkpoint(self, job_id: bytes) -> bytes | None:
         return self._committed(layout.CHECKPOINTS, job_id)
