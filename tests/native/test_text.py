@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from headrace._native import id_text, json_is_plain, reference
+from headrace._native import id_text, json_is_plain, reference_text
 
 plain_text = st.text(st.characters(codec="ascii", exclude_characters='"\\\x7f', min_codepoint=32))
 plain_values = st.recursive(
@@ -28,10 +28,10 @@ PIECES += [b"true", b"nul", b"null", b"false", b"1e9", b"\\", b"\x01", b"\xc3\xa
 
 @given(st.binary(min_size=16, max_size=16))
 def test_an_id_is_written_as_a_uuid(job_id: bytes) -> None:
-    assert id_text(job_id) == reference.id_text(job_id) == str(uuid.UUID(bytes=job_id))
+    assert id_text(job_id) == reference_text.id_text(job_id) == str(uuid.UUID(bytes=job_id))
 
 
-@pytest.mark.parametrize("make", [id_text, reference.id_text], ids=["native", "twin"])
+@pytest.mark.parametrize("make", [id_text, reference_text.id_text], ids=["native", "twin"])
 def test_what_is_no_id_is_refused(make: Callable[[bytes], str]) -> None:
     with pytest.raises(ValueError, match="16 bytes"):
         make(b"short")
@@ -41,7 +41,7 @@ def test_what_is_no_id_is_refused(make: Callable[[bytes], str]) -> None:
 def test_what_an_encoder_writes_is_plain(value: object) -> None:
     for data in (json.dumps(value, indent=1).encode(), msgspec.json.encode(value)):
         assert json_is_plain(data, 64)
-        assert reference.json_is_plain(data, 64)
+        assert reference_text.json_is_plain(data, 64)
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
@@ -62,7 +62,7 @@ def test_what_an_encoder_writes_is_plain(value: object) -> None:
 @example(b"tru")
 def test_native_and_twin_agree_and_a_decoder_takes_what_is_plain(data: bytes) -> None:
     plain = json_is_plain(data, 3)
-    assert plain == reference.json_is_plain(data, 3)
+    assert plain == reference_text.json_is_plain(data, 3)
     if plain:
         msgspec.json.decode(data)
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace._native import Tokens
-from headrace._native.reference import Tokens as TokensTwin
-from headrace._native.reference import siphash_128
+from headrace._native.reference_text import Tokens as TokensTwin
+from headrace._native.reference_text import siphash_128
 
 numbers = st.integers(0, 2**32 - 1)
 sixteen_bytes = st.binary(min_size=16, max_size=16)

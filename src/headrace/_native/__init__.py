@@ -1,6 +1,6 @@
 """Compiled data structures, without I/O and without a clock.
 
-`reference.py` holds a plain-Python twin of each; the tests compare the two.
+`reference.py` and `reference_text.py` hold a plain-Python twin of each; the tests compare the two.
 
 **Invariant:** nothing here calls back into Python code, so a structure is never seen half changed.
 """
