@@ -8,7 +8,7 @@ import json
 import re
 import struct
 
-from headrace._native.reference import ID_BYTES
+from headrace._native.reference import ID_BYTES, KEY_MAX
 
 
 class Tokens:
