@@ -86,6 +86,8 @@ class Model:
         self.last_tick_ms = 0
         self.last_tick_wall_ms = 0
         self.last_tick_at = 0
+        self.began_at = 0
+        """When the server last started."""
         self.frozen: list[tuple[int, int]] = []
         """Stretches of world time."""
 
@@ -215,7 +217,7 @@ class Model:
         self.given = kept
         self.session_heard_ms = {session: now_ms for session, _ in kept}
         self.last_tick_ms = 0
-        self.last_tick_at = self.world.now
+        self.last_tick_at = self.began_at = self.world.now
         self.last_tick_wall_ms = 0
         self.offset_ms = self.world.wall_ms() - now_ms
         checkers.store_matches(self, store, whole=False)
