@@ -20,6 +20,11 @@ def where(ctx: Any, params: Any) -> Any:
     return {"pid": os.getpid(), "params": params, "descriptors": len(os.listdir("/proc/self/fd"))}
 
 
+@worker.job("environment", run="process")
+def environment(ctx: Any, params: Any) -> Any:
+    return {name: value for name, value in os.environ.items() if name.startswith("HEADRACE_")}
+
+
 @worker.job("spin", run="process")
 def spin(ctx: Any, params: Any) -> None:
     ctx.log(str(os.getpid()))

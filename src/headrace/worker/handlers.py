@@ -175,7 +175,11 @@ class Context:
         self._feed.checkpoint(encoded)
 
     def should_stop(self) -> bool:
-        """True once the attempt is to stop; `stop_reason` tells why. Then raise `Stopped`."""
+        """True once the attempt is to stop; `stop_reason` tells why. Then raise `Stopped`.
+
+        When the worker shuts down, an attempt that has a checkpoint is asked at once. One without
+        may finish; it is asked when the drain is over, a second before it is killed.
+        """
         return self._stop.is_set()
 
     @property
@@ -235,7 +239,8 @@ class Worker:
         params: a msgspec Struct (or any type msgspec knows) that the job's params must fit.
         run: `async` in the event loop (the default for `async def`), `thread` (the default for
         `def`; stops only if it looks at `ctx.should_stop()`), or `process` (a child process that
-        is killed on cancel and timeout: the choice for anything that computes for long).
+        is killed on cancel and timeout: the choice for anything that computes for long; it sees the
+        worker's environment without HEADRACE_API_KEY).
         """
         if not 0 < len(name) <= limits.NAME_CHARS_MAX:
             raise WorkerDefinitionError(

@@ -49,7 +49,9 @@ BOOTSTRAP: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from headrace.worker.python_child import main; main(int(sys.argv[2]))"
 )
-"""Finds this very package, without a change to the environment that handlers see."""
+"""Finds this very package, whatever `PYTHONPATH` says."""
+WITHHELD: Final = ("HEADRACE_API_KEY",)
+"""Of the worker's environment, what handlers do not get: its key may do more than any job may."""
 
 
 class ChildBrokenError(Exception):
@@ -148,6 +150,7 @@ class Child:
                     stderr=output_end,
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,  # a group of its own, away from the terminal's signals
+                    env={k: v for k, v in os.environ.items() if k not in WITHHELD},
                 )
         except OSError as error:
             ours.close()
