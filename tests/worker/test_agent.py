@@ -72,6 +72,30 @@ def wait_thread(ctx: Any, params: Any) -> str:
     return "slept"
 
 
+@worker.job("nap")
+async def nap(ctx: Any, params: Any) -> str:
+    await ctx.sleep(params)
+    return "slept"
+
+
+@worker.job("late-checkpoint")
+def late_checkpoint(ctx: Any, params: Any) -> None:
+    for step in range(6_000):
+        if step == 10:
+            ctx.log("ten")
+            ctx.checkpoint = {"step": step}
+        ctx.sleep(0.01)
+
+
+@worker.job("stubborn")
+async def stubborn(ctx: Any, params: Any) -> None:
+    ctx.checkpoint = {"row": 1}
+    while not ctx.should_stop():
+        await asyncio.sleep(0.01)
+    ctx.log(ctx.stop_reason)
+    await asyncio.sleep(60)
+
+
 @worker.job("checkpointed")
 async def checkpointed(ctx: Any, params: Any) -> Any:
     if ctx.checkpoint is not None:
@@ -428,6 +452,41 @@ async def test_a_drain_gives_back_what_does_not_finish_with_its_checkpoint(
     assert sleeping.report.outcome == careful.report.outcome == "released"
     assert msgspec.json.decode(sleeping.report.checkpoint) == {"at": 3}
     assert msgspec.json.decode(careful.report.checkpoint) == {"row": 7}
+
+
+async def test_a_drain_asks_a_job_with_a_checkpoint_at_once_and_lets_others_finish(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    agent = Agent(AgentConfig(url=server.url, cache_dir=tmp_path, wasm=False), worker)
+    task = asyncio.get_running_loop().create_task(agent.run())
+    saved = await server.submit("wait-thread")
+    resumed = await server.submit("nap", 60, checkpoint={"row": 5})
+    napping = await server.submit("nap", 0.5)
+    soon = await server.submit("late-checkpoint")
+    for lease in (saved, resumed, napping, soon):
+        await until(lease.start_seen.is_set)
+    agent.drain(WAIT_S * 2)
+    async with asyncio.timeout(WAIT_S):
+        await task
+    assert saved.report.outcome == resumed.report.outcome == soon.report.outcome == "released"
+    assert msgspec.json.decode(saved.report.checkpoint) == {"at": 3}
+    assert msgspec.json.decode(soon.report.checkpoint) == {"step": 10}
+    assert napping.report.outcome == "completed"
+
+
+async def test_a_cancel_counts_for_more_than_the_drain_that_asked_before_it(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    agent = Agent(AgentConfig(url=server.url, cache_dir=tmp_path, wasm=False), worker)
+    task = asyncio.get_running_loop().create_task(agent.run())
+    lease = await server.submit("stubborn")
+    await until(lease.start_seen.is_set)
+    agent.drain(WAIT_S * 2)
+    await until(lambda: lease.log == "drain\n")
+    await server.order(lease, "cancel")
+    async with asyncio.timeout(WAIT_S):
+        await task
+    assert lease.report.outcome == "cancelled"
 
 
 async def test_the_server_can_ask_a_worker_to_quit(server: FakeServer, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ tasks.py:
 
 \b
 Stop it with SIGTERM or Ctrl-C: no new jobs, running ones may finish (--drain), the rest is given
-back. A second signal gives everything back at once.
+back; what has a checkpoint is asked to stop at once. A second signal gives everything back at once.
 Exit codes: 0 drained, 2 wrong usage, 3 the server refuses this worker. A server that cannot be
 reached is waited for.""",
 )

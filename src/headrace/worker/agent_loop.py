@@ -151,6 +151,8 @@ class AgentLoop:
             self._draining = True
             running = len(self._unreported())
             log.info("draining: %d jobs run; they have %g s", running, drain_s)
+            for attempt in self._unreported():
+                attempt.drain()
         if drain_s != float("inf"):
             self.loop.call_later(drain_s, self._drain_over, StopReason.DRAIN)
         self._hurry.set()
@@ -415,7 +417,7 @@ class AgentLoop:
         attempt = Attempt(assignment, on_report=self._outbox.report, on_over=self._over)
         self._attempts[work.lease] = attempt
         self._ledger.reserve(work.lease, spec.requirements)
-        feed = self._outbox.feed_of(work.lease, lambda value: _keep(attempt, value))
+        feed = self._outbox.feed_of(work.lease, attempt.keep)
         run = self._run_of(assignment, feed)
         if run is None:
             attempt.refuse(
@@ -445,10 +447,6 @@ class AgentLoop:
         del self._attempts[lease]
         self._ledger.release(lease)
         self._outbox.ready.set()  # the parked poll offers too little
-
-
-def _keep(attempt: Attempt, checkpoint: bytes) -> None:
-    attempt.checkpoint = checkpoint
 
 
 def _upload_bytes(report: Report) -> int:

@@ -14,7 +14,7 @@ from typing import Final
 from headrace.wire.schema import Report
 from headrace.worker.attempt import Assignment, Ending, StopReason, report_of
 from headrace.worker.outbox import AttemptFeed
-from headrace.worker.python_runner import Run
+from headrace.worker.python_runner import Run, call_in
 
 STOP_GRACE_S: Final = 5.0
 """How long a handler may take to stop. Below the server's grace for a timeout and a cancel."""
@@ -41,6 +41,8 @@ class Attempt:
         self.reported = False
         self.checkpoint: bytes | None = None
         """The newest that the handler has set."""
+        self._draining = False
+        self._drain_asked = False
         self._feed: AttemptFeed | None = None
         self._run: Run | None = None
         self._on_report = on_report
@@ -56,6 +58,19 @@ class Attempt:
             if not self.assignment.spec.type:
                 timeout_s += SANDBOX_EXTRA_S
             self._timers.append(self._loop.call_later(timeout_s, self.stop, StopReason.TIMEOUT))
+
+    def keep(self, checkpoint: bytes) -> None:
+        """The handler has set a checkpoint. May be called from any thread."""
+        self.checkpoint = checkpoint
+        if self._draining and not self._drain_asked:
+            call_in(self._loop, self._ask_for_drain)
+
+    def drain(self) -> None:
+        """The worker shuts down. An attempt with a checkpoint is asked to stop at once: it loses
+        nothing by it. Any other goes on until `stop(StopReason.DRAIN)` at the drain's end."""
+        self._draining = True
+        if self.checkpoint is not None or bytes(self.assignment.checkpoint):
+            self._ask_for_drain()
 
     def refuse(self, ending: Ending) -> None:
         """It cannot be run here at all."""
@@ -111,6 +126,12 @@ class Attempt:
             ending.error = f"{self._timeout_text()}; its handler has not stopped"
         self._report(report_of(self.assignment.lease, ending, self.reason))
 
+    def _ask_for_drain(self) -> None:
+        # Not a reason yet: a cancel, a timeout or a suspend may still come, and counts for more.
+        if self._run is not None and self.reason is None and not self._run.ended.done():
+            self._drain_asked = True
+            self._run.ask_stop(StopReason.DRAIN)
+
     def _kill(self) -> None:
         assert self._run is not None
         if not self._run.ended.done():
@@ -128,6 +149,8 @@ class Attempt:
             timer.cancel()
         if not self.reported:
             ending = ended.result()
+            if self.reason is None and self._drain_asked:
+                self.reason = StopReason.DRAIN
             stopped_for = ending.outcome in ("stopped", "failed") and self.reason
             if stopped_for is StopReason.TIMEOUT:
                 ending.error = self._timeout_text()
