@@ -108,10 +108,16 @@ class Link:
         except TimeoutError:
             raise Unreachable(f"{self._url} did not answer within {timeout_s:.0f} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(f"cannot reach {self._url}: {error}") from error
+            raise Unreachable(f"cannot reach {self._url}: {_reason(error)}") from error
         if status == 200:
             return data
         raise _problem(status, data, headers.get("Retry-After"))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.strerror or str(error.os_error)  # its own text speaks of SSL where none is
+    return str(error) or type(error).__name__
 
 
 def _problem(status: int, data: bytes, retry_after: str | None) -> LinkError:
