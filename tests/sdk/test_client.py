@@ -155,6 +155,31 @@ async def test_waiting_asks_until_the_job_has_ended(stub: Stub, client: AsyncCli
     assert [path for _, path, _ in stub.requests] == ["/api/v1/jobs/j1?wait=30000ms"] * 3
 
 
+async def test_waiting_goes_on_through_a_restart_of_the_server(
+    stub: Stub, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.sdk.client.WAIT_LOOK_S", 0.001)
+    stopping = (503, {"code": "shutting_down", "retryable": True})
+    stub.answers = [answer("running"), *[stopping] * 5, *["drop"] * 10, answer(result=1)]
+    assert (await client.wait("j1")).value == 1
+
+
+async def test_waiting_ends_when_the_server_stays_away(
+    stub: Stub, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.sdk.client.WAIT_LOOK_S", 0.001)
+    monkeypatch.setattr("headrace.sdk.client.WAIT_PATIENCE_S", 0.05)
+    stub.answers = [answer("running"), "drop"]
+    with pytest.raises(ServerUnreachable):
+        await client.wait("j1")
+
+
+async def test_waiting_ends_when_the_server_forgot_the_job(stub: Stub, client: AsyncClient) -> None:
+    stub.answers = [answer("running"), (404, {"code": "job_unknown"})]
+    with pytest.raises(ServerProblem):
+        await client.wait("j1")
+
+
 async def test_waiting_ends_with_the_callers_patience(stub: Stub, client: AsyncClient) -> None:
     stub.answers = [answer("running")]
     job = await client.wait("j1", timeout_s=0.0)
@@ -187,8 +212,16 @@ async def test_lists_repeat_a_filter_for_each_value(stub: Stub, client: AsyncCli
 async def test_logs_are_text_even_when_a_character_is_cut_in_two(
     stub: Stub, client: AsyncClient
 ) -> None:
-    stub.answers = [web.Response(body="größer\n".encode(), content_type="text/plain")]
+    stub.answers = [web.Response(body="größer\n".encode(), content_type="text/plain"), answer()]
     assert "".join([piece async for piece in client.logs("j1", follow=True)]) == "größer\n"
+
+
+async def test_a_log_that_breaks_off_is_said_so(stub: Stub, client: AsyncClient) -> None:
+    stub.answers = [web.Response(text="one\n"), answer("running")]
+    pieces = client.logs("j1", follow=True)
+    assert await anext(pieces) == "one\n"
+    with pytest.raises(ServerUnreachable, match="broke off"):
+        await anext(pieces)
 
 
 @pytest.mark.parametrize("job_id", ["", "../x", "a/b", "a?b"])

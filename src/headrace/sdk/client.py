@@ -38,6 +38,10 @@ ANSWER_S_MAX: Final = 60.0
 CONNECT_S_MAX: Final = 10.0
 WAIT_S: Final = 30.0
 """Of one request that waits for a job's end."""
+WAIT_PATIENCE_S: Final = 60.0
+"""How long a wait goes on while a server that has answered before does not: at its restart."""
+WAIT_LOOK_S: Final = 0.5
+"""Between two looks for it."""
 TRIES_MAX: Final = 4
 RETRY_S_MIN: Final = 0.1
 RETRY_S_MAX: Final = 5.0
@@ -121,6 +125,8 @@ class AsyncClient:
             if value:
                 self._headers[name] = value
         self._session: aiohttp.ClientSession | None = None
+        self._answered = False
+        """The server has answered something."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -194,18 +200,37 @@ class AsyncClient:
 
     # Jobs ---------------------------------------------------------------------------------------
 
-    async def get(self, job_id: str, *, wait: Duration | None = None) -> Job:
-        """Return a job; with `wait` when it has ended, or after so long."""
+    async def get(
+        self, job_id: str, *, wait: Duration | None = None, patience_s: float = 0.0
+    ) -> Job:
+        """Return a job; with `wait` when it has ended, or after so long.
+
+        patience_s: how long to go on while a server that has answered before does not, as at its
+        restart.
+        """
         query = {} if wait is None else {"wait": _wait_text(wait)}
         path = f"/api/v1/jobs/{_segment(job_id)}"
-        return Job(await self._request("GET", path, query=query, again=True))
+        away_at: float | None = None
+        while True:
+            try:
+                return Job(await self._request("GET", path, query=query, again=True))
+            except (ServerUnreachable, ServerProblem) as error:
+                now = time.monotonic()
+                away_at = now if away_at is None else away_at
+                over = not self._answered or now - away_at >= patience_s
+                if over or (isinstance(error, ServerProblem) and not error.retryable):
+                    raise
+            await asyncio.sleep(WAIT_LOOK_S)
 
     async def wait(self, job_id: str, *, timeout_s: float | None = None) -> Job:
-        """Wait for a job's end. Returns it as it is when `timeout_s` is over."""
+        """Wait for a job's end, also through a restart of the server. Returns the job as it is
+        when `timeout_s` is over."""
         ends = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            wait_s = WAIT_S if ends is None else min(WAIT_S, max(0.0, ends - time.monotonic()))
-            job = await self.get(job_id, wait=wait_s)
+            left_s = float("inf") if ends is None else max(0.0, ends - time.monotonic())
+            job = await self.get(
+                job_id, wait=min(WAIT_S, left_s), patience_s=min(WAIT_PATIENCE_S, left_s)
+            )
             if job.finished or (ends is not None and time.monotonic() >= ends):
                 return job
 
@@ -264,7 +289,10 @@ class AsyncClient:
     async def logs(
         self, job_id: str, *, follow: bool = False, tail: int | None = None
     ) -> AsyncIterator[str]:
-        """Yield the job's log in pieces; with `follow` as it grows, until the job has ended."""
+        """Yield the job's log in pieces; with `follow` as it grows, until the job has ended.
+
+        Raises: ServerUnreachable also when the log of a job that goes on breaks off.
+        """
         query = {}
         if follow:
             query["follow"] = "1"
@@ -287,6 +315,8 @@ class AsyncClient:
                         yield text
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ServerUnreachable(f"{self.url}: {_reason(error)}") from error
+        if follow and not (await self.get(job_id)).finished:
+            raise ServerUnreachable(f"{self.url}: the log broke off, the job goes on")
 
     async def probe(self) -> None:
         """Return if the server is ready. Raises: ServerProblem, ServerUnreachable."""
@@ -346,6 +376,7 @@ class AsyncClient:
                 method, self.url + path, data=body, params=query or None, headers=headers
             ) as response:
                 data = await response.read()
+                self._answered = True
                 if 200 <= response.status < 300:
                     return data
                 raise problem_of(response.status, data, response.headers)

@@ -70,8 +70,8 @@ class Client:
     def put_module(self, data: bytes) -> str:
         return self._do(self._client.put_module(data))
 
-    def get(self, job_id: str, *, wait: Duration | None = None) -> Job:
-        return self._do(self._client.get(job_id, wait=wait))
+    def get(self, job_id: str, *, wait: Duration | None = None, patience_s: float = 0.0) -> Job:
+        return self._do(self._client.get(job_id, wait=wait, patience_s=patience_s))
 
     def wait(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         return self._do(self._client.wait(job_id, timeout_s=timeout_s))
