@@ -61,6 +61,32 @@ def test_a_running_job_is_cancelled(headrace: Any) -> None:
     assert "ended as cancelled" in ended.stderr
 
 
+def test_a_job_that_cannot_be_cancelled_keeps_no_other_from_it(headrace: Any) -> None:
+    first = headrace("submit", "echo", "--delay", "1h").stdout.strip()
+    second = headrace("submit", "echo", "--delay", "1h").stdout.strip()
+    done = headrace("cancel", first, "01a200c0-5c4c-7000-8bac-56a9dc09a726", second)
+    assert done.returncode == 3
+    assert done.stdout == f"{first} cancelled\n{second} cancelled\n"
+    assert "01a200c0-5c4c-7000-8bac-56a9dc09a726: No such job" in done.stderr
+
+
+def test_a_waiting_job_is_explained_suspended_and_resumed(headrace: Any) -> None:
+    job_id = headrace("submit", "echo", "--label", "zone=nowhere").stdout.strip()
+    explained = headrace("explain", job_id)
+    answer = json.loads(headrace("explain", job_id, "--json").stdout)
+    suspended = headrace("suspend", job_id)
+    resumed = headrace("resume", job_id)
+    again = headrace("resume", job_id)
+    headrace("cancel", job_id)
+    ended = headrace("explain", job_id)
+    assert explained.stdout.startswith(f"queued: {answer['reasons'][0]}\n")
+    assert "workers that fit: 0 of 1 known" in explained.stdout
+    assert suspended.stdout == f"{job_id} suspended\n"
+    assert resumed.stdout == f"{job_id} resuming\n"
+    assert (again.returncode, again.stdout) == (0, resumed.stdout)
+    assert ended.stdout.startswith("cancelled: it does not wait\n")
+
+
 def test_a_job_keeps_its_progress_through_a_suspend(headrace: Any, server_url: str) -> None:
     from headrace.sdk import Client
 
@@ -97,10 +123,14 @@ def test_the_same_key_gives_the_same_job(headrace: Any) -> None:
         (["submit", "echo", "--params", "{oops"], 2, "is not JSON"),
         (["submit", "echo", "--", "argument"], 2, "give a typed job --params"),
         (["submit", "not-there.wasm"], 2, "there is no file"),
+        (["submit", "./README.md"], 2, "is not a WASM file"),
+        (["submit", "echo", "--verbose"], 2, "go after --"),
         (["submit", "echo", "--timeout", "soon"], 2, '"1h30m"'),
         (["submit", "echo", "--label", "nolabel"], 2, "NAME=VALUE"),
         (["submit", "echo", "--priority", "urgent"], 3, "priority"),
         (["sumbit"], 2, "Did you mean 'submit'"),
+        (["lst"], 2, "Did you mean 'list'"),
+        (["suspend", "01a200c0-5c4c-7000-8bac-56a9dc09a726"], 3, "headrace list"),
         (["get", "../../etc"], 2, "is not a job's id"),
         (["get", "01a200c0-5c4c-7000-8bac-56a9dc09a726"], 3, "headrace list"),
     ],

@@ -1,5 +1,6 @@
 """The group of commands, what they share, and the exit codes."""
 
+import difflib
 import importlib
 import sys
 from typing import Final, NoReturn
@@ -22,8 +23,11 @@ COMMANDS: Final = {
     "get": ("jobs", "Show a job and its result."),
     "list": ("jobs", "List jobs."),
     "wait": ("jobs", "Wait for a job's end, with its progress."),
-    "cancel": ("jobs", "Cancel a job."),
+    "explain": ("jobs", "Say why a job waits."),
     "logs": ("jobs", "Print a job's log."),
+    "cancel": ("jobs", "Cancel jobs."),
+    "suspend": ("jobs", "Pause jobs, at their checkpoints."),
+    "resume": ("jobs", "Let suspended jobs go on."),
     "version": ("version", "Print the version."),
 }
 
@@ -51,7 +55,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
         if name and not name.startswith("-") and name not in COMMANDS:
-            close = [known for known in COMMANDS if known[:2] == name[:2]]
+            close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             ctx.fail(f"There is no command {name!r}.{hint} `headrace --help` lists them.")
         return super().resolve_command(ctx, args)

@@ -1,4 +1,4 @@
-"""`headrace get`, `list`, `wait`, `cancel`, `logs`: jobs as their owner sees them."""
+"""`headrace get`, `list`, `wait`, `logs` and so on: jobs as their owner sees them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,14 +7,17 @@ from typing import Any, Final, TypeVar
 import click
 
 from headrace.cli.app import EXIT_JOB_FAILED, EXIT_OK
-from headrace.cli.options import DURATION, fail_of_sdk, server_options
-from headrace.sdk.client import AsyncClient, Job
-from headrace.sdk.errors import SdkError
+from headrace.cli.options import DURATION, advice, fail_of_sdk, server_options
+from headrace.sdk.client import WAIT_PATIENCE_S, AsyncClient, Job
+from headrace.sdk.errors import SdkError, ServerUnreachable
 
 Value = TypeVar("Value")
 
 PROGRESS_LOOK: Final = "300ms"
 """How often a progress bar looks, at least."""
+BAR_CELLS: Final = 20
+BAR_NAME_CHARS_MAX: Final = 24
+"""Of a job's name beside its bar."""
 LIST_LIMIT_DEFAULT: Final = 50
 
 
@@ -147,7 +150,7 @@ def show_end(job: Job, *, as_json: bool) -> int:
 
 async def watch(client: AsyncClient, job_id: str, timeout_s: float | None = None) -> Job:
     """Wait for a job's end; on a terminal with a progress bar."""
-    from headrace.cli.output import console
+    from headrace.cli.output import console, cut_text
 
     out = console(stderr=True)
     if not out.is_terminal:
@@ -160,7 +163,7 @@ async def watch(client: AsyncClient, job_id: str, timeout_s: float | None = None
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(BAR_CELLS),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[details]}"),
@@ -169,11 +172,13 @@ async def watch(client: AsyncClient, job_id: str, timeout_s: float | None = None
     ) as bars:
         bar = bars.add_task("", total=1.0, details="")
         while True:
-            job = await client.get(job_id, wait=PROGRESS_LOOK)
+            left_s = max(0.0, ends - loop.time())
+            patience_s = min(WAIT_PATIENCE_S, left_s)
+            job = await client.get(job_id, wait=PROGRESS_LOOK, patience_s=patience_s)
             view = job.job
             bars.update(
                 bar,
-                description=f"{escape(view.name)} {view.status}",
+                description=f"{escape(cut_text(view.name, BAR_NAME_CHARS_MAX))} {view.status}",
                 completed=1.0 if job.completed else view.progress,
                 details=escape(view.progress_details or ""),
             )
@@ -187,11 +192,65 @@ async def watch(client: AsyncClient, job_id: str, timeout_s: float | None = None
 def cancel_command(job_ids: tuple[str, ...], **server: Any) -> int:
     """Cancel jobs. A running one ends when its worker has stopped it."""
 
-    async def cancel(client: AsyncClient) -> None:
-        for job_id in job_ids:
-            click.echo(f"{job_id} {await client.cancel(job_id)}")
+    return _each(server, job_ids, AsyncClient.cancel)
 
-    with_client(server, cancel)
+
+@click.command("suspend")
+@click.argument("job_ids", metavar="JOB_ID...", nargs=-1, required=True)
+@server_options
+def suspend_command(job_ids: tuple[str, ...], **server: Any) -> int:
+    """Pause jobs. A running one is asked to stop, and keeps its checkpoint for `resume`."""
+    return _each(server, job_ids, AsyncClient.suspend)
+
+
+@click.command("resume")
+@click.argument("job_ids", metavar="JOB_ID...", nargs=-1, required=True)
+@server_options
+def resume_command(job_ids: tuple[str, ...], **server: Any) -> int:
+    """Let suspended jobs go on, from their checkpoints if they have any."""
+    return _each(server, job_ids, AsyncClient.resume)
+
+
+def _each(
+    server: dict[str, Any],
+    job_ids: tuple[str, ...],
+    act: Callable[[AsyncClient, str], Awaitable[str]],
+) -> int:
+    """Do something to each job, also after one that refuses; print their statuses after it."""
+
+    async def each(client: AsyncClient) -> int:
+        worst = EXIT_OK
+        for job_id in job_ids:
+            try:
+                click.echo(f"{job_id} {await act(client, job_id)}")
+            except ServerUnreachable:
+                raise
+            except SdkError as error:
+                text, code = advice(error, server["url"])
+                click.echo(f"headrace: {job_id}: {text}", err=True)
+                worst = max(worst, code)
+        return worst
+
+    return with_client(server, each)
+
+
+@click.command(
+    "explain", epilog="`headrace get` shows the job itself; `headrace list` finds its id."
+)
+@click.argument("job_id")
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
+@server_options
+def explain_command(job_id: str, as_json: bool, **server: Any) -> int:
+    """Say why a job waits."""
+    import msgspec
+
+    from headrace.cli.output import print_explanation, print_json
+
+    answer = with_client(server, lambda client: client.explain(job_id))
+    if as_json:
+        print_json(msgspec.json.encode(answer))
+    else:
+        print_explanation(answer)
     return EXIT_OK
 
 

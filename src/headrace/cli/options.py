@@ -102,8 +102,13 @@ def json_of(value: str, option: str) -> Any:
 
 def fail_of_sdk(error: SdkError, url: str) -> NoReturn:
     """End the command for what the library raised, saying what to do next."""
+    fail(*advice(error, url))
+
+
+def advice(error: SdkError, url: str) -> tuple[str, int]:
+    """Return what to tell of an error, and the exit code for it."""
     if isinstance(error, UsageError):
-        fail(str(error), EXIT_USAGE)
+        return str(error), EXIT_USAGE
     if isinstance(error, ServerProblem):
         where = f"\nField: {error.pointer}" if error.pointer else ""
         later = "\nThe server asks to try again later." if error.retryable else ""
@@ -113,9 +118,10 @@ def fail_of_sdk(error: SdkError, url: str) -> NoReturn:
         elif error.code == "job_unknown":
             key = "\n`headrace list` shows your jobs; others' are not shown (see --user)."
         code = f" [{error.code}]" if error.code else ""
-        fail(f"{error.title}: {error.detail}{code}{where}{later}{key}", EXIT_PROBLEM)
-    fail(
-        f"cannot reach the server at {url}: {error}\n"
+        return f"{error.title}: {error.detail}{code}{where}{later}{key}", EXIT_PROBLEM
+    reason = str(error).removeprefix(f"{url.rstrip('/')}: ")
+    return (
+        f"cannot reach the server at {url}: {reason}\n"
         "Start one with `headrace up` or `headrace serve`, or name another with --url or "
         f"{URL_VARIABLE}.",
         EXIT_UNREACHABLE,

@@ -27,6 +27,22 @@ STATUS_STYLES: Final = {
     "suspended": "magenta",
 }
 
+LIST_TITLES: Final = ("job", "name", "status", "prio", "queue", "try", "done", "age")
+LIST_STATUS: Final = LIST_TITLES.index("status")
+LIST_USUAL: Final = {
+    "prio": {"5"},
+    "queue": {"default"},
+    "try": {"0", "1"},
+    "done": {"", "100%"},
+}
+"""What tells nothing in a column, and lets a narrow terminal do without it."""
+LIST_CUT: Final = frozenset({"name", "queue", "done"})
+"""Columns that lose their ends when there is no room."""
+LIST_CELLS_ALL: Final = 120
+"""From this width every column is shown."""
+LIST_CELLS_PIPE: Final = 200
+"""A pipe has no width; nothing is cut for one."""
+
 
 def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
@@ -94,27 +110,68 @@ def print_job(job: "Job") -> None:
 
 
 def print_jobs(views: "Iterable[JobView]") -> None:
-    from rich.markup import escape
+    """Print a line for each job. A narrow terminal gets no column that tells nothing."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("job", "name", "status", "prio", "queue", "try", "done", "age"):
-        table.add_column(title, no_wrap=title not in ("name", "queue", "done"), overflow="fold")
-    for view in views:
-        table.add_row(
+    rows = [
+        (
             view.id,
-            escape(view.name),
-            _status(view.status),
+            view.name,
+            view.status,
             str(view.priority),
-            escape(view.queue),
+            view.queue,
             str(view.attempt),
             _progress(view) or "",
             _age_of(view.created_at),
         )
+        for view in views
+    ]
     out = console()
     if not out.is_terminal:
-        out.width = 200  # a pipe has no width; do not fold for one
+        out.width = LIST_CELLS_PIPE
+    shown = [
+        index
+        for index, title in enumerate(LIST_TITLES)
+        if out.width >= LIST_CELLS_ALL
+        or title not in LIST_USUAL
+        or any(row[index] not in LIST_USUAL[title] for row in rows)
+    ]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for index in shown:
+        table.add_column(LIST_TITLES[index], no_wrap=LIST_TITLES[index] not in LIST_CUT)
+    for row in rows:
+        table.add_row(
+            *(
+                Text(
+                    row[index],
+                    style=STATUS_STYLES.get(row[index], "") if index == LIST_STATUS else "",
+                    no_wrap=True,
+                    overflow="ellipsis",
+                )
+                for index in shown
+            )
+        )
     out.print(table)
+
+
+def print_explanation(answer: dict[str, Any]) -> None:
+    """Print why a job waits, the most telling reason first."""
+    reasons = answer.get("reasons") or ["it does not wait"]
+    click.echo(f"{answer.get('status')}: {reasons[0]}")
+    for reason in reasons[1:]:
+        click.echo(f"  also: {reason}")
+    capacity = answer.get("queue_capacity")
+    of = "" if capacity is None else f" of {capacity}"
+    click.echo(
+        f"  workers that fit: {answer.get('workers_fit')} of {answer.get('workers_known')} known; "
+        f"running in its queue: {answer.get('queue_running')}{of}; "
+        f"ahead of it with the same needs: {answer.get('ahead_in_class')}"
+    )
+
+
+def cut_text(text: str, chars_max: int) -> str:
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
 
 
 def _status(status: str) -> str:
@@ -135,13 +192,13 @@ def _needs(requirements: dict[str, Any]) -> str:
 
 def _attempts(view: "JobView") -> str:
     parts = [str(view.attempt)]
-    for name, count in (
-        ("failures", view.failures),
-        ("crashes", view.crashes),
-        ("planned stops", view.stops),
+    for one, many, count in (
+        ("failure", "failures", view.failures),
+        ("crash", "crashes", view.crashes),
+        ("planned stop", "planned stops", view.stops),
     ):
         if count:
-            parts.append(f"{count} {name}")
+            parts.append(f"{count} {one if count == 1 else many}")
     return f"{', '.join(parts)} (retries: {view.max_retries})"
 
 

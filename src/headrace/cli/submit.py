@@ -9,14 +9,29 @@ from headrace.cli.app import EXIT_OK
 from headrace.cli.jobs import show_end, watch, with_client
 from headrace.cli.options import DURATION, json_of, pairs, server_options, text_of
 from headrace.sdk.client import AsyncClient
+from headrace.sdk.errors import SdkError
 from headrace.wire import limits
 from headrace.wire.durations import seconds
 
 WASM_SUFFIX = ".wasm"
+PATH_STARTS = ("/", "./", "../", "~")
+
+
+class SubmitCommand(click.Command):
+    """Knows what people mean by an option that is not ours."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(
+                f"{error.format_message()} A module's own arguments go after --.", ctx
+            ) from None
 
 
 @click.command(
     "submit",
+    cls=SubmitCommand,
     epilog="""\b
 Examples:
   headrace submit echo --params '{"n": 1}' --wait
@@ -46,7 +61,7 @@ Prints the job's id; with --wait its result instead, and exits 1 if it did not c
 )
 @click.option("--timeout", type=DURATION, help="How long it may run. [1h]")
 @click.option("--delay", type=DURATION, help="Run it so much later.")
-@click.option("--at", "scheduled_at", help="Run it at this time, as in 2030-01-31T12:00:00Z.")
+@click.option("--at", "scheduled_at", help="Run it at this time, as in 2026-12-31T18:00:00Z.")
 @click.option("--start-before", help="Skip it if it has not started by then.")
 @click.option(
     "--retries", type=click.IntRange(0, limits.RETRIES_MAX), help="[2; 0 for a WASM module]"
@@ -78,6 +93,8 @@ def submit_command(
     When the id is printed the job is on disk.
     """
     is_wasm = target.endswith(WASM_SUFFIX)
+    if not is_wasm and target.startswith(PATH_STARTS):
+        raise click.UsageError(f"{target} is not a WASM file (*{WASM_SUFFIX})")
     fields = _fields(options, arguments, is_wasm)
 
     async def submit(client: AsyncClient) -> int:
@@ -91,7 +108,12 @@ def submit_command(
         if submitted.warning is not None:
             click.echo(f"headrace: {submitted.warning.get('detail')}", err=True)
         if wait:
-            return show_end(await watch(client, submitted.job_id), as_json=as_json)
+            try:
+                job = await watch(client, submitted.job_id)
+            except SdkError:
+                click.echo(f"headrace: it goes on as job {submitted.job_id}", err=True)
+                raise
+            return show_end(job, as_json=as_json)
         if as_json:
             import msgspec
 
