@@ -46,7 +46,7 @@ def write_late(self: Store, *args: Any, **kwargs: Any) -> None:
 
 
 def report_for_whoever_asks(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
-    token = token_parse(live.secret, told.lease)
+    token = token_parse(live.tokens, told.lease)
     handle = -1 if token is None else live.jobs.find(token.job_id)
     current = live.lease_of.get(handle)
     if current is None:
