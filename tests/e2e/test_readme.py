@@ -26,11 +26,13 @@ def test_the_curl_worker_of_the_readme_does_its_jobs(
     server = serve()
     worker = Process(["sh", "-c", found[1]], disk / "curl.log", {"HEADRACE_URL": server.url})
     try:
-        for text in ("hello", "again, world"):
+        for text in ("hello", "again, world", 'say "hi"'):
             job_id = server.submit(type="shout", params={"text": text})
             ended = server.wait_status(job_id, "completed")
             assert ended["result"]["result"] == {"text": text.upper()}
             assert ended["result"]["worker_id"] == "sh-1"
+        odd = server.submit(type="shout", params={"text": "two\nlines"})
+        assert server.wait_status(odd, "failed")["result"]["error"] == "odd text"
     finally:
         worker.kill()
 
