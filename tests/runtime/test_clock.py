@@ -31,8 +31,9 @@ def test_the_engines_time_begins_at_the_wall_clocks(hands: Hands) -> None:
 
 def test_from_start_to_start_it_does_not_go_back(hands: Hands) -> None:
     later_ms = hands.wall_ms + 3_600_000
-    assert Clock(start_ms=later_ms).now_ms() == later_ms
-    assert Clock(start_ms=hands.wall_ms - 1).now_ms() == hands.wall_ms
+    assert Clock(after_ms=later_ms).now_ms() == later_ms + 1
+    assert Clock(after_ms=hands.wall_ms).now_ms() == hands.wall_ms + 1
+    assert Clock(after_ms=hands.wall_ms - 1).now_ms() == hands.wall_ms
 
 
 def test_a_jump_of_the_wall_clock_does_not_move_it(hands: Hands) -> None:

@@ -17,10 +17,10 @@ STALL_MS_MAX: Final = 1_000
 class Clock:
     """The engine's time and the wall's."""
 
-    def __init__(self, stall_ms: int = STALL_MS_MAX, start_ms: int = 0) -> None:
-        """Begin at the wall clock, or at `start_ms` if that is later."""
+    def __init__(self, stall_ms: int = STALL_MS_MAX, after_ms: int = -1) -> None:
+        """Begin at the wall clock, and behind `after_ms`, the last millisecond used before."""
         self._stall_ms = stall_ms
-        self._offset_ms = max(self.wall_ms(), start_ms) - _monotonic_ms()
+        self._offset_ms = max(self.wall_ms(), after_ms + 1) - _monotonic_ms()
         self._seen_ms = _monotonic_ms()
         self._held_at_ms: int | None = None
         self.stalled_ms = 0
