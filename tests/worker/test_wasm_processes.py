@@ -43,9 +43,11 @@ async def test_cancelled_job_ends_its_process_at_once(runner: WasmRunner) -> Non
 
 @shared_loop
 async def test_killed_process_fails_its_job_and_no_other(runner: WasmRunner) -> None:
-    task = asyncio.create_task(runner.run(job(ENDLESS, timeout_ms=60_000)))
-    pid = await running_pid(runner)
-    os.kill(pid, signal.SIGKILL)
+    started = asyncio.Event()  # before it, a death is one of compiling
+    endless = job(ENDLESS, timeout_ms=60_000)
+    task = asyncio.create_task(runner.run(endless, on_start=started.set))
+    await started.wait()
+    os.kill(await running_pid(runner), signal.SIGKILL)
     result = await task
     assert (result.outcome, result.code) == ("failed", "sandbox_crashed")
     assert result.error is not None
@@ -213,7 +215,9 @@ def test_uvloop_runs_times_out_cancels_and_closes(cache_dir: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             await until(lambda: is_gone(pid))
-            task = asyncio.create_task(runner.run(job(ENDLESS)))
+            started = asyncio.Event()
+            task = asyncio.create_task(runner.run(job(ENDLESS), on_start=started.set))
+            await started.wait()
             os.kill(await running_pid(runner), signal.SIGKILL)
             assert (await task).code == "sandbox_crashed"
             pids = runner.pids
