@@ -27,12 +27,12 @@ def test_nothing_is_said_while_no_worker_is_known(rig: Rig) -> None:
         (needs(cpu_milli=4_000, memory_mb=8_192, gpu_milli=1_000), ""),
         (
             needs(cpu_milli=4_001),
-            "it needs cpu_milli 4001, the largest suitable worker has 4000",
+            "it needs 4.001 cpu_cores, the largest suitable worker has 4 cpu_cores",
         ),
         (
             needs(cpu_milli=9_000, gpu_milli=2_000),
-            "it needs cpu_milli 9000, the largest suitable worker has 4000; "
-            "it needs gpu_milli 2000, the largest suitable worker has 1000",
+            "it needs 9 cpu_cores, the largest suitable worker has 4 cpu_cores; "
+            "it needs 2 gpu_count, the largest suitable worker has 1 gpu_count",
         ),
         (needs(queue="other"), "no known worker serves its queue and type"),
         (
@@ -60,7 +60,7 @@ def test_the_amounts_of_an_unsuitable_worker_are_not_held_against_a_job(rig: Rig
     rig.poll("small", total=SMALL, profile=Profile(gpu_model="T4"))
     rig.poll("big", total=PLENTY, profile=Profile())
     reason = warned(rig, needs(cpu_milli=5_000, gpu_models="T4"))
-    assert reason == "it needs cpu_milli 5000, the largest suitable worker has 4000"
+    assert reason == "it needs 5 cpu_cores, the largest suitable worker has 4 cpu_cores"
 
 
 def test_the_warning_follows_the_workers(rig: Rig) -> None:
@@ -98,7 +98,7 @@ def test_explain_names_what_keeps_a_job_waiting(make_rig: MakeRig) -> None:
     )
     rig.control(first, Act.CANCEL)
     big = rig.submit(needs(queue="compute", cpu_milli=1_000_000))
-    assert "it needs cpu_milli 1000000" in rig.explain(big).reasons[0]
+    assert "it needs 1000 cpu_cores" in rig.explain(big).reasons[0]
     other = rig.submit()
     assert rig.explain(other).reasons == [
         "the workers that fit it are busy, or about to ask for work"

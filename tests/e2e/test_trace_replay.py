@@ -54,8 +54,8 @@ async def test_over_http_all_that_fits_finishes_and_what_does_not_is_named(
     name = trace_replay.FITS_NO_NODE
     assert [*report["warned"]] == [name]
     assert report["warned"][name]["code"] == "never_fits"
-    assert "it needs cpu_milli 120000" in report["warned"][name]["detail"]
+    assert "it needs 120 cpu_cores" in report["warned"][name]["detail"]
     explained = report["explained"][name]
     assert (explained["status"], explained["workers_known"]) == ("queued", count)
     assert explained["workers_fit"] == 0
-    assert "it needs cpu_milli 120000" in explained["reasons"][0]
+    assert "it needs 120 cpu_cores" in explained["reasons"][0]

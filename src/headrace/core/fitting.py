@@ -5,7 +5,7 @@ from headrace.core.commands import Explain, Explanation
 from headrace.core.effects import Effect
 from headrace.core.job import READY, Status
 from headrace.core.live import Live, unknown_job
-from headrace.core.resources import DIMENSIONS
+from headrace.core.resources import DIMENSIONS, amount_text
 from headrace.wire.problems import Problem
 
 
@@ -45,7 +45,8 @@ def misfit(live: Live, entry: ClassEntry) -> list[str]:
         most = max(getattr(total, name) for total in suitable)
         if getattr(need, name) > most:
             reasons.append(
-                f"it needs {name} {getattr(need, name)}, the largest suitable worker has {most}"
+                f"it needs {amount_text(name, getattr(need, name))},"
+                f" the largest suitable worker has {amount_text(name, most)}"
             )
     return reasons or ["no known worker has all that it needs at once"]
 

@@ -379,7 +379,7 @@ def span_ms(value: float | str, pointer: str, most_ms: int, least_ms: int = 0) -
     except ValueError as error:
         raise invalid(str(error), pointer) from None
     if not least_ms <= ms <= most_ms:
-        raise invalid(f"it lies between {least_ms} ms and {most_ms // 1000} s", pointer)
+        raise invalid(f"it must lie between {least_ms} ms and {most_ms // 1000} s", pointer)
     return ms
 
 
@@ -387,11 +387,13 @@ def _moment_ms(value: float | str, pointer: str, now_ms: int) -> int:
     try:
         at_ms = instant_ms(value)
     except OverflowError:
-        raise invalid("an instant lies between 1970 and the year 2286", pointer) from None
+        raise invalid("an instant must lie between 1970 and the year 2286", pointer) from None
     except ValueError as error:
         raise invalid(str(error), pointer) from None
     if at_ms > now_ms + limits.DELAY_MS_MAX:
-        raise invalid(f"it lies within {limits.DELAY_MS_MAX // limits.DAY_MS} days", pointer)
+        raise invalid(
+            f"it must lie within {limits.DELAY_MS_MAX // limits.DAY_MS} days from now", pointer
+        )
     return at_ms
 
 

@@ -85,6 +85,7 @@ def sweep(live: Live, now_ms: int) -> None:
     for name, session in list(live.sessions.items()):
         if session.seen_ms < silent_ms and not session.leases and session.ticket < 0:
             del live.sessions[name]
+    gone_ms = now_ms - max(limits.WORKER_MS_MAX, 2 * live.config.lease_ms)
     for name, worker in list(live.workers.by_name.items()):
-        if worker.seen_ms < silent_ms:
+        if worker.seen_ms < gone_ms:
             forget_worker(live, name)

@@ -62,3 +62,12 @@ class Profile(msgspec.Struct, frozen=True):
     """None: every queue."""
     gpu_model: str = ""
     labels: frozenset[str] = frozenset()
+
+
+_WIRE_WORDS: Final = {"cpu_milli": ("cpu_cores", 1000), "gpu_milli": ("gpu_count", 1000)}
+
+
+def amount_text(dimension: str, amount: int) -> str:
+    """Return an amount in the words and units of the wire: `2.5 cpu_cores`, `512 memory_mb`."""
+    word, unit = _WIRE_WORDS.get(dimension, (dimension, 1))
+    return f"{amount / unit:g} {word}" if unit > 1 else f"{amount} {word}"

@@ -8,7 +8,7 @@ from headrace.core.effects import Effect, JobStored, ModuleStored
 from headrace.core.fitting import never_fits_any
 from headrace.core.job import Job, Status
 from headrace.core.live import Live
-from headrace.core.resources import DIMENSIONS
+from headrace.core.resources import DIMENSIONS, amount_text
 from headrace.wire.problems import Problem, ProblemCode
 
 QUEUED: Final = Status.QUEUED  # a member looked up in its class costs as much as a small call
@@ -123,7 +123,11 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
             return Problem(
                 ProblemCode.REQUIREMENTS_NEVER_FIT,
                 "the operator's limit for one job is "
-                + ", ".join(f"{name} {getattr(most, name)}" for name in DIMENSIONS),
+                + ", ".join(
+                    amount_text(name, getattr(most, name))
+                    for name in DIMENSIONS
+                    if getattr(new.requirements.amounts, name) > getattr(most, name)
+                ),
                 pointer=f"{at(command, position)}/requirements",
             )
     if live.config.jobs_max and len(live.jobs) + new_jobs > live.config.jobs_max:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-_PART: Final = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|us|µs|ns|d|h|m|s)")
+_PART: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|us|µs|ns|d|h|m|s)")
 _UNIT_MS: Final = {
     "ns": 1e-6,
     "us": 1e-3,
@@ -67,14 +67,14 @@ def instant_ms(value: str | float) -> int:
             moment = None
         if moment is None or moment.tzinfo is None:
             raise ValueError(
-                'an instant is RFC 3339 with an offset, such as "2030-01-31T12:00:00Z", '
+                'an instant is RFC 3339 with an offset, such as "2027-01-31T12:00:00Z", '
                 "or a number of seconds since 1970"
             )
         at_seconds = moment.timestamp()
     else:
         at_seconds = float(value)
     if not math.isfinite(at_seconds) or not 0 <= at_seconds <= SECONDS_MAX:
-        raise ValueError("an instant lies between 1970 and the year 2286")
+        raise ValueError("an instant must lie between 1970 and the year 2286")
     return round(at_seconds * 1000)
 
 

@@ -83,6 +83,8 @@ TIMEOUT_GRACE_MS: Final = 10 * SECOND_MS
 """The worker enforces a job's timeout; this long after it the server does."""
 SESSION_MS_MAX: Final = 10 * 60 * SECOND_MS
 """A worker session that says nothing and holds nothing for this long is forgotten."""
+WORKER_MS_MAX: Final = 2 * WAIT_MS_MAX
+"""A worker that has not polled for this long is no longer counted on to run anything."""
 WORKERS_KNOWN_MAX: Final = 20_000
 """Worker profiles remembered to say whether a job fits any of them."""
 
