@@ -66,9 +66,9 @@ def _check_tree(
     """
     _, _, depth, _, _, overflow_pages, _, root = DB.unpack_from(holder, db_at)
     tables: list[tuple[bytes, int]] = []
-    todo = [] if root == NO_PAGE else [(root, 1)]
-    while todo:
-        number, level = todo.pop()
+    pages_left = [] if root == NO_PAGE else [(root, 1)]
+    while pages_left:
+        number, level = pages_left.pop()
         if level == depth and not named and overflow_pages == 0:
             if number >= pages:
                 raise PageMissing(number, f"is behind the end of the file, which has {pages}")
@@ -83,7 +83,7 @@ def _check_tree(
         for at in struct.unpack_from(f"<{count}H", page, PAGE_HEADER.size):
             low, high, node_flags, key_bytes = NODE.unpack_from(page, at)
             if flags & BRANCH:
-                todo.append((low | high << 16 | node_flags << 32, level + 1))
+                pages_left.append((low | high << 16 | node_flags << 32, level + 1))
                 continue
             data_at = at + NODE.size + key_bytes
             if node_flags & BIG_DATA:
