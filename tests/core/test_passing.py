@@ -122,6 +122,15 @@ def test_a_jump_of_the_wall_clock_moves_schedules_and_nothing_else(rig: Rig) -> 
     assert token in rig.live.leases
 
 
+def test_a_job_that_a_jump_made_due_stands_before_those_submitted_later(rig: Rig) -> None:
+    early = rig.submit(scheduled_at_ms=START_MS + 3 * 3_600_000)
+    rig.wall_offset_ms = 3 * 3_600_000
+    rig.wait(0)
+    rig.submit()
+    (grant,) = rig.poll().jobs
+    assert grant.job_id == early
+
+
 def test_due_follows_the_wall_clock_for_schedules(rig: Rig) -> None:
     rig.submit(scheduled_at_ms=START_MS + 1_000)
     assert rig.engine.due_ms() == START_MS + 1_000

@@ -276,6 +276,7 @@ class Model:
         elif was in HELD and job.status not in HELD:
             self._let_go(job)
         if job.status in READY:
+            checkers.nobody_stands_in_the_future(job, now_ms)
             self.ready[job.job_id] = job
         elif job.status is Status.SCHEDULED:
             job.since = self.world.now

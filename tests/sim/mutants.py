@@ -496,6 +496,16 @@ def delay_follows_wall_clock(stack: ExitStack) -> None:
 
 
 @planted
+def place_in_line_from_the_wall_clock(stack: ExitStack) -> None:
+    """A scheduled job stands where the wall clock said, also ahead of the engine's clock."""
+
+    def come_due(live: Live, now_ms: int, handle: int, effects: Any) -> None:
+        live.change(now_ms, handle, live.load(handle), Event.DUE, effects)
+
+    put(stack, passing, "come_due", come_due)
+
+
+@planted
 def snooze_forgotten(stack: ExitStack) -> None:
     """A snoozed job comes back at once."""
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from headrace.core.commands import Outcome, PollReply, Report, Tick
 from headrace.core.effects import Answered, Effect
-from headrace.core.job import TERMINAL, Event, Status
+from headrace.core.job import ORDER_COUNTER_BITS, TERMINAL, Event, Status
 from headrace.core.live import Live
 from headrace.core.polling import forget_worker, unpark
 from headrace.core.reporting import attempt_log
@@ -40,7 +40,12 @@ def tick(live: Live, now_ms: int, command: Tick, effects: list[Effect]) -> None:
 
 
 def come_due(live: Live, now_ms: int, handle: int, effects: list[Effect]) -> None:
-    live.change(now_ms, handle, live.load(handle), Event.DUE, effects)
+    job = live.load(handle)
+    if job.order >> ORDER_COUNTER_BITS > now_ms:
+        # The wall clock has jumped: a place in line ahead of our clock would come after every
+        # job submitted until then, and after a restart all places would be counted on from it.
+        job.order = live.order_now(now_ms)
+    live.change(now_ms, handle, job, Event.DUE, effects)
 
 
 def lease_due(live: Live, now_ms: int, lease: Lease, effects: list[Effect]) -> None:
