@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.core.resources import Profile
 from headrace.wire.problems import Problem
-from sim import checkers
+from sim import checkers, endings
 from sim.clients import Client, Closer
 from sim.disk import FULL_MS, Disk
 from sim.model import Model
@@ -142,9 +142,9 @@ class Run:
             idle = server.up and server.pump._in_flight is None and not server.staged
             if idle and not model.jobs and not server.stopping:
                 break
-        checkers.drains(model, server)
+        endings.drains(model, server)
         checkers.look_around(model, server)
-        checkers.acked_completion_kept(model)
+        endings.acked_completion_kept(model)
         checkers.store_matches(model, server.store, whole=True)
 
 
