@@ -191,11 +191,15 @@ class Dispatcher:
     def find(self, endpoint_id: str) -> Line | None:
         return self._lines.get(endpoint_id)
 
-    def expect(self, endpoint_id: str, tenant_id: str) -> None:
-        """Have a line looked at: something may be pending for it."""
+    def expect(self, endpoint_id: str, tenant_id: str, *, anew: bool = False) -> None:
+        """Have a line looked at: something may be pending for it. `anew`: at once, even if it
+        failed."""
         line = self._lines.get(endpoint_id)
         if line is None:
             line = self._lines[endpoint_id] = Line(endpoint_id, tenant_id)
+        if anew:
+            line.cool_ms = 0
+            line.failures = 0
         if line.state in (State.IDLE, State.WAITING):
             self._wait(line, line.cool_ms)
 
