@@ -229,6 +229,25 @@ def test_a_host_gets_a_bounded_number_at_once_and_those_held_back_take_turns(
     assert dispatcher.take(0) is None
 
 
+def test_what_hangs_on_a_host_holds_up_no_other_tenant_and_no_healthy_endpoint_there(
+    make: _Dispatchers,
+) -> None:
+    dispatcher = make(host_flights=1)
+    dispatcher.expect("healthy", "a")
+    _succeed(dispatcher, _launched(dispatcher, host="h"))
+    _rest(dispatcher, "healthy")
+    dispatcher.expect("hangs", "a")
+    _launched(dispatcher, host="h")
+    for endpoint, tenant in (("healthy", "a"), ("new", "b")):
+        dispatcher.expect(endpoint, tenant)
+        line = _taken(dispatcher)
+        assert line.endpoint_id == endpoint
+        assert not dispatcher.hold(line, "h")
+        dispatcher.launch(line, "m", "h", 0, alone=True)
+    dispatcher.expect("waits", "a")
+    assert dispatcher.hold(_taken(dispatcher), "h")
+
+
 def test_a_kept_place_that_is_not_used_goes_to_the_next(make: _Dispatchers) -> None:
     dispatcher = make(host_flights=1)
     for name in "abcd":
@@ -308,7 +327,7 @@ def test_whatever_happens_the_invariants_hold_and_nobody_is_left_behind(seed: in
                 endpoint = f"e{chance.randrange(12)}"
                 count += 1
                 pending.setdefault(endpoint, set()).add(f"m{count}")
-                dispatcher.expect(endpoint, f"t{endpoint[-1]}")
+                dispatcher.expect(endpoint, f"t{int(endpoint[1:]) % 2}")
             case 1 if out:
                 land(success=0.5)
             case 2:

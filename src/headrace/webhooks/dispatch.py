@@ -97,10 +97,15 @@ class Line:
         """When it is to be looked at; meaningful while WAITING."""
         self.cool_ms = 0
         """Left alone until then, after a failure."""
-        self.permit = ""
+        self.permit: Host | None = None
         """The host that has kept a place for it, after it was held."""
         self.last: Try | None = None
         """Set by the caller, for display."""
+
+
+Host = tuple[str, Lane, str]
+"""Tenant, lane, name: whose requests to a host are counted together. Many tenants' endpoints may be
+on one host; what hangs there of one tenant or lane holds up no other."""
 
 
 class Flight:
@@ -108,7 +113,7 @@ class Flight:
 
     __slots__ = ("host", "lane", "line", "message_id", "old", "round", "started_ms")
 
-    def __init__(self, line: Line, message_id: str, host: str, now_ms: int) -> None:
+    def __init__(self, line: Line, message_id: str, host: Host, now_ms: int) -> None:
         self.line = line
         self.message_id = message_id
         self.host = host
@@ -181,8 +186,8 @@ class Dispatcher:
         """(wake_ms, a number that makes it unique, line); stale when the line's own differs."""
         self._timer_count = 0
         self._waiting = 0
-        self._hosts: dict[str, int] = {}
-        self._held: dict[str, deque[Line]] = {}
+        self._hosts: dict[Host, int] = {}
+        self._held: dict[Host, deque[Line]] = {}
         self.flights = 0
 
     def __len__(self) -> int:
@@ -247,14 +252,15 @@ class Dispatcher:
         """Note that a request of a taken line is out; `alone`: no other beside it for now."""
         assert line.state is State.LOOKED_AT
         assert message_id not in line.flights
-        flight = Flight(line, message_id, host, now_ms)
+        place = (line.tenant_id, line.lane, host)
+        flight = Flight(line, message_id, place, now_ms)
         line.flights[message_id] = flight
         self._lanes[line.lane].young[flight] = None
-        self._hosts[host] = self._hosts.get(host, 0) + 1
+        self._hosts[place] = self._hosts.get(place, 0) + 1
         self.flights += 1
-        if line.permit != host:
+        if line.permit != place:
             self._pass_on(line)
-        line.permit = ""
+        line.permit = None
         if alone:
             line.window = 1
         if len(line.flights) >= line.window:
@@ -275,11 +281,14 @@ class Dispatcher:
     def hold(self, line: Line, host: str) -> bool:
         """Keep a taken line back if its host has enough; tell whether."""
         assert line.state is State.LOOKED_AT
-        if self._hosts.get(host, 0) < self._bounds.host_flights:
+        place = (line.tenant_id, line.lane, host)
+        if self._hosts.get(place, 0) < self._bounds.host_flights:
             return False
         line.state = State.HELD
-        line.permit = ""
-        self._held.setdefault(host, deque()).append(line)
+        if line.permit != place:
+            self._pass_on(line)
+        line.permit = None
+        self._held.setdefault(place, deque()).append(line)
         return True
 
     def demote(self, line: Line) -> None:
@@ -325,7 +334,7 @@ class Dispatcher:
             self._wait(line, line.cool_ms)
         self._leave_host(flight.host)
 
-    def _leave_host(self, host: str) -> None:
+    def _leave_host(self, host: Host) -> None:
         self._hosts[host] -= 1
         if not self._hosts[host]:
             del self._hosts[host]
@@ -333,11 +342,11 @@ class Dispatcher:
 
     def _pass_on(self, line: Line) -> None:
         """Let another line have the place that was kept for this one."""
-        host, line.permit = line.permit, ""
-        if host:
+        host, line.permit = line.permit, None
+        if host is not None:
             self._release(host)
 
-    def _release(self, host: str) -> None:
+    def _release(self, host: Host) -> None:
         held = self._held.get(host)
         if held and self._hosts.get(host, 0) < self._bounds.host_flights:
             line = held.popleft()

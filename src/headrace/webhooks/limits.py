@@ -66,7 +66,8 @@ COOLDOWN_MS: Final = (5 * SECOND_MS, 15 * SECOND_MS, _MINUTE_MS, 5 * _MINUTE_MS)
 ENDPOINT_FLIGHTS_MAX: Final = 8
 """At once to one endpoint that answers; while it fails, one."""
 HOST_FLIGHTS_MAX: Final = 16
-"""At once to one host, whatever the number of endpoints there: nobody is flooded through us."""
+"""At once to one host from one tenant and lane, whatever the number of endpoints there: a tenant
+does not flood a host through us."""
 SLOW_MS: Final = 2 * SECOND_MS
 """An answer that took longer moves its endpoint away from the quick ones."""
 LINES_MAX: Final = 100_000
