@@ -187,6 +187,7 @@ async def test_a_receiver_may_ask_for_more_time(rig: Rig) -> None:
     rig.start()
     rig.expect("e", "m1")
     await rig.marks(1)
+    assert rig.outbox.delays == [600_000]
     rig.expect("e", "m2")
     rig.at(599_999)
     await rig.quiet()

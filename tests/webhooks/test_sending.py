@@ -286,6 +286,7 @@ async def test_an_encoded_body_is_not_unpacked(sender: HttpSender, receiver: Rec
     receiver.answer = answer
     assert (await sender.send(_post(receiver.url))).status == 200
     assert receiver.got[0][0]["accept-encoding"] == "identity"
+    assert not sender._session(Lane.NEW).auto_decompress
 
 
 async def test_a_receiver_that_says_nothing_is_given_up(receiver: Receiver) -> None:
