@@ -4,6 +4,8 @@ from typing import Any
 import pytest
 from http_tools import Reply, Server
 
+from headrace.store.layout import Table
+
 JOBS = "/api/v1/jobs"
 
 
@@ -113,6 +115,36 @@ async def test_a_stopping_server_lets_nobody_wait(server: Server) -> None:
     assert (await waiting).json["job"]["status"] == "queued"
     late = await server.call("GET", f"{JOBS}/{job_id}?wait=60s")
     assert late.json["job"]["status"] == "queued"
+
+
+async def test_nobody_may_wait_for_the_job_of_another(server: Server) -> None:
+    job_id = await server.submit()
+    path = f"{JOBS}/{job_id}/result?wait=60s"
+    assert (await server.call("GET", path, X_User_ID="bob")).code == "forbidden"
+    assert (await server.call("GET", path, X_Tenant_ID="acme")).code == "job_unknown"
+    assert not server.site._waits
+
+
+async def test_a_wait_ends_when_the_job_is_cancelled(server: Server) -> None:
+    job_id = await server.submit()
+    waiting = asyncio.create_task(server.call("GET", f"{JOBS}/{job_id}?wait=60s"))
+    while not server.site._waits:
+        await asyncio.sleep(0)
+    await server.call("POST", f"{JOBS}/{job_id}/cancel")
+    assert (await waiting).json["job"]["status"] == "cancelled"
+
+
+async def test_a_wait_for_a_job_whose_row_is_damaged_says_so(server: Server) -> None:
+    job_id = await server.submit()
+    waiting = asyncio.create_task(server.call("GET", f"{JOBS}/{job_id}?wait=60s"))
+    while not server.site._waits:
+        await asyncio.sleep(0)
+    key = bytes.fromhex(job_id.replace("-", ""))
+    kv = server.node.store._kv
+    kv.write({Table.SPEC: {key: b"x" + (kv.get(Table.SPEC, key) or b"")[1:]}})
+    await server.site.drain()
+    assert (await waiting).code == "record_corrupt"
+    assert not server.node.pump._watches
 
 
 @pytest.mark.parametrize("wait", ["61s", "x", "-1", "1e400", ""])

@@ -34,6 +34,52 @@ def test_a_plain_header_has_all_that_a_handler_needs() -> None:
     )
 
 
+JOB = "01980000-0000-7000-8000-000000000000"
+GET = b"GET /api/v1/jobs/%b HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("about", "route", "wait_ms"),
+    [
+        ("", "job_get", 0),
+        ("?wait=30s", "job_get", 30_000),
+        ("?wait=60000ms", "job_get", 60_000),
+        ("/result", "job_result", 0),
+        ("/result?wait=0s", "job_result", 0),
+        ("/result?wait=250ms", "job_result", 250),
+    ],
+)
+def test_a_job_and_how_long_its_end_is_waited_for_stand_in_the_target(
+    about: str, route: str, wait_ms: int
+) -> None:
+    head = GET % (JOB + about).encode()
+    passage = Passage(route, True, Caller(), None, None)
+    expected = Head(0, passage, bytes.fromhex(JOB.replace("-", "")), wait_ms)
+    assert read_head(head + b"\r\n") == expected
+    assert read_head(head + b"Content-Length: 0\r\n\r\n") == expected
+    assert read_head(head + b"Prefer: wait=5\r\n\r\n") == Head(0, None)
+    assert read_head(head + b"Content-Length: 2\r\n\r\n") == Head(2, None)
+    assert read_head(head + b"Content-Length: 02\r\n\r\n") is None
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        JOB + "?wait=60001ms",
+        JOB + "?wait=0.5",
+        JOB + "?wait=1s&wait=1s",
+        JOB + "?x=1",
+        JOB + "/logs",
+        JOB + "/result/",
+        JOB.upper().replace("0", "A"),
+        JOB.replace("-", "0"),
+        "-" * 36,
+    ],
+)
+def test_other_targets_that_begin_so_are_not_for_the_lane(target: str) -> None:
+    assert passage_of(GET % target.encode()) is None
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -133,7 +179,10 @@ LINES = st.lists(
     max_size=5,
 )
 STARTS = st.sampled_from(
-    [b"POST /api/v1/jobs HTTP/1.1", b"GET /x HTTP/1.1", b"DELETE /a?b HTTP/1.1"]
+    [
+        *(b"POST /api/v1/jobs HTTP/1.1", b"GET /x HTTP/1.1", b"DELETE /a?b HTTP/1.1"),
+        *(b"GET /api/v1/jobs/%b%b HTTP/1.1" % (JOB.encode(), end) for end in (b"", b"?wait=1s")),
+    ]
 ) | st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join)
 
 

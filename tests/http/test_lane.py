@@ -13,6 +13,7 @@ from http_tools import EMPTY_MODULE, Server, open_server
 
 from headrace.http import deadlines, lane
 from headrace.http.lane import Exchange
+from headrace.http.waits import EndWait
 from headrace.wire import limits
 
 JOBS, POLL = "/api/v1/jobs", "/api/v1/work/poll"
@@ -37,6 +38,11 @@ def plain(*head: bytes, body: bytes = JOB) -> bytes:
     return b"\r\n".join([*head, b"", body])
 
 
+def get(target: bytes, *lines: bytes) -> bytes:
+    return b"\r\n".join([b"GET /api/v1/jobs/%b HTTP/1.1" % target, HOST, *lines, b"", b""])
+
+
+NO_JOB = b"01980000-0000-7000-8000-000000000000"
 START = b"POST /api/v1/jobs HTTP/1.1"
 HOST = b"Host: localhost"
 TYPE = b"Content-Type: application/json"
@@ -83,6 +89,8 @@ TAKEN: dict[str, list[bytes]] = {
     "unknown module": [request(msgspec.json.encode({**WASM, "wasm_sha256": "0" * 64}))],
     "large": [request(b'{"type":"t","params":"%b"}' % (b"x" * 20_000))],
     "too large in a field": [request(b'{"type":"t","name":"%b"}' % (b"x" * 5_000))],
+    "no such job": [get(NO_JOB), get(NO_JOB + b"/result?wait=30s"), get(NO_JOB + b"?wait=5ms")],
+    "a job with no body": [get(NO_JOB, b"Content-Length: 0", TYPE), get(NO_JOB, b"X-User-ID: x")],
 }
 """Requests that the lane takes, all of them, one after the other."""
 
@@ -95,6 +103,13 @@ PASSED: dict[str, list[bytes]] = {
     "a body where none belongs": [request(start=b"GET /livez HTTP/1.1")],
     "a lease": [request(b"{}", start=b"POST /api/v1/leases/x/complete HTTP/1.1")],
     "a query": [request(start=b"POST /api/v1/jobs?x=1 HTTP/1.1")],
+    "a job by no id": [get(b"01980000-0000-7000-8000-00000000000x"), get(b"-" * 36)],
+    "a job's log": [get(NO_JOB + b"/logs"), get(NO_JOB + b"/"), get(NO_JOB + b"/result/")],
+    "a wait in other words": [get(NO_JOB + b"?wait=0.1"), get(NO_JOB + b"?wait=1s&wait=1s")],
+    "a wait out of bounds": [get(NO_JOB + b"?wait=61s"), get(NO_JOB + b"/result?wait=60001ms")],
+    "a wait by preference": [get(NO_JOB, b"Prefer: wait=1")],
+    "another parameter": [get(NO_JOB + b"?x=1"), get(NO_JOB + b"/result?wait=1s&x=1")],
+    "a job, and a body": [get(NO_JOB, b"Content-Length: 12") + JOB],
     "an encoded target": [request(start=b"POST /api/v1/%6aobs HTTP/1.1")],
     "a whole address": [request(start=b"POST http://localhost/api/v1/jobs HTTP/1.1")],
     "MessagePack": [
@@ -307,6 +322,27 @@ async def test_a_request_and_a_piece_of_the_next_are_answered_alike(both: Both) 
     await asyncio.gather(*(both.agree(chunks, 0.05) for chunks in cuts))
 
 
+@pytest.mark.parametrize("about", [b"", b"/result"])
+async def test_a_wait_for_the_end_of_a_job_is_answered_as_without_it(
+    both: Both, about: bytes
+) -> None:
+    async def wait_until_it_ends(server: Server) -> bytes:
+        job_id = (await server.submit()).encode()
+        sent = [get(job_id + about + wait) for wait in (b"", b"?wait=1ms", b"?wait=30s")]
+        answers = asyncio.create_task(converse(server, sent))
+        while not any(isinstance(wait, EndWait) for wait in server.site._waits):
+            await asyncio.sleep(0.001)
+        lease = await server.lease()
+        await server.call("POST", f"/api/v1/leases/{lease}/complete", {"result": 7})
+        assert not server.site._waits
+        assert not server.node.pump._watches
+        return await answers + await converse(server, sent)
+
+    answers = await both._agree(wait_until_it_ends(both.on), wait_until_it_ends(both.off))
+    assert both.takes.count("job_result" if about else "job_get") == 6
+    assert answers.count(b'"result":7') == 4
+
+
 async def test_both_count_the_same(both: Both) -> None:
     for messages in TAKEN.values():
         await both.agree_in_turn(messages)
@@ -402,6 +438,21 @@ async def test_a_client_that_does_not_read_gets_no_further(server: Server) -> No
 
 
 # Ends -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lane", [True, False])
+async def test_a_wait_whose_client_went_away_is_over(lane: bool) -> None:
+    server = await open_server(lane=lane)
+    job_id = (await server.submit()).encode()
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(get(job_id + b"/result?wait=60s"))
+    while not server.site._waits:
+        await asyncio.sleep(0.001)
+    writer.transport.abort()
+    while server.site._waits:
+        await asyncio.sleep(0.001)
+    assert not server.node.pump._watches
+    await server.close()
 
 
 @pytest.mark.parametrize("lane", [True, False])

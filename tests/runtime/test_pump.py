@@ -8,6 +8,7 @@ from house import CALLER, House, MakeHouse
 
 from headrace.core.commands import (
     Act,
+    Caller,
     Control,
     Explain,
     Outcome,
@@ -363,6 +364,48 @@ async def test_other_jobs_do_not_wake_a_watch(house: House) -> None:
         await house.pump.ask(Control(CALLER, job_id, Act.CANCEL))
         assert await watch.changed(60)
         assert await second.changed(60)
+
+
+async def test_what_is_waited_for_is_told_before_the_acks_of_the_same_commit(house: House) -> None:
+    """Work begins, and a result is seen, before the one who brought it hears of its ack."""
+    told: list[str] = []
+
+    class Listener:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def touch(self) -> None:
+            told.append(self.name)
+
+        def set_result(self, _: Any, /) -> None:
+            told.append(self.name)
+
+        def done(self) -> bool:
+            return False
+
+        cancelled = done
+
+    new = house.new()
+    listener = Listener("watcher")
+    house.pump.follow(new.job_id, listener)
+    house.pump.post(house.poll_command(wait_ms=60_000), Listener("worker"))
+    await turns()
+    house.pump.post(Submit(CALLER, [new]), Listener("client"))
+    await until(lambda: len(told) >= 3)
+    house.pump.unfollow(new.job_id, listener)
+    assert told == ["watcher", "worker", "client"]
+
+
+async def test_who_may_see_a_live_job_is_known_without_the_store(house: House) -> None:
+    job_id = await house.submit()
+    assert house.pump.is_live(job_id)
+    assert house.pump.is_live_for(CALLER, job_id)
+    assert house.pump.is_live_for(Caller("acme", "admin", True), job_id)
+    assert not house.pump.is_live_for(Caller("acme", "bob"), job_id)
+    assert not house.pump.is_live_for(Caller("other", "alice", True), job_id)
+    await house.pump.ask(Control(CALLER, job_id, Act.CANCEL))
+    assert not house.pump.is_live(job_id)
+    assert not house.pump.is_live_for(CALLER, job_id)
 
 
 async def test_ids_of_leased_jobs_are_known_without_the_store(house: House) -> None:

@@ -13,10 +13,12 @@ from typing import Final
 import msgspec
 
 from headrace.core.commands import Caller
+from headrace.core.ids import id_parse
 from headrace.http.decode import JSON_TYPES, media_type
 from headrace.http.identity import TENANT_HEADER, USER_HEADER, caller_of
 from headrace.http.origin import is_here
 from headrace.wire import limits
+from headrace.wire.durations import duration_ms
 from headrace.wire.problems import Problem
 
 HEAD_BYTES_MAX: Final = 2_048
@@ -24,13 +26,20 @@ HEAD_BYTES_MAX: Final = 2_048
 HEADS_REMEMBERED: Final = 1_024
 """Headers of one client are alike but for the length of the body, so most have been read before."""
 
-TARGETS: Final = {"/api/v1/jobs": "jobs_submit", "/api/v1/work/poll": "work_poll"}
-"""Targets of POSTs that may take the lane, and the names of their routes."""
+ROUTES: Final = ("jobs_submit", "work_poll", "job_get", "job_result")
+"""Names of the routes that may take the lane."""
 
-_HOT: Final = tuple(f"POST {target} ".encode() for target in TARGETS)
-_HEAD: Final = re.compile(
-    rb"([A-Z]+) ([!-~]+) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ -~]*\r\n)*)\r\n"
+_POSTS: Final = {
+    b"POST /api/v1/jobs HTTP/1.1": "jobs_submit",
+    b"POST /api/v1/work/poll HTTP/1.1": "work_poll",
+}
+"""Request lines, and the names of their routes."""
+_GET: Final = re.compile(
+    rb"GET /api/v1/jobs/([0-9a-f-]{36})(/result)?(?:\?wait=([0-9]{1,6}m?s))? HTTP/1\.1"
 )
+"""A job or its result, as clients ask that wait for them."""
+_START: Final = re.compile(rb"([A-Z]+) [!-~]+ HTTP/1\.1")
+_LINES: Final = re.compile(rb"\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ -~]*\r\n)*)\r\n")
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _KEY: Final = "idempotency-key"
 _USER: Final = USER_HEADER.lower()
@@ -68,49 +77,75 @@ class Head(msgspec.Struct, frozen=True):
     body_bytes: int
     passage: Passage | None
     """None: whole, but aiohttp's."""
+    job_id: bytes = b""
+    """Of the job that the path names."""
+    wait_ms: int = 0
 
 
 def read_head(head: bytes) -> Head | None:
     """Read from the request line up to and with the empty line; None if it is not plain."""
-    if head.startswith(_HOT):
-        return _read_remembered(head)
-    return _read(head)
+    start_end = head.find(b"\r\n")
+    start, lines = head[:start_end], head[start_end:]
+    route = _POSTS.get(start)
+    if route is not None:
+        return _read_remembered(route, lines)
+    found = _GET.fullmatch(start)
+    if found is not None:
+        return _read_get(found, lines)
+    found = _START.fullmatch(start)
+    if found is None or found[1] == b"CONNECT":
+        return None
+    return _read(None, lines)
 
 
-def _read(head: bytes) -> Head | None:
-    found = _HEAD.fullmatch(head)
+def _read_get(found: re.Match[bytes], lines: bytes) -> Head | None:
+    job, about, wait = found.groups()
+    head = _read_remembered("job_get" if about is None else "job_result", lines)
+    job_id = id_parse(job.decode())
+    wait_ms = 0 if wait is None else duration_ms(wait.decode())
+    if head is None or head.passage is None or job_id is None or wait_ms > limits.WAIT_MS_MAX:
+        return head and Head(head.body_bytes, None)
+    return Head(0, head.passage, job_id, wait_ms)
+
+
+def _read(route: str | None, lines: bytes) -> Head | None:
+    """Read what follows the request line."""
+    found = _LINES.fullmatch(lines)
     if found is None:
         return None
-    method, target, lines = found.groups()
     fields: dict[str, str] = {}
-    for line in lines.decode("ascii").split("\r\n")[:-1]:
+    for line in found[1].decode("ascii").split("\r\n")[:-1]:
         name, _, value = line.partition(":")
         name = name.lower()
         if name in fields:
             return None
         fields[name] = value.strip(" ")
-    if not _FRAMING.isdisjoint(fields) or method == b"CONNECT":
+    if not _FRAMING.isdisjoint(fields):
         return None
     if fields.get("connection", "keep-alive").lower() != "keep-alive":
         return None
     length = fields.get("content-length")
     if length is not None and _LENGTH.fullmatch(length) is None:
         return None
+    body_bytes = int(length or 0)
     passage = None
-    if method == b"POST" and length is not None and fields.keys() <= _KNOWN:
-        passage = _passage(TARGETS.get(target.decode("ascii")), fields)
-    return Head(int(length or 0), passage)
+    if route is not None and fields.keys() <= _KNOWN:
+        if route in _POSTS.values():
+            may_come = length is not None and body_bytes <= limits.BODY_BYTES_MAX
+        else:
+            may_come = body_bytes == 0
+        if may_come:
+            passage = _passage(route, fields)
+    return Head(body_bytes, passage)
 
 
 _read_remembered: Final = lru_cache(HEADS_REMEMBERED)(_read)
 
 
-def _passage(route: str | None, fields: dict[str, str]) -> Passage | None:
-    if route is None or "host" not in fields:
+def _passage(route: str, fields: dict[str, str]) -> Passage | None:
+    if "host" not in fields:
         return None
     if media_type(fields.get("content-type", "application/json")) not in JSON_TYPES:
-        return None
-    if int(fields["content-length"]) > limits.BODY_BYTES_MAX:
         return None
     try:
         who = caller_of(fields.get(_USER), fields.get(_TENANT))

@@ -1,12 +1,14 @@
-"""The hot requests, submit and poll, apart from what carries them.
+"""The hot requests (submit, poll, wait for a job) apart from what carries them.
 
-    Asked ──▶ handler ──▶ Question: a command ──▶ pump ──▶ its reply ──▶ Answer
+    Asked ──▶ handler ─┬▶ Question: a command ──▶ pump ──▶ its reply ─┬▶ Answer
+                       └▶ Look: a job, at its end ──▶ store ──────────┘
 
 aiohttp's handlers and the lane (see `lane`) both bring an `Asked` and carry the command; what
 happens in between is one function for both. A handler that has to wait for something else on its
 way (a module to be verified, others' turn during a large batch) is a coroutine of the answer.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
@@ -17,6 +19,10 @@ from headrace.http.answers import Answer
 from headrace.http.decode import read_json
 from headrace.http.identity import caller
 from headrace.http.site import Site, site_of
+from headrace.http.waits import EndWait
+from headrace.store.contract import StoredJob
+from headrace.wire.problems import Problem
+from headrace.wire.schema import Spec
 
 KEY_HEADER = "Idempotency-Key"
 
@@ -26,10 +32,14 @@ class Asked(NamedTuple):
 
     caller: Caller
     accept: str | None
-    key: str | None
+    key: str | None = None
     """The header `Idempotency-Key`."""
-    body: bytes
+    body: bytes = b""
     """UTF-8 JSON, not decoded."""
+    job_id: bytes = b""
+    """Of the job that the path names."""
+    wait_ms: int = 0
+    """How long the client lets itself be parked for the end of that job."""
 
 
 class Question(NamedTuple):
@@ -39,7 +49,29 @@ class Question(NamedTuple):
     answer: Callable[[Any], Answer]
 
 
-Handler = Callable[[Site, Asked], Question | Coroutine[Any, Any, Answer]]
+class Look(NamedTuple):
+    """A look at a job when it has ended, or the client's patience has; `answer` too may raise."""
+
+    caller: Caller
+    job_id: bytes
+    wait_ms: int
+    answer: Callable[[tuple[StoredJob, Spec]], Answer]
+
+
+Handler = Callable[[Site, Asked], Question | Look | Coroutine[Any, Any, Answer]]
+
+
+async def look(site: Site, asked: Look) -> Answer:
+    future = asyncio.get_running_loop().create_future()
+    wait = EndWait(site, asked, future)
+    wait.begin()
+    try:
+        reply = await future
+    finally:
+        wait.forget()
+    if isinstance(reply, Problem):
+        raise reply
+    return asked.answer(reply)
 
 
 async def ask(site: Site, question: Question) -> Answer:
@@ -55,5 +87,6 @@ async def respond(handler: Handler, request: web.Request) -> web.Response:
     who = caller(request)
     asked = Asked(who, headers.get("Accept"), headers.get(KEY_HEADER), await read_json(request))
     begun = handler(site, asked)
+    assert not isinstance(begun, Look), "it has no body"
     answer = await (ask(site, begun) if isinstance(begun, Question) else begun)
     return answer.response()

@@ -1,7 +1,7 @@
 """The lane: hot requests past aiohttp, on the same connections.
 
-    bytes ──▶ plain, whole, submit or poll, nothing under way? ── yes ──▶ Exchange ──▶ answer
-                                  │ no                                        (no task, no future)
+    bytes ──▶ plain, whole, a hot route, nothing under way? ── yes ──▶ Exchange ──▶ answer
+                                  │ no                                     (no task, no future)
                                   ▼
                         aiohttp, byte for byte
 
@@ -30,11 +30,13 @@ from headrace.http.app import SERVER_NAME
 from headrace.http.deadlines import Connection, Server
 from headrace.http.decode import check_utf8
 from headrace.http.errors import problem_answer, problem_of
+from headrace.http.handlers.jobs import job, result
 from headrace.http.handlers.submit import submit
 from headrace.http.handlers.work import poll
-from headrace.http.head import HEAD_BYTES_MAX, TARGETS, Passage, read_head
-from headrace.http.hot import Asked, Handler, Question
+from headrace.http.head import HEAD_BYTES_MAX, ROUTES, Head, Passage, read_head
+from headrace.http.hot import Asked, Handler, Look, Question
 from headrace.http.site import Site
+from headrace.http.waits import EndWait
 from headrace.wire.problems import Problem
 
 log = logging.getLogger("headrace.http")
@@ -44,8 +46,13 @@ HELD_BYTES_MAX: Final = 64 * 1024
 LOST: Final = -1
 """In the place of a number of bytes: where requests begin is not known any more."""
 
-HANDLERS: Final[dict[str, Handler]] = {"jobs_submit": submit, "work_poll": poll}
-assert HANDLERS.keys() == set(TARGETS.values())
+HANDLERS: Final[dict[str, Handler]] = {
+    "jobs_submit": submit,
+    "work_poll": poll,
+    "job_get": job,
+    "job_result": result,
+}
+assert HANDLERS.keys() == set(ROUTES)
 
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
@@ -96,7 +103,7 @@ class LaneConnection(Connection):
             if passage is not None and self._lacking == len(data) and self._may_come(passage):
                 if self._is_idle():
                     self._lacking = 0
-                    self._take(passage, data[end:])
+                    self._take(passage, head, data[end:])
                     return
                 if may_settle and not self._request_in_progress and not self._messages:
                     self._lacking = 0
@@ -136,12 +143,14 @@ class LaneConnection(Connection):
         self._settling = False
         self._go_on(may_settle=False)
 
-    def _take(self, passage: Passage, body: bytes) -> None:
+    def _take(self, passage: Passage, head: Head, body: bytes) -> None:
         if self._header_timer is not None:
             self._header_done()
         self._request_in_progress = True  # `shutdown` waits for it
         self._exchange = Exchange(self, self._site, passage.route)
-        self._exchange.begin(Asked(passage.caller, passage.accept, passage.key, body))
+        self._exchange.begin(
+            Asked(passage.caller, passage.accept, passage.key, body, head.job_id, head.wait_ms)
+        )
 
     def _hold(self, data: bytes) -> None:
         before = len(self._held)
@@ -220,15 +229,16 @@ class LaneConnection(Connection):
 
 
 class Exchange:
-    """A request on the lane, from its body to its answer. The pump tells it the reply."""
+    """A request on the lane, from its body to its answer. The pump or a wait tells it the reply."""
 
-    __slots__ = ("_connection", "_question", "_route", "_site", "_task", "answered")
+    __slots__ = ("_connection", "_question", "_route", "_site", "_task", "_wait", "answered")
 
     def __init__(self, connection: LaneConnection, site: Site, route: str) -> None:
         self._connection: LaneConnection | None = connection
         self._site = site
         self._route = route
-        self._question: Question | None = None
+        self._question: Question | Look | None = None
+        self._wait: EndWait | None = None
         self._task: asyncio.Task[Answer] | None = None
         self.answered = False
 
@@ -238,6 +248,10 @@ class Exchange:
             begun = HANDLERS[self._route](self._site, asked)
             if isinstance(begun, Question):
                 self._ask(begun)
+            elif isinstance(begun, Look):
+                self._question = begun
+                self._wait = EndWait(self._site, begun, self)
+                self._wait.begin()
             else:
                 self._task = asyncio.get_running_loop().create_task(begun)
                 self._task.add_done_callback(self._on_task)
@@ -278,9 +292,11 @@ class Exchange:
         self._connection = None
         if self._task is not None:
             self._task.cancel()
-        if self._question is not None:
+        if self._wait is not None:
+            self._wait.forget()
+        if isinstance(self._question, Question):
             self._site.pump.forsake(self._question.command)
-            self._forget()
+        self._forget()
 
     def _conclude(self, result: Callable[[], Answer]) -> None:
         try:
@@ -303,9 +319,9 @@ class Exchange:
             connection.abort()
 
     def _forget(self) -> None:
-        if self._question is not None and isinstance(self._question.command, Poll):
-            self._site.poll_ends(self._question.command)
-        self._question = None
+        question, self._question = self._question, None
+        if isinstance(question, Question) and isinstance(question.command, Poll):
+            self._site.poll_ends(question.command)
 
 
 def wire_bytes(answer: Answer) -> bytes:

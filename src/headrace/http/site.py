@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Wait(Protocol):
+    """A client's wait for news of a job."""
+
+    def cancel(self) -> object:
+        """End it: the client hears at once, without news."""
+
+
 class Site:
     """One node behind one HTTP server."""
 
@@ -40,8 +47,7 @@ class Site:
         self._told = self.pump.position, str(self.pump.position)
         self._polls: set[int] = set()
         """Tickets of polls that may be parked."""
-        self._waits: set[asyncio.Task[Any]] = set()
-        """Waits of clients for news of a job."""
+        self._waits: set[Wait] = set()
 
     # Answers ------------------------------------------------------------------------------------
 
@@ -105,19 +111,25 @@ class Site:
             news.close()
             return False
         task = asyncio.ensure_future(news)
-        self._waits.add(task)
+        self.wait_begins(task)
         try:
             await asyncio.wait({task})
         finally:
-            self._waits.discard(task)
+            self.wait_ends(task)
             task.cancel()
         return not task.cancelled() and task.result()
+
+    def wait_begins(self, wait: Wait) -> None:
+        self._waits.add(wait)
+
+    def wait_ends(self, wait: Wait) -> None:
+        self._waits.discard(wait)
 
     async def drain(self) -> None:
         """Send all that is parked home, empty."""
         self.draining = True
-        for task in self._waits:
-            task.cancel()
+        for wait in tuple(self._waits):
+            wait.cancel()
         if not self.pump.failed:
             await asyncio.gather(
                 *(self.pump.ask(Withdraw(ticket)) for ticket in self._polls),

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from headrace.core.commands import (
+    Caller,
     Command,
     Outcome,
     Poll,
@@ -108,6 +109,13 @@ class _Asked:
         self.reply: Any = None
 
 
+class Watcher(Protocol):
+    """Who is told of a job's news."""
+
+    def touch(self) -> None:
+        """Hear that something was committed. Called in a release: neither raises nor waits."""
+
+
 class Watch:
     """Tells when a job's committed state, progress or log has moved."""
 
@@ -143,7 +151,7 @@ class Pump:
         self._effects: list[Effect] = []
         self._in_flight: tuple[Batch, list[_Asked], list[Effect]] | None = None
         self._parked: dict[int, _Asked] = {}
-        self._watches: dict[bytes, set[Watch]] = {}
+        self._watches: dict[bytes, set[Watcher]] = {}
         self._tickets = 0
         self._pending = 0
         self._pending_bytes = 0
@@ -324,12 +332,14 @@ class Pump:
         if not self._effects and not self._applied:
             self._idle.set()
             return
-        applied, effects = self._applied, self._effects
+        effects = self._effects
+        applied: list[_Asked] = []
         for effect in effects:
             if type(effect) is Answered:
                 asked = self._parked.pop(effect.ticket)
                 asked.reply = effect.reply
                 applied.append(asked)
+        applied += self._applied  # after the parked: work begins before its client hears of it
         batch = self._store.stage(effects, now_ms)
         self._applied, self._effects = [], []
         self._engine.staged()
@@ -427,13 +437,13 @@ class Pump:
         self._turn()
 
     def _release(self, applied: list[_Asked], effects: list[Effect]) -> None:
-        for asked in applied:
-            self._answer(asked, asked.reply)
-        if self._watches:
+        if self._watches:  # before the replies: a result is waited for longer than its ack
             for effect in effects:
                 if isinstance(effect, _TOUCHING):
-                    for watch in self._watches.get(effect.job_id, ()):
-                        watch.touch()
+                    for watcher in tuple(self._watches.get(effect.job_id, ())):
+                        watcher.touch()
+        for asked in applied:
+            self._answer(asked, asked.reply)
 
     def _answer(self, asked: _Asked, reply: Any) -> None:
         if asked.cost >= 0:
@@ -484,14 +494,31 @@ class Pump:
     @contextmanager
     def watch(self, job_id: bytes) -> Iterator[Watch]:
         watch = Watch()
-        self._watches.setdefault(job_id, set()).add(watch)
+        self.follow(job_id, watch)
         try:
             yield watch
         finally:
-            watches = self._watches[job_id]
-            watches.discard(watch)
-            if not watches:
-                del self._watches[job_id]
+            self.unfollow(job_id, watch)
+
+    def follow(self, job_id: bytes, watcher: Watcher) -> None:
+        """Tell a watcher when a job's committed state, progress or log has moved."""
+        self._watches.setdefault(job_id, set()).add(watcher)
+
+    def unfollow(self, job_id: bytes, watcher: Watcher) -> None:
+        watchers = self._watches[job_id]
+        watchers.remove(watcher)
+        if not watchers:
+            del self._watches[job_id]
+
+    def is_live(self, job_id: bytes) -> bool:
+        """Say whether a job has not ended; that it has may not be committed yet."""
+        return self._engine.live.jobs.find(job_id) >= 0
+
+    def is_live_for(self, caller: Caller, job_id: bytes) -> bool:
+        """Say whether a job has not ended, and is the caller's to see."""
+        live = self._engine.live
+        handle = live.jobs.find(job_id)
+        return handle >= 0 and live.may_not(caller, live.load(handle).owner_id) is None
 
     def progress(self, job_id: bytes) -> tuple[float, str] | None:
         """Return (progress 0..1, details) of a leased job; None for others."""

@@ -9,8 +9,10 @@ from headrace.core.commands import Act, Caller, Control, Explain, Explanation
 from headrace.core.ids import id_text
 from headrace.core.job import TERMINAL, Status
 from headrace.http import queries
+from headrace.http.answers import Answer
 from headrace.http.cursors import cursor_text
-from headrace.http.encode import answer
+from headrace.http.encode import answer, encoded
+from headrace.http.hot import Asked, Look, look
 from headrace.http.identity import caller
 from headrace.http.site import Site, path_job_id, site_of
 from headrace.http.views import job_view, result_view, spec_of, word
@@ -90,39 +92,45 @@ def _too_far() -> Problem:
 
 async def job_get(request: web.Request) -> web.Response:
     site = site_of(request)
-    stored, spec = await _awaited(request, site)
-    view = job_view(stored, spec, site.pump.progress(stored.job_id))
-    return answer(request, JobAnswer(job=view, result=result_view(stored)))
+    return (await look(site, job(site, _asked(request)))).response()
 
 
 async def job_result(request: web.Request) -> web.Response:
-    stored, _ = await _awaited(request, site_of(request))
-    if stored.finished is None:
-        status = word(stored.status)
-        raise Problem(
-            ProblemCode.JOB_NOT_FINISHED,
-            f"the job is {status}; wait=60s waits for its end",
-            extra={"job_status": status},
-        )
-    return answer(request, result_view(stored))
+    site = site_of(request)
+    return (await look(site, result(site, _asked(request)))).response()
 
 
-async def _awaited(request: web.Request, site: Site) -> tuple[StoredJob, Spec]:
-    """Return a job, when it has ended or the client's patience has."""
-    who, job_id = caller(request), path_job_id(request)
-    wait_ms = queries.wait_ms(request)
-    stored, spec = site.read(who, job_id)
-    if stored.finished is not None or not wait_ms:
-        return stored, spec
-    until_ms = site.clock.now_ms() + wait_ms
-    with site.pump.watch(job_id) as watch:
-        while True:
-            stored, spec = site.read(who, job_id)
-            left_ms = until_ms - site.clock.now_ms()
-            if stored.finished is not None or left_ms <= 0:
-                return stored, spec
-            if not await site.wait(watch.changed(left_ms / 1000)):
-                return site.read(who, job_id)
+def _asked(request: web.Request) -> Asked:
+    return Asked(
+        caller(request),
+        request.headers.get("Accept"),
+        job_id=path_job_id(request),
+        wait_ms=queries.wait_ms(request),
+    )
+
+
+def job(site: Site, asked: Asked) -> Look:
+    def told(found: tuple[StoredJob, Spec]) -> Answer:
+        stored, spec = found
+        view = job_view(stored, spec, site.pump.progress(stored.job_id))
+        return encoded(JobAnswer(job=view, result=result_view(stored)), asked.accept, {})
+
+    return Look(asked.caller, asked.job_id, asked.wait_ms, told)
+
+
+def result(_site: Site, asked: Asked) -> Look:
+    def told(found: tuple[StoredJob, Spec]) -> Answer:
+        stored, _ = found
+        if stored.finished is None:
+            status = word(stored.status)
+            raise Problem(
+                ProblemCode.JOB_NOT_FINISHED,
+                f"the job is {status}; wait=60s waits for its end",
+                extra={"job_status": status},
+            )
+        return encoded(result_view(stored), asked.accept, {})
+
+    return Look(asked.caller, asked.job_id, asked.wait_ms, told)
 
 
 async def job_delete(request: web.Request) -> web.Response:
