@@ -20,7 +20,7 @@ import msgspec
 from checker import Checker, Counts, Violation, summary
 from history import Final, read
 from http_client import Http
-from load import params_of
+from load import LOADS, params_of
 from processes import LYING, Server, free_port
 
 CLIENTS = 2
@@ -54,12 +54,12 @@ class Report(msgspec.Struct):
 class Clients:
     """The load processes, and how they are told."""
 
-    def __init__(self, port: int, dir_: Path, seed: int) -> None:
+    def __init__(self, port: int, dir_: Path, seed: int, kind: str) -> None:
         self.histories = [dir_ / f"history-{number}.jsonl" for number in range(CLIENTS)]
         load = Path(__file__).with_name("load.py")
         self._children = [
             subprocess.Popen(
-                [sys.executable, str(load), str(port), str(path), str(number), str(seed)],
+                [sys.executable, str(load), str(port), str(path), str(number), str(seed), kind],
                 stdin=subprocess.PIPE,
             )
             for number, path in enumerate(self.histories)
@@ -87,7 +87,7 @@ class Clients:
             child.wait()
 
 
-def run(cycles: int, seed: int, base: Path, *, defect: str = "") -> Report:
+def run(cycles: int, seed: int, base: Path, *, load: str = "mixed", defect: str = "") -> Report:
     """A whole campaign in a new directory below `base`, which stays if something is found."""
     began_s = time.monotonic()
     dice = random.Random(seed)
@@ -102,7 +102,7 @@ def run(cycles: int, seed: int, base: Path, *, defect: str = "") -> Report:
         return Server(dir_ / "data", port, "--lease", LEASE)
 
     server = start()
-    clients = Clients(port, dir_, seed)
+    clients = Clients(port, dir_, seed, load)
     try:
         for _ in range(cycles):
             if dice.random() < EARLY_KILLS:
@@ -200,7 +200,7 @@ async def fill_results(port: int, finals: Iterator[Final]) -> None:
         result = await ask(http, f"/api/v1/jobs/{final.job_id}/result")
         assert result["status"] == final.status, "two readers disagree on a finished job"
         final.code = result.get("code") or ""
-        if final.status == "completed":
+        if final.status == "completed" and result["result"] is not None:
             final.value = result["result"]["value"]
     http.close()
 
@@ -245,6 +245,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/crash", description=__doc__.splitlines()[0])
     parser.add_argument("--cycles", type=int, default=20, help="how many kills")
     parser.add_argument("--seed", type=int, default=None, help="repeats the dice, not the timing")
+    parser.add_argument(
+        "--load", choices=list(LOADS), default="mixed", help="batches: W4 of the benchmark"
+    )
     parser.add_argument("--dir", type=Path, default=None, help="on a disk; default: build/crash")
     parser.add_argument(
         "--control",
@@ -260,7 +263,7 @@ def main() -> int:
         show(report)
         print("the defect was found out" if found else "THE DEFECT WAS NOT FOUND OUT")
         return 0 if found else 1
-    report = run(args.cycles, seed, base)
+    report = run(args.cycles, seed, base, load=args.load)
     show(report)
     return 1 if report.violations else 0
 

@@ -180,7 +180,7 @@ class Checker:
         for op, told, status in self._unresolved:
             job_id, _ = self._lease_of[told.lease]
             self._jobs[job_id].reports.append(_Report(told, op.began_s, op.ended_s, status))
-            if told.outcome == "completed":
+            if told.outcome == "completed" and told.value:
                 self._values[told.value] = (job_id, told.lease, told.again)
         finals: dict[str, Final] = {}
         by_name: dict[str, str] = {}
@@ -282,7 +282,10 @@ class Checker:
     def _check_reason(self, job_id: str, job: _Job, final: Final) -> None:
         """Each end has a cause that some client sent."""
         told = {report.told.outcome for report in job.reports}
-        if final.status == "completed":
+        if final.status == "completed" and not final.value:
+            if all(r.told.value for r in job.reports if r.told.outcome == "completed"):
+                self._violate("result_from_nowhere", job_id, "none is stored, no report had none")
+        elif final.status == "completed":
             source = self._values.get(final.value)
             if source is None or source[0] != job_id:
                 refused = "refused" if final.value in self._values_refused else "never sent"

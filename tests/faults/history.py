@@ -35,7 +35,8 @@ class Told(msgspec.Struct, omit_defaults=True):
     lease: str
     outcome: str
     value: str = ""
-    """Its result; no two reports have the same, unless one is the repetition of the other."""
+    """Its result; no two reports have the same, unless one is the repetition of the other. Empty:
+    it has none."""
     again: bool = False
     """An answered report was followed by this one, with another value, which must not count."""
 

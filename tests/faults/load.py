@@ -1,6 +1,9 @@
 """One client process of the crash campaign: submitters, workers and a nuisance, each in a task.
 
-    python load.py PORT HISTORY CLIENT SEED
+    python load.py PORT HISTORY CLIENT SEED mixed|batches
+
+The mixed load does a little of everything. The load of batches is the benchmark's W4: a hundred
+jobs a request, submitted and consumed at once, as fast as it goes.
 
 Goes on through every restart of the server. On standard input `drain` stops submits and
 mischief; `stop` ends the process when all that was under way is answered.
@@ -21,6 +24,8 @@ from history import FAIL, INFO, OK, Acked, Given, Op, Result, Told, Writer
 from http_client import Http, LostError, NotSentError
 
 BACKLOG_MAX: Final = 400
+BATCH: Final = 100
+BATCHED_BACKLOG_MAX: Final = 10_000
 PAUSE_S: Final = 0.02
 TYPE: Final = "noop"
 
@@ -80,6 +85,8 @@ async def ask(
 
 
 class Submitter:
+    backlog_max = BACKLOG_MAX
+
     def __init__(self, shared: Shared, number: int) -> None:
         self.shared = shared
         self.random = random.Random(f"{shared.seed}-{shared.client}-submit-{number}")
@@ -88,15 +95,15 @@ class Submitter:
 
     async def run(self) -> None:
         while not self.shared.draining.is_set():
-            if self.shared.submitted - self.shared.ended > BACKLOG_MAX:
+            if self.shared.submitted - self.shared.ended > self.backlog_max:
                 await asyncio.sleep(PAUSE_S)
                 continue
             await self.submit()
-            if self.random.random() < 0.3:
-                await asyncio.sleep(self.random.random() * PAUSE_S)
         self.http.close()
 
     async def submit(self) -> None:
+        if self.random.random() < 0.3:
+            await asyncio.sleep(self.random.random() * PAUSE_S)
         keyed = self.random.random() < 0.7
         single = self.random.random() < 0.7
         jobs = [self.job(keyed) for _ in range(1 if single else self.random.randint(2, 30))]
@@ -157,10 +164,15 @@ class Submitter:
 class Worker:
     """Polls, and does with each job what its dice say."""
 
+    jobs_max: tuple[int, ...] = (1, 5, 20, 50)
+    again = 0.05
+    """How many reports are followed by another one that must not count."""
+
     def __init__(self, shared: Shared, number: int, session: bool) -> None:
         self.shared = shared
         self.random = random.Random(f"{shared.seed}-{shared.client}-work-{number}")
         self.http = Http(shared.port)
+        self.number = number
         self.name = f"worker-{shared.client}-{number}"
         self.session = f"session-{self.name}" if session else ""
         self.seq = 0
@@ -176,7 +188,7 @@ class Worker:
     async def poll(self) -> None:
         self.seq += 1
         reports, self.reports = self.reports, []
-        jobs_max = self.random.choice((1, 5, 20, 50))
+        jobs_max = self.random.choice(self.jobs_max)
         body: dict[str, Any] = {
             "worker": self.name,
             "serve": {"types": [TYPE]},
@@ -215,9 +227,7 @@ class Worker:
                 return
         self.take_acks(reports, op.acked)
         self.take_orders(answer["control"])
-        for given in op.given:
-            self.held.setdefault(given.lease, self.random.choice((0, 0, 0, 0, 1, 3)))
-        await self.work()
+        await self.work([given.lease for given in op.given])
 
     def take_acks(self, reports: list[Told], acked: list[Acked]) -> None:
         answers = {ack.lease: ack for ack in acked}
@@ -225,7 +235,7 @@ class Worker:
             ack = answers.get(told.lease)
             if ack is not None and not ack.code and not told.again:
                 self.shared.ended += ack.status in ("completed", "failed", "cancelled")
-                if not self.shared.draining.is_set() and self.random.random() < 0.05:
+                if not self.shared.draining.is_set() and self.random.random() < self.again:
                     outcome = self.random.choice((told.outcome, "completed"))
                     again = Told(told.lease, outcome, self.shared.unique("again"), again=True)
                     self.reports.append(again)
@@ -244,7 +254,9 @@ class Worker:
             else:
                 self.shared.old_leases.append(lease)
 
-    async def work(self) -> None:
+    async def work(self, leases: list[str]) -> None:
+        for lease in leases:
+            self.held.setdefault(lease, self.random.choice((0, 0, 0, 0, 1, 3)))
         for lease, polls in list(self.held.items()):
             if polls:
                 self.held[lease] = polls - 1
@@ -297,7 +309,7 @@ async def complete(shared: Shared, http: Http, told: Told) -> None:
 
 def report_body(told: Told) -> dict[str, Any]:
     body: dict[str, Any] = {"lease": told.lease, "outcome": told.outcome}
-    if told.outcome == "completed":
+    if told.outcome == "completed" and told.value:
         body["result"] = {"value": told.value}
     elif told.outcome == "failed":
         body |= {"error": told.value, "retry_delay": 0.05}
@@ -316,6 +328,32 @@ def acked_of(ack: dict[str, Any]) -> Acked:
     if ack.get("ok"):
         return Acked(ack["lease"], ack.get("status", ""))
     return Acked(ack["lease"], code=ack["problem"]["code"])
+
+
+class BatchSubmitter(Submitter):
+    """Submits a hundred jobs a request, without a pause and without keys."""
+
+    backlog_max = BATCHED_BACKLOG_MAX
+
+    async def submit(self) -> None:
+        jobs = []
+        for _ in range(BATCH):
+            name = self.shared.unique("job")
+            jobs.append({"name": name, "type": TYPE, "params": params_of(name)})
+        if not await self.once([str(job["name"]) for job in jobs], jobs, ""):
+            await asyncio.sleep(PAUSE_S)
+
+
+class BatchWorker(Worker):
+    """Completes whatever it is given with its next poll; every second one without results."""
+
+    jobs_max = (BATCH,)
+    again = 0.0
+
+    async def work(self, leases: list[str]) -> None:
+        for lease in leases:
+            value = self.shared.unique("result") if self.number % 2 else ""
+            self.reports.append(Told(lease, "completed", value))
 
 
 class Nuisance:
@@ -373,17 +411,34 @@ async def listen(shared: Shared) -> None:
     shared.stopping.set()
 
 
-async def main(port: int, out: Path, client: str, seed: int) -> None:
+def mixed(shared: Shared) -> list[Submitter | Worker | Nuisance]:
+    return [
+        *(Submitter(shared, number) for number in range(3)),
+        *(Worker(shared, number, session=number > 0) for number in range(3)),
+        Nuisance(shared),
+    ]
+
+
+def batches(shared: Shared) -> list[Submitter | Worker | Nuisance]:
+    return [
+        *(BatchSubmitter(shared, number) for number in range(2)),
+        *(BatchWorker(shared, number, session=False) for number in range(4)),
+    ]
+
+
+LOADS: Final = {"mixed": mixed, "batches": batches}
+
+
+async def main(port: int, out: Path, client: str, seed: int, load: str) -> None:
     shared = Shared(port, out, client, seed)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(listen(shared))
-        for number in range(3):
-            tasks.create_task(Submitter(shared, number).run())
-        for number in range(3):
-            tasks.create_task(Worker(shared, number, session=number > 0).run())
-        tasks.create_task(Nuisance(shared).run())
+        for one in LOADS[load](shared):
+            tasks.create_task(one.run())
     shared.out.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])))
+    asyncio.run(
+        main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5])
+    )

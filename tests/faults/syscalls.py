@@ -21,6 +21,8 @@ DATA_FILE = "data.mdb"
 _LINE = re.compile(r"(\d+) +(\d+\.\d+) (.*)")
 _CALL = re.compile(r"(\w+)\((?:(\d+)<([^>]*)>)?(.*)", re.DOTALL)
 _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
+_WORD = re.compile(r'[\w-]{8,}(?:\\",\\"ok\\":true)?')
+"""What can be looked for: an id or a value between quotes; a lease also as its ack has it."""
 _ENDED = re.compile(r"<(\d+\.\d+)>$")
 _UNFINISHED = "<unfinished ...>"
 
@@ -65,9 +67,10 @@ def parse(trace: Path) -> list[Call]:
     return sorted(calls)
 
 
-def durable_at_s(calls: Iterable[Call], texts: Iterable[str]) -> dict[str, float]:
-    """For each text: when the commit that holds its page was whole on the disk."""
-    waiting = set(texts)
+def durable_at_s(calls: Iterable[Call], words: Iterable[str]) -> dict[str, float]:
+    """For each word: when the commit that holds its page was whole on the disk."""
+    waiting = set(words)
+    assert all(map(_WORD.fullmatch, waiting))
     written: set[str] = set()
     synced: set[str] = set()
     durable: dict[str, float] = {}
@@ -81,7 +84,7 @@ def durable_at_s(calls: Iterable[Call], texts: Iterable[str]) -> dict[str, float
                 written.clear()
             data_fd = call.fd
         elif call.fd == data_fd or "writev" in call.name:
-            found = {text for text in waiting if text in call.text}
+            found = waiting.intersection(_WORD.findall(call.text))
             waiting -= found
             written |= found
         else:
@@ -90,15 +93,16 @@ def durable_at_s(calls: Iterable[Call], texts: Iterable[str]) -> dict[str, float
     return durable
 
 
-def told_at_s(calls: Iterable[Call], texts: Iterable[str]) -> dict[str, float]:
-    """For each text: when the first answer that holds it began to leave through a socket."""
-    waiting = set(texts)
+def told_at_s(calls: Iterable[Call], words: Iterable[str]) -> dict[str, float]:
+    """For each word: when the first answer that holds it began to leave through a socket."""
+    waiting = set(words)
+    assert all(map(_WORD.fullmatch, waiting))
     told: dict[str, float] = {}
     for call in calls:
         if call.file.startswith("socket:") or call.file.startswith("TCP"):
-            for text in [text for text in waiting if text in call.text]:
-                waiting.discard(text)
-                told[text] = call.began_s
+            found = waiting.intersection(_WORD.findall(call.text))
+            waiting -= found
+            told.update(dict.fromkeys(found, call.began_s))
     return told
 
 

@@ -8,8 +8,9 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 
-def test_kill_9_under_load_loses_no_acknowledged_thing(disk: Path) -> None:
-    report = campaign.run(4, seed=1, base=disk)
+@pytest.mark.parametrize(("load", "kills"), [("mixed", 4), ("batches", 2)])
+def test_kill_9_under_load_loses_no_acknowledged_thing(disk: Path, load: str, kills: int) -> None:
+    report = campaign.run(kills, seed=1, base=disk, load=load)
     assert report.violations == []
     assert report.counts.jobs_acked > 100
     assert report.counts.reports_acked > 100

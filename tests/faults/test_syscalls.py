@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ pytestmark = pytest.mark.e2e
 
 CLIENTS = 8
 ROUNDS = 12
+ANSWERS_MIN = CLIENTS * ROUNDS * 3
+SUBMITTERS = 3
+"""And so many workers."""
+BATCH = 100
+BATCH_ROUNDS = 10
 GOOD_COMMITS = 30
+Load = Callable[[int, dict[str, str]], Coroutine[Any, Any, None]]
 
 
 async def post(http: Http, path: str, body: Any) -> Any:
@@ -58,8 +65,60 @@ async def all_clients(port: int, proofs: dict[str, str]) -> None:
             tasks.create_task(client(port, number, proofs))
 
 
+class Batches:
+    """W4 of the benchmark: a hundred jobs a request, submitted and consumed at once."""
+
+    def __init__(self, port: int, proofs: dict[str, str]) -> None:
+        self.port = port
+        self.proofs = proofs
+        self.submitting = SUBMITTERS
+
+    async def submit(self, number: int) -> None:
+        http = Http(self.port)
+        for round_ in range(BATCH_ROUNDS):
+            names = [f"job-{number}-{round_}-{item}" for item in range(BATCH)]
+            jobs = [{"name": name, "type": "noop"} for name in names]
+            for job in await post(http, "/api/v1/jobs", jobs):
+                self.proofs[job["job_id"]] = job["job_id"]
+        self.submitting -= 1
+        http.close()
+
+    async def work(self, number: int) -> None:
+        http = Http(self.port)
+        value_of: dict[str, str] = {}
+        while self.submitting or value_of:
+            answer = await post(
+                http,
+                "/api/v1/work/poll",
+                {
+                    "worker": f"worker-{number}",
+                    "max_jobs": BATCH,
+                    "wait": "200ms",
+                    "reports": [
+                        {"lease": lease, "outcome": "completed", "result": {"value": value}}
+                        for lease, value in value_of.items()
+                    ],
+                },
+            )
+            for ack in answer["acks"]:
+                self.proofs[f'{ack["lease"]}\\",\\"ok\\":true'] = value_of[ack["lease"]]
+            value_of = {one["lease"]: f"value-{one['job']['id']}" for one in answer["jobs"]}
+        http.close()
+
+
+async def in_batches(port: int, proofs: dict[str, str]) -> None:
+    load = Batches(port, proofs)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(SUBMITTERS):
+            tasks.create_task(load.submit(number))
+            tasks.create_task(load.work(number))
+
+
 def traced(
-    disk: Path, command: list[str] | None, env: dict[str, str] | None = None
+    disk: Path,
+    load: Load,
+    command: list[str] | None = None,
+    env: dict[str, str] | None = None,
 ) -> tuple[list[syscalls.Call], dict[str, str]]:
     trace = disk / "trace"
     prefix = syscalls.strace(trace)
@@ -67,7 +126,7 @@ def traced(
     proofs: dict[str, str] = {}
     try:
         server.wait_ready()
-        asyncio.run(all_clients(server.port, proofs))
+        asyncio.run(load(server.port, proofs))
         os.kill(running_children(server.pid)[0], signal.SIGTERM)
         assert server.wait() == 0
     finally:
@@ -75,14 +134,22 @@ def traced(
     return syscalls.parse(trace), proofs
 
 
-def test_every_answer_leaves_after_its_commit_is_on_the_disk(disk: Path) -> None:
-    calls, proofs = traced(disk, None)
-    assert len(proofs) >= CLIENTS * ROUNDS * 3
+LOADS = {"singly": all_clients, "in batches": in_batches}
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_every_answer_leaves_after_its_commit_is_on_the_disk(disk: Path, load: str) -> None:
+    calls, proofs = traced(disk, LOADS[load])
+    assert len(proofs) >= ANSWERS_MIN
     assert syscalls.early(calls, proofs) == []
+    if load == "in batches":
+        commits = sum(call.name == "fdatasync" for call in calls)
+        assert commits < len(proofs) / 20, "they were no batches"
 
 
-def test_the_trace_shows_a_server_that_answers_too_early(disk: Path) -> None:
-    calls, proofs = traced(disk, LYING, {"DEFECT": "ack-before-commit"})
+@pytest.mark.parametrize("load", LOADS)
+def test_the_trace_shows_a_server_that_answers_too_early(disk: Path, load: str) -> None:
+    calls, proofs = traced(disk, LOADS[load], LYING, {"DEFECT": "ack-before-commit"})
     assert syscalls.early(calls, proofs) != []
 
 
