@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "cancel": ("jobs", "Cancel jobs."),
     "suspend": ("jobs", "Pause jobs, at their checkpoints."),
     "resume": ("jobs", "Let suspended jobs go on."),
+    "bench": ("bench", "Measure a server of its own on this machine."),
     "version": ("version", "Print the version."),
 }
 
