@@ -1,326 +1,276 @@
-"""A real server, durable on its disk, driven over HTTP: workloads W1 to W7.
+"""headrace and what it is compared with, in one run on one machine: workloads W1 to W7.
 
-    python bench/bench_e2e.py                 quick: a minute or two
-    python bench/bench_e2e.py --full          a million jobs, five runs of each
-    python bench/bench_e2e.py --only W1,W5 --runs 5
+    python bench/bench_e2e.py                                quick: one short run of everything
+    python bench/bench_e2e.py --full                         a million jobs, five runs of each
+    python bench/bench_e2e.py --only W3,W4 --peers redis-always --runs 3
+    python bench/bench_e2e.py --peers none                   headrace alone
+    python bench/bench_e2e.py --scale                        W6 and W7 with ten million jobs
 
-Server on core 0, client on core 1. Every acknowledgement comes after an fsync. Each run has a new
-server and an empty directory. Results go to bench/results/e2e.json; `bench/report.py` makes the
-table. What the numbers do not say stands at the top of bench/README.md.
+Server on core 0, clients on core 1. In each run every workload is done by each system in turn, each
+time by a new server on an empty directory, so that what is compared shares the machine's moods.
+Results go to bench/results/e2e.json (of a part: part.json; of --scale: scale.json);
+`bench/report.py` makes tables and plots. What is missing on this machine is named with the command
+that installs it. What the numbers do not say stands at the top of bench/README.md.
 """
 
 import argparse
-import asyncio
-import re
-import tempfile
+import sys
 import time
 from collections.abc import Callable
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvloop
 
-from rig import (
-    ROOT,
-    Asker,
-    Connection,
-    Meter,
-    Served,
-    bare_aiohttp,
-    connect,
-    free_port,
-    headrace,
-    machine,
-    medians,
-    percentile,
-    pin_client,
-    poll,
-    request,
-    save,
-    served,
-    submit_many,
-    submit_one,
-)
+from headrace.bench.measures import Figures, medians
+from headrace.bench.process import BenchError, cores, ended_by_signals, pin_client
+from headrace.bench.workloads import BATCH, BATCH_LARGE, ROWS
+from peers import SYSTEMS, Ours, Peer
+from peers.peer import running
+from rig import SCRATCH, machine, save
+from targets import evaluate
 
-Figures = dict[str, float]
-W1_CONNECTIONS = 64
-SUBMITTERS = 16
-WORKERS = 8
-BATCH = 100
-BATCH_LARGE = 1_000
-WARM_UP = 500
-WORD_SAID = b'{"lease":"%s","outcome":"completed"}'
-_LEASE = re.compile(rb'"lease":"([\w-]{54})","job"')
+DEPTH_ROWS = {
+    "W6": ("memory a queued job", "bytes"),
+    "W7": ("kill -9 with that many queued: start to the first new acknowledgement", "s"),
+}
+EVERY_ROW = [*ROWS, *DEPTH_ROWS]
+WARM_UP_JOBS = 48_000
+"""Queued before W6 weighs for the first time: buffers are then as large as they get."""
+DEPTH_SCALE = 10_000_000
 
 
-class Sizes(msgspec.Struct):
+class Settings(msgspec.Struct):
     runs: int
-    single: int
-    """Jobs of W1."""
-    batched: int
-    """Jobs of W2, W3, W4."""
-    samples: int
-    """Of W5."""
+    seconds: float
+    """About how long a workload lasts in each run."""
     depth: int
     """Jobs of W6 and W7."""
 
 
-QUICK = Sizes(runs=3, single=10_000, batched=60_000, samples=300, depth=100_000)
-FULL = Sizes(runs=5, single=50_000, batched=400_000, samples=2_000, depth=1_000_000)
+QUICK = Settings(runs=1, seconds=0.5, depth=300_000)
+FULL = Settings(runs=5, seconds=1.0, depth=1_000_000)
 
 
-# Loops of the client ----------------------------------------------------------------------------
+# W6 and W7 --------------------------------------------------------------------------------------
 
 
-async def repeat(port: int, connections: int, sent: bytes, number: int) -> None:
-    """Send the same request until `number` are answered, one under way on each connection."""
-    done = asyncio.get_running_loop().create_future()
-    to_send, answered = number, 0
-
-    def on_answer(connection: Connection, _data: bytes, _at: int) -> None:
-        nonlocal to_send, answered
-        answered += 1
-        if to_send:
-            to_send -= 1
-            connection.send(sent)
-        elif answered == number:
-            done.set_result(None)
-
-    opened = await connect(port, connections, on_answer)
-    for connection in opened[:number]:
-        to_send -= 1
-        connection.send(sent)
-    await done
-    for connection in opened:
-        connection.transport.abort()
-
-
-async def work_off(port: int, number: int, wait: str) -> None:
-    """Lease and complete until `number` completions are acknowledged, a hundred at a time."""
-    done = asyncio.get_running_loop().create_future()
-    completed = 0
-    reported: dict[Connection, int] = {}
-    names = cycle(f"w-{n}" for n in range(WORKERS))
-
-    def on_answer(connection: Connection, data: bytes, at: int) -> None:
-        nonlocal completed
-        completed += reported[connection]
-        if completed >= number:
-            if not done.done():
-                done.set_result(None)
-            return
-        leases = _LEASE.findall(data, at)
-        reported[connection] = len(leases)
-        reports = b",".join([WORD_SAID % lease for lease in leases])
-        connection.send(poll(name_of[connection], BATCH, wait, reports))
-
-    opened = await connect(port, WORKERS, on_answer)
-    name_of = dict(zip(opened, names, strict=False))
-    for connection in opened:
-        reported[connection] = 0
-        connection.send(poll(name_of[connection], BATCH, wait))
-    await done
-    for connection in opened:
-        connection.transport.abort()
-
-
-def rate(server: Served, number: int, work: Any) -> Figures:
-    async def timed() -> Figures:
-        meter = Meter(server)
-        await work
-        return meter.stop()
-
-    figures = uvloop.run(timed())
-    return {"value": number / figures.pop("seconds"), **figures}
-
-
-# Workloads --------------------------------------------------------------------------------------
-
-
-def w1(base: Path, sizes: Sizes) -> Figures:
-    with served(base) as server:
-        uvloop.run(repeat(server.port, W1_CONNECTIONS, submit_one(), WARM_UP))
-        return rate(
-            server,
-            sizes.single,
-            repeat(server.port, W1_CONNECTIONS, submit_one(), sizes.single),
-        )
-
-
-def w1_reference(base: Path, sizes: Sizes) -> Figures:
-    with bare_aiohttp(base) as server:
-        uvloop.run(repeat(server.port, W1_CONNECTIONS, submit_one(), WARM_UP))
-        return rate(
-            server,
-            sizes.single,
-            repeat(server.port, W1_CONNECTIONS, submit_one(), sizes.single),
-        )
-
-
-def w2(batch: int) -> Callable[[Path, Sizes], Figures]:
-    def run(base: Path, sizes: Sizes) -> Figures:
-        sent = submit_many(batch)
-        with served(base) as server:
-            uvloop.run(repeat(server.port, 4, sent, 4))
-            number = max(1, sizes.batched // batch)
-            return rate(server, number * batch, repeat(server.port, SUBMITTERS, sent, number))
-
-    return run
-
-
-def w3(base: Path, sizes: Sizes) -> Figures:
-    with served(base) as server:
-        number = sizes.batched // BATCH
-        uvloop.run(repeat(server.port, SUBMITTERS, submit_many(BATCH), number))
-        return rate(server, number * BATCH, work_off(server.port, number * BATCH, "0s"))
-
-
-def w4(base: Path, sizes: Sizes) -> Figures:
-    number = sizes.batched // BATCH
-
-    async def both(port: int) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(work_off(port, number * BATCH, "5s"))
-            tasks.create_task(repeat(port, 4, submit_many(BATCH), number))
-
-    with served(base) as server:
-        return rate(server, number * BATCH, both(server.port))
-
-
-def w5(base: Path, sizes: Sizes) -> Figures:
-    """One job at a time through an idle server: when its worker has it, when its result is seen."""
-    with served(base) as server:
-        starts, results = uvloop.run(one_by_one(server.port, sizes.samples))
-    return {
-        "value": percentile(starts, 0.5),
-        "start_p99_ms": percentile(starts, 0.99),
-        "result_p50_ms": percentile(results, 0.5),
-        "result_p99_ms": percentile(results, 0.99),
-    }
-
-
-async def one_by_one(port: int, samples: int) -> tuple[list[float], list[float]]:
-    submitter, worker, reader = [await Asker().open(port) for _ in range(3)]
-    starts, results = [], []
-    for number in range(samples + 20):
-        parked = worker.ask(poll("w", 1, "30s"))
-        await asyncio.sleep(0.003)
-        began_s = time.perf_counter()
-        accepted = submitter.ask(submit_one())
-        job_id = msgspec.json.decode(await accepted)["job_id"]
-        seen = reader.ask(request("GET", f"/api/v1/jobs/{job_id}/result?wait=30s"))
-        given = await parked
-        start_s = worker.arrived_s - began_s
-        lease = _LEASE.findall(given)[0]
-        await worker.ask(poll("w", 0, "0s", WORD_SAID % lease))
-        await seen
-        if number >= 20:
-            starts.append(start_s * 1_000)
-            results.append((reader.arrived_s - began_s) * 1_000)
-    return starts, results
-
-
-def w6_w7(base: Path, sizes: Sizes) -> dict[str, Figures]:
+def at_depth(system: Peer, depth: int) -> dict[str, Figures]:
     """Fill, weigh, kill -9, start again, count."""
-    with tempfile.TemporaryDirectory(dir=base, prefix="bench-") as dir_:
-        data = Path(dir_) / "data"
-        server = headrace(data, free_port()).wait_ready()
-        try:
-            fill(server, 10 * BATCH_LARGE)
-            before = server.memory_bytes()
-            fill(server, sizes.depth - 10 * BATCH_LARGE)
-            after = server.memory_bytes()
-            weighed = sizes.depth - 10 * BATCH_LARGE
-            disk_bytes = sum(file.stat().st_blocks * 512 for file in data.iterdir())
-        finally:
-            server.kill()
-        began_s = time.perf_counter()
-        server = headrace(data, server.port).wait_ready()
-        try:
-            ready_s = time.perf_counter() - began_s
-            status, answer = server.ask("POST", "/api/v1/jobs", {"type": "noop"})
-            serving_s = time.perf_counter() - began_s
-            assert status == 200, answer
-            stats = server.ask("GET", "/api/v1/stats")[1]
-            jobs = min(int(stats["runtime"]["jobs"]), int(stats["store"]["jobs_live"]))
-        finally:
-            server.kill()
-        began_s = time.perf_counter()
-        empty = headrace(Path(dir_) / "empty", free_port()).wait_ready()
-        empty_s = time.perf_counter() - began_s
-        empty.kill()
-    return {
-        "W6": {
+    depth = min(depth, type(system).depth_max)
+    batch = BATCH_LARGE if "W2k" in system.rows else BATCH
+    first = min(WARM_UP_JOBS, depth // 2)
+    fill(system, first, batch)
+    before = system.server.memory_bytes()
+    fill(system, depth - first, batch)
+    after = system.server.memory_bytes()
+    weighed = depth - first
+    found: dict[str, Figures] = {}
+    if "W6" in system.rows:
+        found["W6"] = {
             "value": (after["private"] - before["private"]) / weighed,
             "rss_bytes_per_job": (after["rss"] - before["rss"]) / weighed,
-            "disk_bytes_per_job": disk_bytes / sizes.depth,
-        },
-        "W7": {
+            "jobs": depth,
+        }
+    if isinstance(system, Ours):
+        found["W6"]["disk_bytes_per_job"] = system.disk_bytes() / depth
+    if "W7" in system.rows:
+        system.server.kill()
+        began_s = time.perf_counter()
+        system.start()
+        system.ready()
+        ready_s = time.perf_counter() - began_s
+        uvloop.run(system.submit(1, 1))
+        serving_s = time.perf_counter() - began_s
+        found["W7"] = {
             "value": serving_s,
             "ready_s": ready_s,
-            "empty_ready_s": empty_s,
-            "lost": sizes.depth + 1 - jobs,
-        },
-    }
+            "lost": depth + 1 - system.count(),
+            "jobs": depth,
+        }
+    return found
 
 
-def fill(server: Served, number: int) -> None:
-    uvloop.run(repeat(server.port, 4, submit_many(BATCH_LARGE), number // BATCH_LARGE))
+def fill(system: Peer, number: int, batch: int) -> None:
+    uvloop.run(system.submit(number // batch * batch, batch))
+    if rest := number % batch:
+        uvloop.run(system.submit(rest, 1))
 
 
-ROWS: dict[str, tuple[str, str, Callable[[Path, Sizes], Any]]] = {
-    "W1ref": ("bare aiohttp: decode the same body, answer, keep nothing", "jobs/s", w1_reference),
-    "W1": ("submit, one job a request, 64 connections", "jobs/s", w1),
-    "W2": ("submit in batches of 100, 16 connections", "jobs/s", w2(BATCH)),
-    "W2k": ("submit in batches of 1,000, 16 connections", "jobs/s", w2(BATCH_LARGE)),
-    "W3": ("drain: lease and complete, batches of up to 100, 8 workers", "jobs/s", w3),
-    "W4": ("submit and consume at once, batches of 100", "jobs/s", w4),
-    "W5": ("idle, one at a time: submit to a parked worker's start, p50", "ms", w5),
-    "W6": ("memory a queued job", "bytes", w6_w7),
-    "W7": ("kill -9 with that many queued: start to the first new acknowledgement", "s", w6_w7),
-}
+def empty_start_s(kind: type[Peer], base: Path) -> float:
+    began_s = time.perf_counter()
+    with running(kind, base):
+        return time.perf_counter() - began_s
 
 
-def main() -> None:
+# Runs -------------------------------------------------------------------------------------------
+
+
+class Comparison:
+    """What was measured so far, by row and by system, run by run."""
+
+    def __init__(self, settings: Settings, base: Path) -> None:
+        self.settings = settings
+        self.base = base
+        self.began_s = time.monotonic()
+        self.runs: dict[str, dict[str, list[Figures]]] = {}
+        self.failed: list[dict[str, str]] = []
+        self.empty_start_s: dict[str, float] = {}
+
+    def run(self, rows: list[str], systems: list[type[Peer]]) -> None:
+        for row in rows:
+            if row == "W7" and "W6" in rows:
+                continue  # one filling serves both
+            for kind in systems:
+                wanted = {"W6", "W7"} & set(rows) if row in DEPTH_ROWS else {row}
+                if wanted & kind.rows:
+                    self._cell(row, kind, wanted)
+
+    def _cell(self, row: str, kind: type[Peer], wanted: set[str]) -> None:
+        try:
+            with running(kind, self.base) as system:
+                found = self._measure(row, system)
+            if "W7" in found and kind.name not in self.empty_start_s:
+                self.empty_start_s[kind.name] = empty_start_s(kind, self.base)
+        except BenchError as error:
+            self.failed.append({"row": row, "system": kind.name, "error": str(error)})
+            print(f"{row:<4}{kind.name:<18}failed: {error}", flush=True)
+            return
+        for name in sorted(wanted & found.keys()):
+            self.runs.setdefault(name, {}).setdefault(kind.name, []).append(found[name])
+            print(line(name, kind.name, found[name]), flush=True)
+
+    def _measure(self, row: str, system: Peer) -> dict[str, Figures]:
+        if row in DEPTH_ROWS:
+            return at_depth(system, self.settings.depth)
+        return {row: ROWS[row].run(system, self.settings.seconds)}
+
+    def results(self, systems: list[type[Peer]], missing: list[type[Peer]]) -> dict[str, Any]:
+        rows: dict[str, Any] = {}
+        for name in EVERY_ROW:
+            if name in self.runs:
+                what, unit = (
+                    DEPTH_ROWS[name] if name in DEPTH_ROWS else (ROWS[name].what, ROWS[name].unit)
+                )
+                rows[name] = {
+                    "what": what,
+                    "unit": unit,
+                    "systems": {
+                        system: {**summary(runs), "runs": [run["value"] for run in runs]}
+                        for system, runs in self.runs[name].items()
+                    },
+                }
+        for system, empty_s in self.empty_start_s.items():
+            if system in rows.get("W7", {}).get("systems", {}):
+                rows["W7"]["systems"][system]["empty_start_s"] = empty_s
+        return {
+            "settings": msgspec.to_builtins(self.settings),
+            "seconds": round(time.monotonic() - self.began_s),
+            "systems": {
+                kind.name: {
+                    "label": kind.label,
+                    "durability": kind.durability,
+                    "client": kind.client,
+                    "version": kind.version(),
+                }
+                for kind in systems
+            },
+            "missing": [{"system": kind.name, "install": kind.install} for kind in missing],
+            "failed": self.failed,
+            "rows": rows,
+        }
+
+
+def summary(runs: list[Figures]) -> Figures:
+    found = medians(runs)
+    if found.get("server_cpu") and "jobs" in found:
+        # Where other programs took part of the server's core this tells more than the rate.
+        found["per_cpu_s"] = medians(
+            [{"rate": run["value"] / max(run["server_cpu"], 0.01)} for run in runs]
+        )["rate"]
+    return found
+
+
+def line(row: str, system: str, figures: Figures) -> str:
+    value, unit = figures["value"], DEPTH_ROWS[row][1] if row in DEPTH_ROWS else ROWS[row].unit
+    shown = f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+    cpu = ""
+    if "server_cpu" in figures:
+        cpu = f"   server {figures['server_cpu']:>4.0%}  client {figures['client_cpu']:>4.0%}"
+    lost = f"   lost {figures['lost']:.0f}" if "lost" in figures else ""
+    return f"{row:<4}{system:<18}{shown:>10} {unit:<7}{cpu}{lost}"
+
+
+def chosen(text: str, known: list[str], what: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"no {what} {', '.join(unknown)}; there are {', '.join(known)}")
+    return [name for name in known if name in names]
+
+
+def main() -> int:
+    peers = [name for name in SYSTEMS if name != Ours.name]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true")
-    parser.add_argument("--only", default="", help="rows, with commas")
+    parser.add_argument("--full", action="store_true", help="five runs, a million jobs")
+    parser.add_argument("--scale", action="store_true", help="W6 and W7 with ten million jobs")
+    parser.add_argument("--only", default="", help=f"of {','.join(EVERY_ROW)}")
+    parser.add_argument("--peers", default="", help=f"none, or of {','.join(peers)}")
     parser.add_argument("--runs", type=int)
+    parser.add_argument("--seconds", type=float, help="of a workload in each run")
     parser.add_argument("--depth", type=int, help="jobs of W6 and W7")
-    parser.add_argument("--dir", type=Path, default=ROOT / "build" / "bench")
-    parser.add_argument("--name", default="e2e", help="of the result file")
+    parser.add_argument("--dir", type=Path, default=SCRATCH, help="whose disk is used")
+    parser.add_argument("--name", help="of the result file")
     args = parser.parse_args()
+    settings = FULL if args.full else QUICK
+    rows = chosen(args.only, EVERY_ROW, "workload") if args.only else EVERY_ROW
+    if args.scale:
+        settings = msgspec.structs.replace(settings, depth=DEPTH_SCALE, runs=1)
+        rows, args.peers = ["W6", "W7"], args.peers or "none"
+    given = {"runs": args.runs, "seconds": args.seconds, "depth": args.depth}
+    settings = msgspec.structs.replace(settings, **{k: v for k, v in given.items() if v})
+    names = peers if not args.peers else [] if args.peers == "none" else None
+    names = chosen(args.peers, peers, "peer") if names is None else names
+    part = "part" if args.only or args.peers else "e2e"
+    name = args.name or ("scale" if args.scale else part)
+    wanted = [kind for kind in SYSTEMS.values() if kind is Ours or kind.name in names]
+    missing = [kind for kind in wanted if kind.is_missing()]
+    for kind in missing:
+        print(f"{kind.name} is left out; to have it: {kind.install}")
+    systems = [kind for kind in wanted if kind not in missing]
+
     args.dir.mkdir(parents=True, exist_ok=True)
-    sizes = FULL if args.full else QUICK
-    if args.runs:
-        sizes = msgspec.structs.replace(sizes, runs=args.runs)
-    if args.depth:
-        sizes = msgspec.structs.replace(sizes, depth=args.depth)
+    about = machine(args.dir)
+    if cores() is None:
+        print("one processor only: server and client share it, which says little on either")
     pin_client()
-    results = {"machine": machine(args.dir), "settings": msgspec.to_builtins(sizes), "rows": {}}
-    wanted = args.only.split(",") if args.only else list(ROWS)
-    runs: dict[str, list[Figures]] = {}
-    # Row by row inside a run, so that rows which are compared share the machine's moods.
-    for _ in range(sizes.runs):
-        for name in wanted:
-            if name == "W7" and "W6" in wanted:
-                continue
-            figures = ROWS[name][2](args.dir, sizes)
-            for row, values in figures.items() if name in ("W6", "W7") else ((name, figures),):
-                runs.setdefault(row, []).append(values)
-                print(row, {key: round(value, 3) for key, value in values.items()}, flush=True)
-    for name, values in runs.items():
-        what, unit, _ = ROWS[name]
-        for run in values:
-            if run.get("server_cpu"):
-                run["per_cpu_s"] = run["value"] / run["server_cpu"]
-        row = {"what": what, "unit": unit, **medians(values)}
-        row["runs"] = [run["value"] for run in values]
-        results["rows"][name] = row
-    print(save(args.name, results))
+    comparison = Comparison(settings, args.dir)
+
+    def finish() -> None:
+        results = {"machine": about, **comparison.results(systems, missing)}
+        results["targets"] = evaluate(results)
+        print(save(name, results))
+
+    interrupted(lambda: run_all(comparison, rows, systems), finish)
+    return int(bool(comparison.failed))
+
+
+def run_all(comparison: Comparison, rows: list[str], systems: list[type[Peer]]) -> None:
+    for number in range(comparison.settings.runs):
+        print(f"run {number + 1} of {comparison.settings.runs}", flush=True)
+        comparison.run(rows, systems)
+
+
+def interrupted(work: Callable[[], None], finish: Callable[[], None]) -> None:
+    """Do the work; keep what there is of it when it is broken off."""
+    with ended_by_signals():
+        try:
+            work()
+        except KeyboardInterrupt:
+            finish()
+            raise SystemExit(130) from None
+    finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -15,21 +15,12 @@ from typing import Any
 import msgspec
 import uvloop
 
-from rig import (
-    ROOT,
-    Asker,
-    Connection,
-    Served,
-    connect,
-    machine,
-    percentile,
-    pin_client,
-    poll,
-    raise_file_limit,
-    save,
-    served,
-    submit_one,
-)
+from headrace.bench import http
+from headrace.bench.connection import Asker, Connection, Crowd
+from headrace.bench.http import HttpConnection
+from headrace.bench.measures import percentile
+from headrace.bench.process import HeadraceServer, pin_client
+from rig import SCRATCH, machine, raise_file_limit, save, served
 
 IDLE_S = 10.0
 SETTLE_S = 2.0
@@ -38,7 +29,7 @@ FILES_BESIDE = 200
 CONNECT_AT_ONCE = 200
 
 
-class Crowd:
+class Workers:
     """The waiting workers; each polls again when it is answered."""
 
     def __init__(self, port: int, own_types: bool) -> None:
@@ -53,7 +44,7 @@ class Crowd:
 
     def park(self, connection: Connection, reports: bytes = b"") -> None:
         number = self.number_of[connection]
-        connection.send(poll(f"worker-{number}", 1, WAIT, reports, self.type_of(number)))
+        connection.send(http.poll(f"worker-{number}", 1, WAIT, reports, self.type_of(number)))
 
     def on_answer(self, connection: Connection, data: bytes, at: int) -> None:
         arrived_s = time.perf_counter()
@@ -62,23 +53,25 @@ class Crowd:
             self.park(connection)
             return
         # The acknowledgement of this report is an answer without jobs, and parks it again.
-        self.park(connection, b'{"lease":"%s","outcome":"completed"}' % jobs[0]["lease"].encode())
+        self.park(connection, http.completed([jobs[0]["lease"].encode()]))
         if self.woken is None or self.woken.done():
             self.strays += 1
         else:
             self.woken.set_result((self.number_of[connection], arrived_s))
 
     async def gather(self, polls: int) -> None:
+        self.crowd = Crowd()
         for start in range(0, polls, CONNECT_AT_ONCE):
-            made = await connect(self.port, min(CONNECT_AT_ONCE, polls - start), self.on_answer)
-            for offset, connection in enumerate(made):
+            number = min(CONNECT_AT_ONCE, polls - start)
+            made = await self.crowd.open(HttpConnection, self.port, number, self.on_answer)
+            for offset, connection in enumerate(made[start:]):
                 self.number_of[connection] = start + offset
                 self.park(connection)
 
     async def wake(self, submitter: Asker, number: int) -> float:
         """Submit for a worker. Returns milliseconds until it has the job."""
         self.woken = asyncio.get_running_loop().create_future()
-        sent = submit_one(self.type_of(number))
+        sent = http.submit(1, self.type_of(number))
         began_s = time.perf_counter()
         accepted = submitter.ask(sent)
         who, arrived_s = await self.woken
@@ -87,11 +80,13 @@ class Crowd:
         return (arrived_s - began_s) * 1_000
 
 
-async def measure(server: Served, polls: int, submits: int, own_types: bool) -> dict[str, Any]:
-    crowd = Crowd(server.port, own_types)
+async def measure(
+    server: HeadraceServer, polls: int, submits: int, own_types: bool
+) -> dict[str, Any]:
+    workers = Workers(server.port, own_types)
     before = server.memory_bytes()
     began_s = time.perf_counter()
-    await crowd.gather(polls)
+    await workers.gather(polls)
     while server.ask("GET", "/api/v1/stats")[1]["runtime"]["parked_polls"] < polls:
         await asyncio.sleep(0.05)
     gather_s = time.perf_counter() - began_s
@@ -100,10 +95,10 @@ async def measure(server: Served, polls: int, submits: int, own_types: bool) -> 
     idle_from_s = server.cpu_s()
     await asyncio.sleep(IDLE_S)
     idle_cpu = (server.cpu_s() - idle_from_s) / IDLE_S
-    submitter = await Asker().open(server.port)
+    submitter = await Asker(HttpConnection).open(server.port)
     delays = []
     for round_ in range(submits):
-        delays.append(await crowd.wake(submitter, round_ * 7_919 % polls))
+        delays.append(await workers.wake(submitter, round_ * 7_919 % polls))
         await asyncio.sleep(0.005)
     return {
         "polls": polls,
@@ -114,7 +109,7 @@ async def measure(server: Served, polls: int, submits: int, own_types: bool) -> 
         "wake_p50_ms": percentile(delays, 0.5),
         "wake_p99_ms": percentile(delays, 0.99),
         "wake_max_ms": max(delays),
-        "strays": crowd.strays,
+        "strays": workers.strays,
     }
 
 
@@ -122,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--polls", type=int, default=10_000)
     parser.add_argument("--submits", type=int, default=300)
-    parser.add_argument("--dir", type=Path, default=ROOT / "build" / "bench")
+    parser.add_argument("--dir", type=Path, default=SCRATCH)
     parser.add_argument("--name", default="polls", help="of the result file")
     args = parser.parse_args()
     args.dir.mkdir(parents=True, exist_ok=True)

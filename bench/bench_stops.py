@@ -18,7 +18,8 @@ from typing import Any
 
 import wasmtime
 
-from rig import ROOT, machine, percentile, save
+from headrace.bench.measures import percentile
+from rig import ROOT, machine, save
 
 sys.path[:0] = [str(ROOT / "tests" / "faults"), str(ROOT / "tests" / "e2e")]
 

@@ -1,4 +1,4 @@
-"""The reference of W1: what aiohttp costs that decodes the same body, answers, and keeps nothing."""
+"""The reference of W1: aiohttp that decodes the same body, answers, and keeps nothing."""
 
 import sys
 from pathlib import Path

@@ -22,7 +22,6 @@ from headrace.bench.workloads import (
     Pace,
 )
 from peers.peer import (
-    SYNCED,
     LinesConnection,
     Peer,
     WorkConnection,
@@ -111,9 +110,7 @@ class Beanstalkd(Peer):
         return await work_off(TubeWorker, self.port, number, [more] * WORKERS, next_)
 
     async def one_by_one(self, samples: int) -> Latencies:
-        submitter, worker, reader = [
-            await Asker(LinesConnection).open(self.port) for _ in range(3)
-        ]
+        submitter, worker, reader = [await Asker(LinesConnection).open(self.port) for _ in range(3)]
         await reader.ask(b"watch done\r\n")
         await reader.ask(b"ignore default\r\n")
         teller = await Asker(LinesConnection).open(self.port)

@@ -1,6 +1,5 @@
 """headrace itself, as it is in this tree."""
 
-
 from headrace import __version__
 from headrace.bench.workloads import Headrace, Latencies
 from peers.peer import SYNCED, Peer, server_core

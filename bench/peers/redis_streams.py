@@ -153,9 +153,7 @@ class RedisStreams(RedisServer):
         return await work_off(StreamWorker, self.port, number, [more] * WORKERS, next_)
 
     async def one_by_one(self, samples: int) -> Latencies:
-        submitter, worker, reader = [
-            await Asker(LinesConnection).open(self.port) for _ in range(3)
-        ]
+        submitter, worker, reader = [await Asker(LinesConnection).open(self.port) for _ in range(3)]
         submitter.connection.lines = 2
         reader.connection.lines = 5  # *2, $4, done, $1, 1
         found = Latencies([], [])
