@@ -220,7 +220,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="of a workload in each run")
     parser.add_argument("--depth", type=int, help="jobs of W6 and W7")
     parser.add_argument("--dir", type=Path, default=SCRATCH, help="whose disk is used")
-    parser.add_argument("--name", help="of the result file")
+    parser.add_argument("--out", type=Path, help="result file, in place of the usual one")
     args = parser.parse_args()
     settings = FULL if args.full else QUICK
     rows = chosen(args.only, EVERY_ROW, "workload") if args.only else EVERY_ROW
@@ -232,7 +232,7 @@ def main() -> int:
     names = peers if not args.peers else [] if args.peers == "none" else None
     names = chosen(args.peers, peers, "peer") if names is None else names
     part = "part" if args.only or args.peers else "e2e"
-    name = args.name or ("scale" if args.scale else part)
+    name = "scale" if args.scale else part
     wanted = [kind for kind in SYSTEMS.values() if kind is Ours or kind.name in names]
     missing = [kind for kind in wanted if kind.is_missing()]
     for kind in missing:
@@ -249,7 +249,7 @@ def main() -> int:
     def finish() -> None:
         results = {"machine": about, **comparison.results(systems, missing)}
         results["targets"] = evaluate(results)
-        print(save(name, results))
+        print(save(name, results, args.out))
 
     interrupted(lambda: run_all(comparison, rows, systems), finish)
     return int(bool(comparison.failed))

@@ -30,9 +30,9 @@ def machine(base: Path) -> dict[str, Any]:
     return {"commit": described.stdout.strip() or "unknown", **measures.machine(base)}
 
 
-def save(name: str, results: dict[str, Any]) -> Path:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def save(name: str, results: dict[str, Any], out: Path | None = None) -> Path:
+    path = out or RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n")
     return path
 

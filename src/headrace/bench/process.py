@@ -21,6 +21,7 @@ STOP_S_MAX: Final = 30.0
 LOG_CHARS_SHOWN: Final = 2_000
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 PR_SET_PDEATHSIG: Final = 1
+ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _libc: Final = ctypes.CDLL(None)
 
 
@@ -64,9 +65,10 @@ class ServerProcess:
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if core is not None:
                 os.sched_setaffinity(0, {core})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
         self._log = log
-        with log.open("ab") as out:
+        with log.open("ab") as out, _signals_held():
             self._popen = subprocess.Popen(  # noqa: S603 - the commands are ours
                 command,
                 stdin=subprocess.DEVNULL,
@@ -197,15 +199,23 @@ def ask(port: int, method: str, path: str, body: Any = None) -> tuple[int, Any]:
 
 
 @contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals wait: one that came inside of a fork would be lost in its hooks."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+@contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end this process as Ctrl-C does, so that it tidies up."""
 
     def interrupt(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)  # whose handler knows how to end a loop that runs
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
-    }
+    before = {number: signal.signal(number, interrupt) for number in ENDING - {signal.SIGINT}}
     try:
         yield
     finally:
