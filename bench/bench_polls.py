@@ -123,8 +123,11 @@ def main() -> None:
     args.dir.mkdir(parents=True, exist_ok=True)
     polls = min(args.polls, raise_file_limit() - FILES_BESIDE)
     pin_client()
-    results: dict[str, Any] = {"machine": machine(args.dir), "settings": vars(args), "rows": {}}
-    results["settings"]["dir"] = ""
+    results: dict[str, Any] = {
+        "machine": machine(args.dir),
+        "settings": {"polls": polls, "submits": args.submits},
+        "rows": {},
+    }
     for name, own_types in (("same types", False), ("own types", True)):
         with served(args.dir) as server:
             row = uvloop.run(measure(server, polls, args.submits, own_types))

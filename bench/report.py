@@ -21,11 +21,14 @@ PAGE = ROOT / "bench" / "README.md"
 PLOTS = ROOT / "bench" / "plots"
 SOURCES = ("e2e", "scale", "polls", "stops", "native")
 MATRIX = ("W1", "W2", "W2k", "W3", "W4", "W5", "W6", "W7")
+UNITS = {"W5": "start / result ms"}
 DETAILS = {
     "W5": "start p99 {start_p99_ms:.2f}; result p50 {result_p50_ms:.2f}, p99 {result_p99_ms:.2f}",
     "W6": "{jobs:,.0f} jobs",
     "W7": "{jobs:,.0f} jobs, an empty start {empty_start_s:.2f}; lost: {lost:.0f}",
 }
+BUSY_LOAD = 0.5
+"""Of the machine's processors, before the runs."""
 BUSY_CLIENT = 0.9
 """A client above this share of its core may be what was measured; its figure says so."""
 
@@ -50,14 +53,24 @@ def settings_line(results: dict[str, Any]) -> str:
     runs = "one run" if settings["runs"] == 1 else f"{settings['runs']} runs"
     return (
         f"Medians of {runs} of about {settings['seconds']:g} s; W6 and W7 with"
-        f" {settings['depth']:,} jobs, fewer where said. {machine_line(results)}"
+        f" {settings['depth']:,} jobs, fewer where said. {machine_line(results)}{busy(results)}"
+    )
+
+
+def busy(results: dict[str, Any]) -> str:
+    about = results["machine"]
+    if about["load_before"] <= BUSY_LOAD * about["cores"]:
+        return ""
+    return (
+        " **Other programs ran beside this: rates are too low, and ratios between them say little;"
+        " jobs a server-CPU second, below, say more.**"
     )
 
 
 def e2e(results: dict[str, Any]) -> list[str]:
     """Return systems by workloads."""
     rows = {row: results["rows"][row] for row in MATRIX if row in results["rows"]}
-    titles = [f"{row} {found['unit']}" for row, found in rows.items()]
+    titles = [f"{row} {UNITS.get(row, found['unit'])}" for row, found in rows.items()]
     lines = [
         f"| system | an answer means | {' | '.join(titles)} |",
         f"|---|---|{'---:|' * len(rows)}",
@@ -79,6 +92,8 @@ def cell(found: dict[str, Any] | None, system: str) -> str:
         return ""
     mark = r" \*" if found.get("client_cpu", 0) > BUSY_CLIENT else ""
     text = number(found["value"])
+    if "result_p50_ms" in found:
+        text += f" / {number(found['result_p50_ms'])}"
     return f"**{text}**{mark}" if system == OURS else f"{text}{mark}"
 
 

@@ -125,7 +125,7 @@ class Rq(Framework):
     client = "its own client; SimpleWorker"
     packages = ("rq",)
     rows = frozenset({"W1", "W2", "W3", "W4", "W5", "W6"})
-    pace = Pace(single=2_400, batched=12_000, drained=600, both=500)
+    pace = Pace(single=2_400, batched=12_000, drained=300, both=300)
     depth_max = 20_000
     batch = BATCH
 
@@ -146,4 +146,4 @@ class Celery(Framework):
     label = "Celery"
     client = "its own client; worker with the solo pool, acks_late"
     packages = ("celery",)
-    pace = Pace(single=1_500, batched=0, drained=1_500, both=800)
+    pace = Pace(single=1_500, batched=0, drained=1_200, both=600)

@@ -1,5 +1,6 @@
 """What every system that takes part is, and what several of them share."""
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -126,12 +127,12 @@ class LinesConnection(Connection):
             self._partial = data
             return
         self._partial = b""
-        if any(mark in data for mark in REFUSALS):
+        if _REFUSED.search(data):
             raise BenchError(f"the server answered {data[:300]!r}")
         self.answered(data, 0)
 
 
-REFUSALS = (b"-ERR", b"-NOGROUP", b"-LOADING", b"OUT_OF_MEMORY", b"BAD_FORMAT", b"EXPECTED_CRLF")
+_REFUSED = re.compile(rb"^(?:-[A-Z]|OUT_OF|BAD_|EXPECTED|NOT_|DRAINING|JOB_TOO)", re.MULTILINE)
 
 
 def lines(number: int) -> type[LinesConnection]:
