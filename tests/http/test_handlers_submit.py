@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from http_tools import EMPTY_MODULE, Server, open_server
 
-from headrace.core.resources import Amounts
+from headrace.runtime.config import ResourcesMax
 from headrace.wire import limits
 
 MODULE_TEXT = base64.b64encode(EMPTY_MODULE).decode()
@@ -61,7 +61,7 @@ async def test_a_batch_that_cannot_be_decoded_points_at_each_job_too(server: Ser
 
 
 async def test_a_batch_of_one_keeps_its_position_in_problems_of_the_engine() -> None:
-    server = await open_server(resources_max=Amounts(cpu_milli=1000))
+    server = await open_server(resources_max=ResourcesMax(cpu_cores=1))
     try:
         job = {"type": "t", "requirements": {"cpu_cores": 2}}
         single = await server.call("POST", JOBS, job)

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.wire.durations import SECONDS_MAX, duration_ms, instant_ms, rfc3339, seconds
+from headrace.wire.durations import (
+    SECONDS_MAX,
+    duration_ms,
+    duration_text,
+    instant_ms,
+    rfc3339,
+    seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +115,16 @@ def test_instants_come_back_from_their_text(ms: int) -> None:
 
 def test_zero_is_not_yet() -> None:
     assert rfc3339(0) is None
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [(0, "0s"), (250, "250ms"), (30_000, "30s"), (5_400_000, "1h30m"), (86_400_000, "1d")],
+)
+def test_a_duration_is_shown_in_the_fewest_units(ms: int, text: str) -> None:
+    assert duration_text(ms) == text
+
+
+@given(st.integers(0, int(SECONDS_MAX) * 1000))
+def test_a_duration_shown_reads_as_itself(ms: int) -> None:
+    assert duration_ms(duration_text(ms)) == ms

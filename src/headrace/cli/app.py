@@ -18,6 +18,7 @@ COMMANDS: Final = {
     # name: (module, what it does)
     "up": ("up", "Start a server and a worker here, run two jobs, keep serving."),
     "serve": ("serve", "Run the server."),
+    "config": ("config", "Show the server's settings, and where each comes from."),
     "work": ("work", "Run a worker: take jobs and run them."),
     "submit": ("submit", "Submit a typed job or a WASM module."),
     "get": ("jobs", "Show a job and its result."),

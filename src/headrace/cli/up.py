@@ -86,7 +86,10 @@ async def _up(target: str | None, data: Path, port: int, once: bool) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = await _start("serve", "--port", str(port), "--data", str(data / "jobs"))
+    # What is set for a server of this place or environment is not for this one.
+    server = await _start(
+        *("serve", "--config", os.devnull, "--port", str(port), "--data", str(data / "jobs"))
+    )
     worker: asyncio.subprocess.Process | None = None
     try:
         async with AsyncClient(url, user="you") as client:

@@ -1,7 +1,6 @@
 """`headrace work`: a worker."""
 
 import asyncio
-import logging
 import os
 import signal
 import threading
@@ -12,7 +11,7 @@ import click
 
 from headrace.cli.app import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, fail
 from headrace.cli.options import DURATION, pairs, words
-from headrace.cli.serve import LOG_FORMAT
+from headrace.runtime.logs import Level, log_to_console
 from headrace.wire import limits
 
 if TYPE_CHECKING:
@@ -88,12 +87,12 @@ reached is waited for.""",
     default="info",
     show_default=True,
 )
-def work_command(target: str | None, log_level: str, **options: Any) -> int:
+def work_command(target: str | None, log_level: Level, **options: Any) -> int:
     """Run a worker: take jobs from the server and run them.
 
     MODULE:WORKER names a module and the Worker in it (default "worker").
     """
-    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)
+    log_to_console(log_level)
 
     from headrace.worker.agent import Agent, AgentConfig, AgentError
     from headrace.worker.handlers import WorkerDefinitionError, load_worker

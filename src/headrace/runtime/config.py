@@ -1,76 +1,150 @@
-"""Everything an operator may set, in one Struct."""
+"""Everything an operator may set, in one Struct. `runtime/settings.py` says how a field reads."""
 
 import ipaddress
+import math
 from pathlib import Path
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from headrace.core.live import EngineConfig
 from headrace.core.resources import Amounts
+from headrace.runtime.layers import ConfigError
+from headrace.runtime.logs import JobLogger, LogFormat
+from headrace.runtime.settings import Duration, Mark, Megabytes, Seconds, key_of, settings_of
 from headrace.wire import limits
 
-
-class ConfigError(Exception):
-    """The configuration cannot be served; the message says what to change."""
+__all__ = ["Config", "ConfigError", "ResourcesMax"]
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """One server. `headrace serve --help` lists each with its flag."""
+class ResourcesMax(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
+    """The largest job taken; None: as large as can be written."""
 
-    data_dir: Path | None = None
-    """Where the jobs are; None keeps them in memory, and they end with the process."""
-    host: str = "127.0.0.1"
-    port: int = 8080
-    """0: any free one."""
-    lease_ms: int = limits.LEASE_MS_DEFAULT
-    """A worker silent for this long is taken for dead."""
-    crashes_max: int = limits.CRASHES_MAX_DEFAULT
-    queue_capacities: dict[str, int] = msgspec.field(
-        default_factory=lambda: {"compute": 1, "maintenance": 5, "download": 10}
+    cpu_cores: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Mark("Cores of the largest job taken.", name="max_cpu"),
+    ] = None
+    memory_mb: Annotated[
+        Megabytes | None, Mark("Memory of the largest job taken.", name="max_memory")
+    ] = None
+    storage_mb: Annotated[
+        Megabytes | None, Mark("Storage of the largest job taken.", name="max_storage")
+    ] = None
+    gpu_count: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Mark("GPUs of the largest job taken.", name="max_gpu"),
+    ] = None
+
+    def amounts(self) -> Amounts | None:
+        if self == ResourcesMax():
+            return None
+        return Amounts(
+            _amount(self.cpu_cores, 1000, limits.CPU_MILLI_MAX),
+            _amount(self.memory_mb, 1, limits.MEMORY_MB_MAX),
+            _amount(self.storage_mb, 1, limits.STORAGE_MB_MAX),
+            _amount(self.gpu_count, 1000, limits.GPU_MILLI_MAX),
+        )
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
+    """One server. A new field is one line here; file, environment and flags follow from it."""
+
+    data_dir: Annotated[
+        Path | None, Mark("Directory of the jobs; made if it is not there. Without one: in memory.")
+    ] = None
+    memory: Annotated[
+        bool, Mark("Keep jobs in memory only, whatever `data` says; they end with the server.")
+    ] = False
+    host: Annotated[str, Mark("Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535), Mark("Port to listen on; 0 for any free one.")] = (
+        8080
     )
-    """Jobs of a queue leased at once; queues not named are unlimited."""
-    queue_size: int = 0
-    """Live jobs; a submit beyond it is refused with 429. 0: no limit."""
-    resources_max: Amounts | None = None
-    """The largest job taken."""
-    disk_reserve_mb: int = 1_024
-    """With less free space, submits are refused with 507; all else goes on."""
-    insecure: bool = False
-    """Serve beyond loopback although anybody who reaches the port may do anything."""
-    accept_any_filesystem: bool = False
-    """Use a filesystem that may lose acknowledged jobs."""
-    metric_prefix: str = "headrace"
-    drain_s: float = 10.0
-    """How long a stopping server lets requests end."""
-    lane: bool = True
-    """Serve submits and polls past the HTTP library where they are plain; same answers, sooner."""
+    lease_ms: Annotated[
+        Duration,
+        Meta(ge=limits.LEASE_MS_MIN, le=limits.LEASE_MS_MAX),
+        Mark("A worker silent for this long is taken for dead."),
+    ] = limits.LEASE_MS_DEFAULT
+    crashes_max: Annotated[
+        int, Meta(ge=1), Mark("Crashed attempts after which a job is given up.")
+    ] = limits.CRASHES_MAX_DEFAULT
+    queue_capacities: Annotated[
+        dict[str, Annotated[int, Meta(ge=0)] | None],
+        Mark(
+            "Jobs of a queue that run at once; null, and queues not named: no limit.", name="queue"
+        ),
+    ] = msgspec.field(
+        name="queues", default_factory=lambda: {"compute": 1, "maintenance": 5, "download": 10}
+    )
+    queue_size: Annotated[
+        int,
+        Meta(ge=0),
+        Mark("Unfinished jobs at most; more get 429. 0: no limit.", variables=("QUEUE_SIZE",)),
+    ] = 0
+    priority_max: Annotated[
+        int,
+        Meta(ge=limits.PRIORITY_MIN, le=limits.PRIORITY_MAX),
+        Mark("Highest priority; who asks for more gets this.", variables=("MAX_PRIORITY",)),
+    ] = msgspec.field(name="max_priority", default=limits.PRIORITY_MAX)
+    resources_max: ResourcesMax = ResourcesMax()
+    disk_reserve_mb: Annotated[
+        Megabytes, Mark("With less free disk, submits are refused with 507; all else goes on.")
+    ] = 1_024
+    insecure: Annotated[bool, Mark("Listen beyond this machine without any keys.")] = False
+    accept_any_filesystem: Annotated[
+        bool, Mark("Use a filesystem that may lose acknowledged jobs, such as tmpfs or NFS.")
+    ] = False
+    metric_prefix: Annotated[
+        str, Meta(pattern="^[a-zA-Z_:][a-zA-Z0-9_:]*$"), Mark("Of the names in /metrics.")
+    ] = "headrace"
+    drain_s: Annotated[Seconds, Mark("How long a stopping server lets requests end.")] = 10.0
+    lane: Annotated[
+        bool, Mark("Serve plain submits and polls on the quick path; same answers, sooner.")
+    ] = True
+    log_format: Annotated[LogFormat, Mark("Log lines for people, or one JSON object a line.")] = (
+        "text"
+    )
+    job_logger: JobLogger = JobLogger()
+
+    def __post_init__(self) -> None:
+        if self.memory:
+            msgspec.structs.force_setattr(self, "data_dir", None)
 
     def check(self) -> None:
         """Raises: ConfigError."""
+        for setting in SETTINGS:
+            value: object = self
+            for field in setting.fields:
+                value = getattr(value, field)
+            try:
+                setting.check(value)
+            except ValueError as error:
+                raise ConfigError(f"{setting.key}: {error}") from None
         if not self.insecure and not _is_loopback(self.host):
             raise ConfigError(
                 f"{self.host} can be reached from other machines and no API keys are configured:"
                 " anybody could submit and cancel jobs. Bind to 127.0.0.1, or say --insecure"
                 " if something in front of this server keeps strangers out"
             )
-        if not limits.LEASE_MS_MIN <= self.lease_ms <= limits.LEASE_MS_MAX:
-            raise ConfigError(
-                f"the lease term must lie between {limits.LEASE_MS_MIN} and"
-                f" {limits.LEASE_MS_MAX} ms"
-            )
-        if self.crashes_max < 1:
-            raise ConfigError("crashes_max must be 1 or more")
-        if any(capacity < 0 for capacity in self.queue_capacities.values()):
-            raise ConfigError("a queue's capacity must be 0 or more")
 
     def engine(self) -> EngineConfig:
+        capacities = self.queue_capacities.items()
         return EngineConfig(
             lease_ms=self.lease_ms,
             crashes_max=self.crashes_max,
-            queue_capacities=self.queue_capacities,
+            queue_capacities={name: most for name, most in capacities if most is not None},
             jobs_max=self.queue_size,
-            resources_max=self.resources_max,
+            resources_max=self.resources_max.amounts(),
         )
+
+
+SETTINGS: Final = settings_of(Config)
+
+
+def _amount(value: float | None, unit: int, most: int) -> int:
+    if value is None or not math.isfinite(value):
+        return most
+    return min(round(value * unit), most)
 
 
 def _is_loopback(host: str) -> bool:

@@ -17,6 +17,7 @@ _UNIT_MS: Final = {
     "h": 3_600e3,
     "d": 86_400e3,
 }
+_SHOWN: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 _CHARS_MAX: Final = 64
 SECONDS_MAX: Final = 10_000_000_000.0
 
@@ -48,6 +49,16 @@ def _seconds_of_text(text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(message) from None
+
+
+def duration_text(ms: int) -> str:
+    """Return a text that `duration_ms` reads as the same: `"1h30m"`, `"250ms"`, `"0s"`."""
+    text = ""
+    for unit, unit_ms in _SHOWN:
+        count, ms = divmod(ms, unit_ms)
+        if count:
+            text += f"{count}{unit}"
+    return text or "0s"
 
 
 def seconds(ms: int) -> int | float:
