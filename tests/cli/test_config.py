@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from click.testing import CliRunner, Result
 from headrace.cli.app import app
 from headrace.runtime.config import SETTINGS, Config
 from headrace.runtime.layers import effective
+
+from .processes import Process
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +99,33 @@ def test_what_cannot_be_served_is_shown_and_is_exit_code_2() -> None:
 def test_help_names_every_setting() -> None:
     output = CliRunner().invoke(app, ["serve", "--help"]).output
     assert all(setting.flag in output for setting in SETTINGS)
+
+
+def test_a_server_takes_its_settings_from_the_file_here(elsewhere: Path) -> None:
+    (elsewhere / "headrace.yaml").write_text(
+        "memory: true\nport: 0\nlog_format: json\nmetric_prefix: weir\n"
+        "job_logger:\n  console_level: error\n  file: logs/job.log\n"
+    )
+    server = Process("serve")
+    try:
+        url = server.match(r"http://[\d.:]+")[0]
+        request = urllib.request.Request(
+            url + "/api/v1/jobs",
+            data=b'{"type": "t", "params": "canary"}',
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as response:
+            job_id = json.load(response)["job_id"]
+        with urllib.request.urlopen(url + "/metrics") as response:
+            assert b"\nweir_" in response.read()
+    finally:
+        assert server.stop() == 0
+    text = (elsewhere / "logs" / "job.log").read_text()
+    events = [json.loads(line) for line in text.splitlines()]
+    assert ("job submitted", job_id) in [
+        (event["message"], event.get("job_id")) for event in events
+    ]
+    assert "canary" not in text
 
 
 def test_a_log_file_that_cannot_be_opened_is_exit_code_2(elsewhere: Path) -> None:

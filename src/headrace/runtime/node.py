@@ -5,6 +5,7 @@ import sys
 from typing import Final
 
 from headrace.core.engine import Engine
+from headrace.runtime import job_lines
 from headrace.runtime.clock import STALL_MS_MAX, Clock
 from headrace.runtime.config import Config
 from headrace.runtime.pump import Pump
@@ -36,6 +37,8 @@ class Node:
         self.pump = Pump(self.engine, self.store, self.clock, config.disk_reserve_mb * MIB)
 
     async def start(self) -> None:
+        if job_lines.wanted():
+            self.pump.on_effects = job_lines.log_effects
         self.pump.start(self._effects)
 
     async def stop(self) -> None:

@@ -174,6 +174,8 @@ class Pump:
         self.position = Position(0, 0, 0)
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _effects: None
         """Called with each commit's duration and number of effects; for metrics."""
+        self.on_effects: Callable[[list[Effect]], None] | None = None
+        """Called with what is now durable, after the replies; it neither raises nor waits."""
 
     # Life ---------------------------------------------------------------------------------------
 
@@ -444,6 +446,8 @@ class Pump:
                         watcher.touch()
         for asked in applied:
             self._answer(asked, asked.reply)
+        if self.on_effects is not None and effects:
+            self.on_effects(effects)
 
     def _answer(self, asked: _Asked, reply: Any) -> None:
         if asked.cost >= 0:
