@@ -73,6 +73,17 @@ async def test_a_batch_of_one_keeps_its_position_in_problems_of_the_engine() -> 
         await server.close()
 
 
+async def test_no_job_gets_more_than_the_highest_priority_allowed() -> None:
+    server = await open_server(priority_max=4)
+    try:
+        for asked, kept in (("critical", 4), (9, 4), (None, 4), (4, 4), (3, 3), (-1, 0)):
+            job = await server.call("POST", JOBS, {"type": "t", "priority": asked})
+            found = await server.call("GET", f"{JOBS}/{job.json['job_id']}")
+            assert found.json["job"]["priority"] == kept
+    finally:
+        await server.close()
+
+
 async def test_a_batch_beyond_its_bound_is_refused(server: Server) -> None:
     reply = await server.call("POST", JOBS, [{"type": "t"}] * (limits.SUBMIT_JOBS_MAX + 1))
     assert (reply.status, reply.code) == (413, "body_too_large")

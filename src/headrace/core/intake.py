@@ -41,10 +41,12 @@ class Submission(NamedTuple):
     """Wall clock."""
     created_at: str
     """The same, as text."""
+    priority_max: int
+    """A job that asks for more gets this, as a number out of range does."""
 
 
-def submission(caller: Caller, now_ms: int) -> Submission:
-    return Submission(caller, now_ms, rfc3339(now_ms) or "")
+def submission(caller: Caller, now_ms: int, priority_max: int = limits.PRIORITY_MAX) -> Submission:
+    return Submission(caller, now_ms, rfc3339(now_ms) or "", priority_max)
 
 
 def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str = "") -> NewJob:
@@ -137,7 +139,7 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
     spec.owner = come.caller.user
     if job.queue != spec.queue:
         spec.queue = _printable(job.queue, "/queue")
-    spec.priority = _priority(job.priority)
+    spec.priority = min(_priority(job.priority), come.priority_max)
     if job.tags:
         for position, tag in enumerate(job.tags):
             _printable(tag, f"/tags/{position}")

@@ -65,7 +65,8 @@ class Site:
         now_ms = self.clock.wall_ms()
         come = self._translator.come
         if come.now_ms != now_ms or come.caller != caller:
-            self._translator = Translator(submission(caller, now_ms))
+            come = submission(caller, now_ms, self.config.priority_max)
+            self._translator = Translator(come)
         return self._translator
 
     # Jobs ---------------------------------------------------------------------------------------
