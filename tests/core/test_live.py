@@ -205,6 +205,7 @@ def test_what_was_restored_is_read_to_its_end(rig: Rig) -> None:
 
     class Watched:
         classes, owners, jobs_live = restored.classes, restored.owners, restored.jobs_live
+        documents, audit_last = restored.documents, restored.audit_last
 
         @staticmethod
         def live() -> Iterator[LivePage]:

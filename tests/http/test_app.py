@@ -75,6 +75,9 @@ def test_every_problem_is_documented_somewhere() -> None:
         ProblemCode.ROUTE_UNKNOWN,
         ProblemCode.METHOD_NOT_ALLOWED,
         ProblemCode.PRECONDITION_FAILED,
+        ProblemCode.DOCUMENT_UNKNOWN,
+        ProblemCode.DOCUMENT_IN_USE,
+        ProblemCode.DOCUMENTS_TOO_MANY,
     }
     assert DOCUMENTED | {*ALWAYS, *WITH_BODY} | of_the_server == set(ProblemCode)
 

@@ -4,7 +4,7 @@ A checker that finds something wrong calls `fail` with its name; the run ends th
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace.core import invariants
 from headrace.core.commands import Act, Control, Explain, Grant, NewJob, Outcome, Poll, Submit, Tick
@@ -21,8 +21,9 @@ from headrace.store import layout
 from headrace.store.contract import RecordCorrupt, walk
 from headrace.wire.limits import RETRY_CAP_MS
 from headrace.wire.problems import Problem, ProblemCode
+from sim import document_checkers
 from sim.model_job import HELD, READY, ModelJob, fits
-from sim.world import Violation
+from sim.world import fail
 
 if TYPE_CHECKING:
     from sim.model import Model
@@ -58,10 +59,6 @@ _REPORTED: Final = {
     Outcome.SNOOZED: Event.SNOOZE,
 }
 _ASKED: Final = {Event.CANCEL: Act.CANCEL, Event.SUSPEND: Act.SUSPEND, Event.RESUME: Act.RESUME}
-
-
-def fail(checker: str, detail: str) -> NoReturn:
-    raise Violation(checker, detail)
 
 
 # Submits (I1 to I4, I16) ------------------------------------------------------------------------
@@ -514,7 +511,9 @@ def counts_tries(
 
 
 def _has_room(model: "Model", queue: str) -> bool:
-    capacity = model.settings.capacities.get(queue)
+    capacity, paused = model.limits_of(queue)
+    if paused:
+        return False
     return capacity is None or model.queue_held.get(queue, 0) < capacity
 
 
@@ -532,7 +531,7 @@ def resources_fit(job: ModelJob, poll: Poll, free: tuple[int, int, int, int]) ->
 
 def queue_capacity_respected(model: "Model", queue: str) -> None:
     if not _has_room(model, queue):
-        fail("queue_capacity_respected", f"{queue}: {model.queue_held[queue]} held")
+        fail("queue_capacity_respected", f"{queue}: {model.queue_held.get(queue, 0)} held")
 
 
 def priority_order(
@@ -591,6 +590,7 @@ def memory_is_effects(model: "Model", server: "Server") -> None:
             fail("memory_is_effects", f"{job_id.hex()} differs")
     if len(model.parked) != len(server.engine.live.parked):
         fail("memory_is_effects", "parked polls differ")
+    document_checkers.documents_kept(server.engine.live.documents, model.documents)
 
 
 def nothing_invisible_too_long(model: "Model", server: "Server") -> None:
@@ -635,6 +635,9 @@ def store_matches(model: "Model", store: Any, *, whole: bool) -> None:
     if {i: layout.live_unpack(payload)[0] for i, payload in live.items()} != expected:
         fail("store_matches", f"{len(live)} live jobs on disk, {len(expected)} written")
     no_acked_submit_lost(model, model.acked)
+    document_checkers.documents_kept(store.documents, model.durable_documents)
+    if store.audit(None, len(model.durable_audit) + 1) != model.durable_audit[::-1]:
+        fail("audit_is_whole", f"{len(model.durable_audit)} entries written")
     if not durable.keys() <= model.sent.keys():
         fail("no_unexpected_job", f"{durable.keys() - model.sent.keys()}")
     if not whole:

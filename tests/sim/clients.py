@@ -3,9 +3,22 @@
 from hashlib import blake2b
 from typing import Any, Final
 
-from headrace.core.commands import Act, Caller, Control, Explain, Module, NewJob, PutModule, Submit
+from headrace.core.commands import (
+    Act,
+    Caller,
+    Control,
+    DropDocument,
+    Expect,
+    Explain,
+    Module,
+    NewJob,
+    PutDocument,
+    PutModule,
+    Submit,
+)
 from headrace.core.job import Status
 from headrace.core.resources import Amounts, Requirements
+from headrace.wire.documents import Kind, QueueDocument, body_of
 from sim.model import Model
 from sim.net import Net
 from sim.settings import GPU_MODELS, KINDS, LABELS, MODULES, QUEUES, Settings
@@ -53,7 +66,10 @@ class Client:
         world = self._world
         if self._acts and self._known and world.chance(0.3):
             act = world.pick(self._acts)
-            self._act(act, self._target(act))
+            if act == "document":
+                self._set()
+            else:
+                self._act(act, self._target(act))
         elif world.chance(0.02):
             module = Module(sha := world.pick(MODULES), b"\0asm" + sha)
             self._net.ask(lambda: PutModule(module), self._heard, TIMEOUT_MS)
@@ -172,12 +188,35 @@ class Client:
         what = Act[act.upper()]
         self._net.ask(lambda: Control(caller, job_id, what), self._heard, TIMEOUT_MS)
 
+    def _set(self) -> None:
+        """Change the settings of a queue, or of something that the engine only keeps."""
+        world, model = self._world, self._model
+        name = world.pick((*QUEUES, "unused"))
+        kind = world.pick((Kind.QUEUE, Kind.QUEUE, Kind.GROUP))
+        known = model.documents.get((kind, name))
+        version = world.between(1, 3) if known is None else known.version
+        expected = world.pick((*(Expect.ANYTHING,) * 3, Expect.ABSENT, Expect.PRESENT, version))
+        body = b"{}"
+        if not (drop := world.chance(0.3)) and kind is Kind.QUEUE:
+            paused = world.chance(0.3)
+            value = QueueDocument(paused=paused)
+            if world.chance(0.7):
+                value = QueueDocument(capacity=world.pick((None, 0, 1, 2, 5)), paused=paused)
+            body = body_of(value)
+
+        def make() -> PutDocument | DropDocument:
+            if drop:
+                return DropDocument(self.caller, kind, name, expected)
+            return PutDocument(self.caller, kind, name, body, expected)
+
+        self._net.ask(make, self._heard, TIMEOUT_MS)
+
     def _heard(self, reply: Any) -> None:
         """The model has checked it when it left the server."""
 
 
 class Closer:
-    """After the faults: resumes what is suspended, so that everything can come to its end."""
+    """After the faults: resumes what is suspended or paused, so that everything can end."""
 
     def __init__(self, world: World, net: Net, model: Model) -> None:
         self._world = world
@@ -190,4 +229,12 @@ class Closer:
             if job.status.name == "SUSPENDED":
                 command = Control(self._model.owners[job_id], job_id, Act.RESUME)
                 self._net.ask(lambda command=command: command, lambda _reply: None, TIMEOUT_MS)
+        for name in QUEUES:
+            capacity, paused = self._model.limits_of(name)
+            if paused or capacity == 0:
+                self._net.ask(
+                    lambda name=name: PutDocument(Caller("t1", "root"), Kind.QUEUE, name, b"{}"),
+                    lambda _reply: None,
+                    TIMEOUT_MS,
+                )
         self._world.at(500, self._turn)

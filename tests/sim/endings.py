@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from headrace.core.job import Status
-from sim.checkers import fail
+from sim.world import fail
 
 if TYPE_CHECKING:
     from sim.model import Model

@@ -5,6 +5,7 @@ dict, and searches by looking at each. It has two states: `jobs`, as the server 
 `durable`, as a crash would leave them. `checkers` holds what is asserted of both.
 """
 
+import json
 from typing import Any
 
 from headrace.core.commands import (
@@ -12,16 +13,21 @@ from headrace.core.commands import (
     Caller,
     Command,
     Control,
+    DropDocument,
     Explain,
     NewJob,
     Outcome,
     Poll,
+    PutDocument,
     Submit,
     Tick,
 )
 from headrace.core.effects import (
     Answered,
+    AuditNoted,
     CheckpointStored,
+    DocumentDropped,
+    DocumentStored,
     Effect,
     JobChanged,
     JobDeleted,
@@ -32,8 +38,9 @@ from headrace.core.effects import (
 )
 from headrace.core.job import Event, Status
 from headrace.wire import limits
+from headrace.wire.documents import Document, Kind
 from headrace.wire.problems import Problem
-from sim import checkers
+from sim import checkers, document_checkers
 from sim.model_job import HELD, READY, Durable, ModelJob, less
 from sim.settings import Settings
 from sim.world import World
@@ -65,6 +72,13 @@ class Model:
         self.durable: dict[bytes, Durable] = {}
         self.modules: set[bytes] = set()
         self.durable_modules: set[bytes] = set()
+        self.documents: dict[tuple[Kind, str], Document] = {}
+        self.durable_documents: dict[tuple[Kind, str], Document] = {}
+        self.document_version = 0
+        """The highest that any document ever had."""
+        self.audit: list[Any] = []
+        """Entries of the audit log, as the server sees them now."""
+        self.durable_audit: list[Any] = []
         self.durable_ms = 0
         """Engine time of the last commit."""
         self.acked: set[bytes] = set()
@@ -151,6 +165,8 @@ class Model:
                 self.offset_ms = command.wall_ms - now_ms
             elif kind is Control:
                 checkers.control_answers(self, command, reply, effects)
+            elif kind is PutDocument or kind is DropDocument:
+                document_checkers.document_answers(self, command, reply, effects)
             self._take(now_ms, command, effects)
             if kind is Control or kind is Explain:
                 checkers.status_told_is_true(self, command, reply)
@@ -179,6 +195,10 @@ class Model:
                 log.append((effect.position, effect.chunk))
             elif kind is ModuleStored:
                 self.durable_modules.add(effect.sha256)
+            elif kind is DocumentStored or kind is DocumentDropped:
+                self._set(self.durable_documents, effect)
+            elif kind is AuditNoted:
+                self.durable_audit.append(effect.entry)
 
     def crashed(self) -> None:
         self.parked.clear()
@@ -193,6 +213,8 @@ class Model:
         self.jobs, self.ready, self.held, self.ended = {}, {}, {}, {}
         self.keys, self.queue_held = {}, {}
         self.modules = set(self.durable_modules)
+        self.documents = dict(self.durable_documents)
+        self.audit = list(self.durable_audit)
         kept: dict[tuple[str, int], list[str]] = {}
         for job_id in sorted(self.durable):
             known = self.durable[job_id]
@@ -245,6 +267,32 @@ class Model:
                 self.modules.add(effect.sha256)
             elif kind is CheckpointStored:
                 self.jobs[effect.job_id].checkpoint = effect.checkpoint
+            elif kind is DocumentStored or kind is DocumentDropped:
+                self._set(self.documents, effect)
+            elif kind is AuditNoted:
+                document_checkers.audit_in_order(self, effect.entry)
+                self.audit.append(effect.entry)
+
+    def _set(
+        self,
+        documents: dict[tuple[Kind, str], Document],
+        effect: DocumentStored | DocumentDropped,
+    ) -> None:
+        if type(effect) is DocumentStored:
+            told = effect.document
+            documents[(told.kind, told.name)] = told
+            self.document_version = max(self.document_version, told.version)
+        elif type(effect) is DocumentDropped:
+            del documents[(effect.kind, effect.name)]
+
+    def limits_of(self, queue: str) -> tuple[int | None, bool]:
+        """Return how many jobs of a queue may be held, and whether it is paused."""
+        capacity = self.settings.capacities.get(queue)
+        document = self.documents.get((Kind.QUEUE, queue))
+        if document is None:
+            return capacity, False
+        said = json.loads(document.body)
+        return said.get("capacity", capacity), said.get("paused", False)
 
     def _stored(self, now_ms: int, effect: JobStored) -> None:
         new = self.sent[effect.job_id]

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from zlib import crc32
 
 START_MS: Final = 1_750_000_000_000
@@ -23,6 +23,11 @@ class Violation(BaseException):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return Violation, (self.checker, self.detail)
+
+
+def fail(checker: str, detail: str) -> NoReturn:
+    """End the run: a checker found something wrong."""
+    raise Violation(checker, detail)
 
 
 class Handle:

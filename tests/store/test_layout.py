@@ -31,6 +31,8 @@ def test_table_numbers_never_change() -> None:
         "CHECKPOINTS": 12,
         "BODIES": 13,
         "MODULE_SIZES": 14,
+        "DOCUMENTS": 15,
+        "AUDIT": 16,
     }
     assert all(getattr(layout, table.name) == table for table in Table)
 

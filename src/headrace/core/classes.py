@@ -83,9 +83,15 @@ class ClassTable:
         self._free_ids: list[int] = []
         self._next_id = 0
         self._shapes: dict[Profile, ShapeEntry] = {}
-        self.queue_capacities = dict(queue_capacities)
+        self.queue_capacities: dict[str, int] = {}
+        """Of the queues that have one."""
+        self.queues_paused: set[str] = set()
+        self._queues_set: dict[str, int] = {}
+        """Numbers of the queues that have a capacity or are paused."""
+        self._queue_classes: dict[str, int] = {}
+        """How many classes a queue has; none: absent."""
         for queue, capacity in queue_capacities.items():
-            match.set_queue(self._queues.acquire(queue), capacity, False)
+            self.queue_set(queue, capacity, False)
 
     # Classes ------------------------------------------------------------------------------------
 
@@ -160,12 +166,18 @@ class ClassTable:
         self._ids[requirements] = class_id
         self._entries[class_id] = entry
         self._by_number[number] = entry
+        queue = requirements.queue
+        self._queue_classes[queue] = self._queue_classes.get(queue, 0) + 1
 
     def _drop(self, entry: ClassEntry) -> None:
         self._match.class_drop(entry.number)
         del self._ids[entry.requirements]
         del self._entries[entry.class_id]
         del self._by_number[entry.number]
+        queue = entry.requirements.queue
+        self._queue_classes[queue] -= 1
+        if self._queue_classes[queue] == 0:
+            del self._queue_classes[queue]
         self._free_ids.append(entry.class_id)
         _release(entry.names)
 
@@ -204,6 +216,32 @@ class ClassTable:
             _release(entry.names)
 
     # Queues -------------------------------------------------------------------------------------
+
+    def queue_set(self, queue: str, capacity: int | None, paused: bool) -> None:
+        """Set how many jobs of a queue may be leased at once, and whether any may."""
+        number = self._queues_set.get(queue)
+        if number is None:
+            if capacity is None and not paused:
+                return
+            number = self._queues_set[queue] = self._queues.acquire(queue)
+        self._match.set_queue(number, -1 if capacity is None else capacity, paused)
+        self.queue_capacities.pop(queue, None)
+        self.queues_paused.discard(queue)
+        if capacity is not None:
+            self.queue_capacities[queue] = capacity
+        if paused:
+            self.queues_paused.add(queue)
+        if capacity is None and not paused:  # its number may become another's
+            del self._queues_set[queue]
+            self._queues.release(number)
+
+    def queue_has_jobs(self, queue: str) -> bool:
+        """Say whether any live job is of the queue."""
+        return queue in self._queue_classes
+
+    def queues_used(self) -> set[str]:
+        """Return the queues of all live jobs."""
+        return set(self._queue_classes)
 
     def queue_capacity(self, queue: str) -> int | None:
         return self.queue_capacities.get(queue)

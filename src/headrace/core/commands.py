@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.core.job import Status
 from headrace.core.resources import Amounts, Profile, Requirements
+from headrace.wire.documents import Kind
 from headrace.wire.problems import Problem
 
 
@@ -31,6 +32,8 @@ class Caller(msgspec.Struct, frozen=True):
     tenant: str = "default"
     user: str = "anonymous"
     admin: bool = False
+    key_id: str = ""
+    """Of the key that says so; empty in open mode."""
 
 
 # Submit -----------------------------------------------------------------------------------------
@@ -224,6 +227,45 @@ class Withdraw(msgspec.Struct):
     ticket: int
 
 
+# Operators --------------------------------------------------------------------------------------
+
+
+@unique
+class Expect(IntEnum):
+    """In the place of a version: what must be there for a change to happen."""
+
+    ANYTHING = -1
+    ABSENT = 0
+    PRESENT = -2
+
+
+class PutDocument(msgspec.Struct):
+    """Make or replace a document. Reply: the `Document`.
+
+    Problems: PRECONDITION_FAILED, FIELD_INVALID, DOCUMENTS_TOO_MANY.
+    """
+
+    caller: Caller
+    kind: Kind
+    name: str
+    body: bytes
+    """Of `wire.documents.body_of`: valid in itself."""
+    expected: int = Expect.ANYTHING
+    """The version that is replaced, or an `Expect`."""
+
+
+class DropDocument(msgspec.Struct):
+    """Remove a document. Reply: the `Document` that was.
+
+    Problems: DOCUMENT_UNKNOWN, PRECONDITION_FAILED, DOCUMENT_IN_USE.
+    """
+
+    caller: Caller
+    kind: Kind
+    name: str
+    expected: int = Expect.ANYTHING
+
+
 # Time -------------------------------------------------------------------------------------------
 
 
@@ -233,4 +275,6 @@ class Tick(msgspec.Struct):
     wall_ms: int
 
 
-Command = Submit | PutModule | Control | Explain | Poll | Withdraw | Tick
+Command = (
+    Submit | PutModule | Control | Explain | Poll | Withdraw | PutDocument | DropDocument | Tick
+)

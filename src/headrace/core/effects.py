@@ -11,6 +11,7 @@ import msgspec
 from headrace.core.commands import PollReply
 from headrace.core.job import Event, Status
 from headrace.core.resources import Requirements
+from headrace.wire.documents import AuditEntry, Document, Kind
 
 EFFECTS_FORMAT: Final = 1
 
@@ -118,6 +119,21 @@ class CheckpointStored(msgspec.Struct, frozen=True, tag=10):
     checkpoint: bytes
 
 
+class DocumentStored(msgspec.Struct, frozen=True, tag=11):
+    document: Document
+
+
+class DocumentDropped(msgspec.Struct, frozen=True, tag=12):
+    kind: Kind
+    name: str
+
+
+class AuditNoted(msgspec.Struct, frozen=True, tag=13):
+    """An admin did something; beside the effects of what was done."""
+
+    entry: AuditEntry
+
+
 StoredEffect = (
     ClassStored
     | ClassDropped
@@ -129,6 +145,9 @@ StoredEffect = (
     | JobDeleted
     | LogAppended
     | CheckpointStored
+    | DocumentStored
+    | DocumentDropped
+    | AuditNoted
 )
 
 

@@ -20,14 +20,17 @@ from typing import Any, Final
 from headrace.core.commands import (
     Command,
     Control,
+    DropDocument,
     Explain,
     Poll,
+    PutDocument,
     PutModule,
     Submit,
     Tick,
     Withdraw,
 )
 from headrace.core.controlling import control
+from headrace.core.documenting import drop_document, put_document
 from headrace.core.effects import Effect
 from headrace.core.fitting import explain
 from headrace.core.live import Archive, ArchiveFault, EngineConfig, Live, Restored, corrupt
@@ -42,6 +45,8 @@ _HANDLERS: Final[dict[type, Callable[[Live, int, Any, list[Effect]], Any]]] = {
     Explain: explain,
     Poll: poll,
     Withdraw: withdraw,
+    PutDocument: put_document,
+    DropDocument: drop_document,
     Tick: tick,
 }
 

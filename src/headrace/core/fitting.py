@@ -88,7 +88,9 @@ def explain(
             reasons.append("no worker has asked for work lately")
         elif not fit:
             reasons.extend(misfit(live, entry))
-        if not live.match.runnable(entry.number):
+        if queue in live.classes.queues_paused:
+            reasons.append(f"its queue {queue!r} is paused")
+        elif not live.match.runnable(entry.number):
             reasons.append(f"its queue {queue!r} runs as many jobs as its capacity allows")
         if not reasons:
             reasons.append("the workers that fit it are busy, or about to ask for work")

@@ -18,6 +18,7 @@ import msgspec
 from headrace._native import JobTable, MatchIndex, TimerIndex, take_ready
 from headrace.core.classes import ClassEntry, ClassTable
 from headrace.core.commands import Act, Caller, Report
+from headrace.core.documenting import DocumentTable, restore_documents
 from headrace.core.effects import (
     Effect,
     Finished,
@@ -42,6 +43,7 @@ from headrace.core.stats import EngineStats
 from headrace.core.tokens import tokens_of
 from headrace.core.workers import KnownWorkers, Lease, ParkedPolls, Session
 from headrace.wire import limits
+from headrace.wire.documents import Document
 from headrace.wire.problems import Problem, ProblemCode
 
 LOST_OWNER: Final = ("\0", "\0")
@@ -71,6 +73,10 @@ class Restored(Protocol):
     @property
     def owners(self) -> dict[int, tuple[str, str]]: ...
     @property
+    def documents(self) -> list[Document]: ...
+    @property
+    def audit_last(self) -> int: ...
+    @property
     def jobs_live(self) -> int: ...
     @property
     def live(self) -> Callable[[], Iterator[LivePage]]: ...
@@ -97,7 +103,8 @@ class EngineConfig(msgspec.Struct, frozen=True):
     lease_ms: int = limits.LEASE_MS_DEFAULT
     crashes_max: int = limits.CRASHES_MAX_DEFAULT
     queue_capacities: dict[str, int] = {}
-    """Jobs of a queue that may be leased at once; a queue not named is unlimited."""
+    """Jobs of a queue that may be leased at once; a queue not named is unlimited. A document of
+    the queue goes before it."""
     jobs_max: int = 0
     """Live jobs; 0 for no limit."""
     resources_max: Amounts | None = None
@@ -125,6 +132,11 @@ class Live:
         self.sessions: dict[str, Session] = {}
         self.workers = KnownWorkers()
         self.parked = ParkedPolls()
+        self.documents = DocumentTable()
+        self.document_version = 0
+        """Of the last change of any document."""
+        self.audit_last = 0
+        """Number of the last entry of the audit log."""
         self.owners: dict[tuple[str, str], int] = {}
         self.owner_names: list[tuple[str, str]] = []
         # Timers by job handle, but for polls (slot). The wall clock's are apart: it can jump.
@@ -324,6 +336,8 @@ class Live:
             self.owner_gap(owner_id)
             self.owners[name] = owner_id
             self.owner_names.append(name)
+        restore_documents(self, restored.documents)
+        self.audit_last = restored.audit_last
         self.classes.restore(restored.classes)
         numbers = {entry.class_id: entry.number for entry in self.classes.entries()}
         self.jobs.reserve(restored.jobs_live)

@@ -25,6 +25,7 @@ from headrace.core.commands import (
     Outcome,
     Poll,
     PollReply,
+    PutDocument,
     PutModule,
     Report,
     Submit,
@@ -581,6 +582,8 @@ def _cost_bytes(command: Command) -> int:
         return specs + sum([len(module.data) for module in command.modules])
     if isinstance(command, PutModule):
         return len(command.module.data)
+    if isinstance(command, PutDocument):
+        return len(command.body)
     if isinstance(command, Poll):
         reports = sum(
             len(report.body) + len(report.checkpoint or b"") for report in command.reports

@@ -26,6 +26,7 @@ from headrace.core.job import Status
 from headrace.core.live import ArchiveFault
 from headrace.core.resources import Requirements
 from headrace.wire import limits
+from headrace.wire.documents import Document
 
 # Errors -----------------------------------------------------------------------------------------
 
@@ -286,6 +287,9 @@ class Restored(msgspec.Struct, frozen=True):
     """The engine's clock at the last commit; 0 for a new store."""
     classes: dict[int, Requirements]
     owners: dict[int, tuple[str, str]]
+    documents: list[Document]
+    audit_last: int
+    """Number of the last entry of the audit log; 0: there is none."""
     jobs_live: int
     """About how many jobs `live` has."""
     live: Callable[[], Iterator[LivePage]]

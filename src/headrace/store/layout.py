@@ -23,9 +23,12 @@ from typing import Any, Final
 import msgspec
 
 from headrace.core.effects import (
+    AuditNoted,
     CheckpointStored,
     ClassDropped,
     ClassStored,
+    DocumentDropped,
+    DocumentStored,
     Finished,
     JobChanged,
     JobFinished,
@@ -40,6 +43,8 @@ from headrace.core.resources import Requirements
 from headrace.store._rows import seal as seal
 from headrace.store._rows import seal_envelope
 from headrace.store._rows import unseal as unseal
+from headrace.wire.documents import AuditEntry, Document, Kind
+from headrace.wire.limits import AUDIT_ENTRIES_MAX
 
 FORMAT: Final = 1
 
@@ -66,6 +71,8 @@ class Table(IntEnum):
         MODULE_SIZES    sha256              u32 bytes of the module: is it here, without 4 MiB
         LOGS            job + u64 position  a piece of the log
         CHECKPOINTS     job                 JSON
+        DOCUMENTS       u8 kind + name      Document (MessagePack) without kind and name
+        AUDIT           u64 number          AuditEntry (MessagePack); the newest `AUDIT_ENTRIES_MAX`
 
     SPEC is written once and never changed; LIVE and DONE exclude each other, and each SPEC has one
     of them. BY_OWNER, BY_STATUS and MODULE_SIZES can be computed again from the others.
@@ -85,6 +92,8 @@ class Table(IntEnum):
     CHECKPOINTS = 12
     BODIES = 13
     MODULE_SIZES = 14
+    DOCUMENTS = 15
+    AUDIT = 16
 
 
 # Plain integers: an IntEnum member is hashed by its name, in Python, on each use as a dict key.
@@ -102,6 +111,8 @@ LOGS: Final = int(Table.LOGS)
 CHECKPOINTS: Final = int(Table.CHECKPOINTS)
 BODIES: Final = int(Table.BODIES)
 MODULE_SIZES: Final = int(Table.MODULE_SIZES)
+DOCUMENTS: Final = int(Table.DOCUMENTS)
+AUDIT: Final = int(Table.AUDIT)
 
 
 class MetaKey:
@@ -166,6 +177,18 @@ def log_key(job_id: bytes, position: int) -> bytes:
     return job_id + position.to_bytes(8, "big")
 
 
+def document_key(kind: Kind, name: str) -> bytes:
+    return kind.to_bytes(1, "big") + name.encode()
+
+
+def document_key_parse(key: bytes) -> tuple[Kind, str]:
+    return Kind(key[0]), key[1:].decode()
+
+
+def audit_key(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
 def log_position(key: bytes) -> int:
     return int.from_bytes(key[JOB_ID_BYTES:], "big")
 
@@ -183,6 +206,8 @@ _finished_decode = msgspec.msgpack.Decoder(Finished).decode
 _requirements_decode = msgspec.msgpack.Decoder(Requirements).decode
 _owner_decode = msgspec.msgpack.Decoder(tuple[str, str]).decode
 _commit_decode = msgspec.msgpack.Decoder(CommitRecord).decode
+_document_decode = msgspec.msgpack.Decoder(tuple[int, int, str, bytes]).decode
+_audit_decode = msgspec.msgpack.Decoder(AuditEntry).decode
 _NO_TRAIL: Final = _encode(Trail())
 
 
@@ -256,6 +281,15 @@ def owner_unpack(payload: bytes) -> tuple[str, str]:
     return _owner_decode(payload)
 
 
+def document_unpack(key: bytes, payload: bytes) -> Document:
+    kind, name = document_key_parse(key)
+    return Document(kind, name, *_document_decode(payload))
+
+
+def audit_unpack(payload: bytes) -> AuditEntry:
+    return _audit_decode(payload)
+
+
 def commit_pack(commit: CommitRecord) -> bytes:
     return _encode(commit)
 
@@ -327,6 +361,23 @@ def _checkpoint_stored(rows: NewRows, effect: CheckpointStored) -> None:
     _put(rows, CHECKPOINTS, effect.job_id, effect.checkpoint)
 
 
+def _document_stored(rows: NewRows, effect: DocumentStored) -> None:
+    told = effect.document
+    payload = _encode((told.version, told.changed_at_ms, told.changed_by, told.body))
+    _put(rows, DOCUMENTS, document_key(told.kind, told.name), payload)
+
+
+def _document_dropped(rows: NewRows, effect: DocumentDropped) -> None:
+    rows[DOCUMENTS][document_key(effect.kind, effect.name)] = None
+
+
+def _audit_noted(rows: NewRows, effect: AuditNoted) -> None:
+    number = effect.entry.number
+    _put(rows, AUDIT, audit_key(number), _encode(effect.entry))
+    if number > AUDIT_ENTRIES_MAX:
+        rows[AUDIT][audit_key(number - AUDIT_ENTRIES_MAX)] = None
+
+
 TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
     ClassStored: _class_stored,
     ClassDropped: _class_dropped,
@@ -337,6 +388,9 @@ TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
     JobFinished: _job_finished,
     LogAppended: _log_appended,
     CheckpointStored: _checkpoint_stored,
+    DocumentStored: _document_stored,
+    DocumentDropped: _document_dropped,
+    AuditNoted: _audit_noted,
 }
 """Effects whose rows follow from the effect alone; `JobDeleted` needs `job_deleted`."""
 

@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from headrace.core.documenting import DocumentTable
 from headrace.core.effects import Answered, Effect, Finished, JobDeleted, Noted, OwnerStored
 from headrace.core.job import RECORD_BYTES, TERMINAL
 from headrace.store import layout, lists
@@ -43,6 +44,7 @@ from headrace.store.contract import (
 )
 from headrace.store.layout import MetaKey, NewRows, Table
 from headrace.store.memory import MemoryKeyValue
+from headrace.wire.documents import AuditEntry, Kind
 
 SHARD: Final = 0
 """Of this server; more come with clusters."""
@@ -84,6 +86,8 @@ class Store:
         self._pending: deque[Batch] = deque()
         """Staged and not settled, oldest first: what the engine's reads look at first."""
         self._owners: dict[int, tuple[str, str]] = {}
+        self.documents = DocumentTable()
+        """As committed."""
         self._commits = 0
         self._commit_ms = 0.0
         self.corrupt_records = 0
@@ -222,6 +226,12 @@ class Store:
         assert self._pending, "settled twice, or never staged"
         assert self._pending[0] is batch, "batches are settled in the order of their staging"
         self._pending.popleft()
+        if layout.DOCUMENTS in batch.changes:
+            for key, value in batch.changes[layout.DOCUMENTS].items():
+                if value is None:
+                    self.documents.drop(*layout.document_key_parse(key))
+                else:
+                    self.documents.put(layout.document_unpack(key, value[4:]))
 
     # The engine's reads (`Archive`): staged rows first ------------------------------------------
 
@@ -338,6 +348,13 @@ class Store:
         rows = walk(self._kv, layout.LOGS, job_id, prefix_end(job_id))
         return sum(len(value) - 4 for _, value in rows)
 
+    def audit(self, before: int | None, limit: int) -> list[AuditEntry]:
+        """Return entries of the audit log below a number, newest first."""
+        stop = None if before is None else layout.audit_key(before)
+        rows = self._kv.scan(layout.AUDIT, stop=stop, reverse=True, limit=limit)
+        payloads = (self._unseal(layout.AUDIT, key, value) for key, value in rows)
+        return [layout.audit_unpack(payload) for payload in payloads if payload is not None]
+
     def list_jobs(self, query: ListQuery) -> Page:
         """Return a page of jobs. Looks at `LIST_EXAMINED_MAX` rows at most, never at all jobs."""
         page = lists.list_jobs(self._kv, self._owners, query)
@@ -369,6 +386,9 @@ class Store:
             int.from_bytes(key, "big"): layout.owner_unpack(payload)
             for key, payload in self._sound_rows(layout.OWNERS, corrupt)
         }
+        for key, payload in self._sound_rows(layout.DOCUMENTS, corrupt):
+            self.documents.put(layout.document_unpack(key, payload))
+        last = self._kv.scan(layout.AUDIT, reverse=True, limit=1)
         return Restored(
             epoch=self._epoch,
             secret=self._secret,
@@ -376,6 +396,8 @@ class Store:
             at_ms=self._at_ms,
             classes=classes,
             owners=dict(self._owners),
+            documents=[one for kind in Kind for one in self.documents.of(kind).values()],
+            audit_last=int.from_bytes(last[0][0], "big") if last else 0,
             jobs_live=self._kv.count(layout.LIVE),
             live=lambda: self._live(corrupt),
             corrupt=corrupt,

@@ -66,6 +66,18 @@ LOG_CHUNK_BYTES_MAX: Final = 64 * KIB
 METRICS_MAX: Final = 64
 DETAILS_CHARS_MAX: Final = 4 * KIB
 
+# What operators set -----------------------------------------------------------------------------
+DOCUMENT_NAME_BYTES_MAX: Final = 480
+"""UTF-8; a key of the store has 511."""
+DOCUMENT_BYTES_MAX: Final = 64 * KIB
+"""One document as stored: all of them are in memory."""
+DOCUMENTS_MAX: Final = 10_000
+"""Documents of one kind."""
+DESCRIPTION_CHARS_MAX: Final = 4 * KIB
+QUEUE_CAPACITY_MAX: Final = 1_000_000_000
+AUDIT_ENTRIES_MAX: Final = 100_000
+"""Acts of admins that are kept; older ones go."""
+
 # Leases and polls -------------------------------------------------------------------------------
 LEASE_MS_MIN: Final = 100
 LEASE_MS_DEFAULT: Final = 30 * SECOND_MS

@@ -50,6 +50,9 @@ class ProblemCode(IntEnum):
     LEASE_STALE = 411
     LEASE_ALREADY_REPORTED = 412
     CURSOR_INVALID = 420
+    DOCUMENT_UNKNOWN = 430
+    DOCUMENT_IN_USE = 431
+    DOCUMENTS_TOO_MANY = 432
     # The server
     QUEUE_FULL = 500
     STORAGE_FULL = 501
@@ -101,6 +104,9 @@ PROBLEMS: Final[dict[ProblemCode, ProblemRow]] = {
     ProblemCode.LEASE_STALE: ProblemRow(409, "The job was given to another worker, or has ended"),
     ProblemCode.LEASE_ALREADY_REPORTED: ProblemRow(409, "The attempt was reported otherwise"),
     ProblemCode.CURSOR_INVALID: ProblemRow(400, "The cursor is not one of this server's"),
+    ProblemCode.DOCUMENT_UNKNOWN: ProblemRow(404, "Nothing has this name"),
+    ProblemCode.DOCUMENT_IN_USE: ProblemRow(409, "Something still needs it"),
+    ProblemCode.DOCUMENTS_TOO_MANY: ProblemRow(409, "There are as many as there may be"),
     ProblemCode.QUEUE_FULL: ProblemRow(429, "The queue is full", True),
     ProblemCode.STORAGE_FULL: ProblemRow(507, "The disk is nearly full", True),
     ProblemCode.OVERLOADED: ProblemRow(503, "Too much is waiting for the disk", True),

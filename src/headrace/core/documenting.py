@@ -1,0 +1,200 @@
+"""Documents: how they change, and what the engine itself does about some of them.
+
+The engine acts on queues: their capacity and pause go to the match index. All other kinds it only
+keeps. What it keeps is ahead of the disk; handlers read the store's own table (`store.documents`).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from headrace.core.commands import Caller, DropDocument, Expect, PutDocument
+from headrace.core.effects import AuditNoted, DocumentDropped, DocumentStored, Effect
+from headrace.wire import limits
+from headrace.wire.documents import AuditEntry, Document, Kind, QueueDocument
+from headrace.wire.problems import Problem, ProblemCode
+
+if TYPE_CHECKING:
+    from headrace.core.live import Live
+
+
+class DocumentTable:
+    """Documents by kind and name."""
+
+    def __init__(self) -> None:
+        self._by_kind: dict[int, dict[str, Document]] = {kind: {} for kind in Kind}
+        self._changes: dict[int, int] = dict.fromkeys(Kind, 0)
+
+    def of(self, kind: Kind) -> dict[str, Document]:
+        """Return all of a kind by name; not to be changed."""
+        return self._by_kind[kind]
+
+    def get(self, kind: Kind, name: str) -> Document | None:
+        return self._by_kind[kind].get(name)
+
+    def changes(self, kind: Kind) -> int:
+        """Return a number that rises with each change of the kind: what was made of them before
+        is of use as long as it stays."""
+        return self._changes[kind]
+
+    def put(self, document: Document) -> None:
+        self._by_kind[document.kind][document.name] = document
+        self._changes[document.kind] += 1
+
+    def drop(self, kind: Kind, name: str) -> None:
+        self._by_kind[kind].pop(name, None)
+        self._changes[kind] += 1
+
+
+# Commands ---------------------------------------------------------------------------------------
+
+
+def put_document(
+    live: "Live", now_ms: int, command: PutDocument, effects: list[Effect]
+) -> Document | Problem:
+    kind, name = command.kind, command.name
+    known = live.documents.get(kind, name)
+    problem = put_check(live, command) or check_expected(known, command.expected)
+    if problem is not None:
+        return problem
+    live.document_version = max(now_ms, live.document_version + 1)
+    document = Document(
+        kind,
+        name,
+        live.document_version,
+        live.wall_ms(now_ms),
+        command.caller.user,
+        command.body,
+    )
+    live.documents.put(document)
+    effects.append(DocumentStored(document))
+    note(live, now_ms, command.caller, f"{kind.name.lower()}_put", name, effects)
+    if (hook := CHANGED.get(kind)) is not None:
+        hook(live, name)
+    return document
+
+
+def put_check(live: "Live", command: PutDocument) -> Problem | None:
+    """Say why a document cannot be kept, whatever is there."""
+    size = len(command.name.encode())
+    if not 0 < size <= limits.DOCUMENT_NAME_BYTES_MAX:
+        return Problem(
+            ProblemCode.FIELD_INVALID,
+            f"a name has 1 to {limits.DOCUMENT_NAME_BYTES_MAX} bytes of UTF-8",
+            pointer="/name",
+        )
+    if len(command.body) > limits.DOCUMENT_BYTES_MAX:
+        return Problem(
+            ProblemCode.FIELD_INVALID,
+            f"it has {len(command.body)} bytes; {limits.DOCUMENT_BYTES_MAX} are allowed",
+            pointer="",
+        )
+    known = live.documents.of(command.kind)
+    if command.name not in known and len(known) >= limits.DOCUMENTS_MAX:
+        return Problem(ProblemCode.DOCUMENTS_TOO_MANY, f"at most {limits.DOCUMENTS_MAX} are kept")
+    return None
+
+
+def drop_document(
+    live: "Live", now_ms: int, command: DropDocument, effects: list[Effect]
+) -> Document | Problem:
+    kind, name = command.kind, command.name
+    known = live.documents.get(kind, name)
+    if known is None:
+        return unknown_document()
+    problem = check_expected(known, command.expected)
+    if problem is None and (in_use := IN_USE.get(kind)) is not None:
+        problem = in_use(live, name)
+    if problem is not None:
+        return problem
+    live.documents.drop(kind, name)
+    effects.append(DocumentDropped(kind, name))
+    note(live, now_ms, command.caller, f"{kind.name.lower()}_drop", name, effects)
+    if (hook := CHANGED.get(kind)) is not None:
+        hook(live, name)
+    return known
+
+
+def check_expected(known: Document | None, expected: int) -> Problem | None:
+    """Say whether what is there is what the caller takes it for."""
+    if expected == Expect.ANYTHING:
+        return None
+    if expected == Expect.PRESENT:
+        met = known is not None
+    else:
+        met = expected == (Expect.ABSENT if known is None else known.version)
+    if met:
+        return None
+    there = "there is none" if known is None else f"its version is {known.version}"
+    return Problem(ProblemCode.PRECONDITION_FAILED, f"{there}; nothing was changed")
+
+
+def unknown_document() -> Problem:
+    return Problem(ProblemCode.DOCUMENT_UNKNOWN, "there is none, or it was removed")
+
+
+def note(
+    live: "Live",
+    now_ms: int,
+    caller: Caller,
+    act: str,
+    name: str,
+    effects: list[Effect],
+    detail: str = "",
+) -> None:
+    """Write an act of an admin into the audit log, in the commit of what it does."""
+    live.audit_last += 1
+    effects.append(
+        AuditNoted(
+            AuditEntry(
+                number=live.audit_last,
+                at_ms=live.wall_ms(now_ms),
+                tenant=caller.tenant,
+                user=caller.user,
+                key_id=caller.key_id,
+                act=act,
+                name=name,
+                detail=detail,
+            )
+        )
+    )
+
+
+# Queues -----------------------------------------------------------------------------------------
+
+
+def queue_changed(live: "Live", name: str) -> None:
+    """Have the match index do what the document says, or else the configuration."""
+    capacity = live.config.queue_capacities.get(name)
+    paused = False
+    document = live.documents.get(Kind.QUEUE, name)
+    if document is not None:
+        value: QueueDocument = document.value()
+        paused = value.paused
+        if value.capacity is None or isinstance(value.capacity, int):
+            capacity = value.capacity
+    live.classes.queue_set(name, capacity, paused)
+    live.room = True
+
+
+def queue_in_use(live: "Live", name: str) -> Problem | None:
+    if live.classes.queue_has_jobs(name):
+        return Problem(
+            ProblemCode.DOCUMENT_IN_USE,
+            "the queue has jobs that have not ended; put {} to go back to its first settings",
+        )
+    return None
+
+
+CHANGED: Final[dict[Kind, Callable[["Live", str], None]]] = {Kind.QUEUE: queue_changed}
+"""Called after a change of a kind, and for each document at a start."""
+
+IN_USE: Final[dict[Kind, Callable[["Live", str], Problem | None]]] = {Kind.QUEUE: queue_in_use}
+"""Why a document of a kind must stay."""
+
+
+def restore_documents(live: "Live", documents: list[Document]) -> None:
+    for document in documents:
+        live.documents.put(document)
+        live.document_version = max(live.document_version, document.version)
+        if (hook := CHANGED.get(document.kind)) is not None:
+            hook(live, document.name)

@@ -1,0 +1,90 @@
+"""Documents: what operators set. Small, named, and each of one of a few kinds.
+
+A document is stored as JSON in the table DOCUMENTS, under its kind and name, with a version. It is
+changed as a whole, and every change gets a higher version than any before: who says which version
+is meant never overwrites what somebody else has changed meanwhile.
+"""
+
+from enum import IntEnum, unique
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from headrace.wire import limits
+from headrace.wire.keys import KeyDocument
+
+
+@unique
+class Kind(IntEnum):
+    """Stored; a number is never reused."""
+
+    QUEUE = 1
+    TYPE = 2
+    GROUP = 3
+    KEY = 4
+    WEBHOOK = 5
+    LIMIT = 6
+
+
+Description = Annotated[str, Meta(max_length=limits.DESCRIPTION_CHARS_MAX)]
+
+
+class QueueDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A queue's settings. What is not said here is as the configuration says."""
+
+    capacity: Annotated[int, Meta(ge=0, le=limits.QUEUE_CAPACITY_MAX)] | UnsetType | None = UNSET
+    """Jobs that run at once; null: no limit."""
+    paused: bool = False
+    """Nothing of it is given out; what runs goes on."""
+    description: Description = ""
+
+
+VALUES: Final[dict[Kind, Any]] = {
+    Kind.QUEUE: QueueDocument,
+    Kind.KEY: KeyDocument,
+}
+"""What the body of a document is, by kind. A new field needs a default: old bodies lack it."""
+
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
+_decoders: Final = {kind: msgspec.json.Decoder(value) for kind, value in VALUES.items()}
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A document as it is kept."""
+
+    kind: Kind
+    name: str
+    version: int
+    changed_at_ms: int
+    """Wall clock."""
+    changed_by: str
+    """The user."""
+    body: bytes
+    """JSON; see `VALUES`."""
+
+    def value(self) -> Any:
+        return _decoders[self.kind].decode(self.body)
+
+
+def body_of(value: Any) -> bytes:
+    """Encode the value of a document."""
+    return _encode(value)
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One act of an admin: who did what, and when. No secrets, no contents."""
+
+    number: int
+    """Rises by one with each act; never reused."""
+    at_ms: int
+    """Wall clock."""
+    tenant: str
+    user: str
+    key_id: str = ""
+    """Empty in open mode."""
+    act: str
+    """Such as `queue_put`."""
+    name: str = ""
+    """Of what it was done to."""
+    detail: str = ""
