@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from headrace.core.effects import Effect, Finished, JobChanged, JobFinished, JobStored, Trail
+from headrace.core.effects import Effect, Finished, JobChanged, JobFinished, JobsStored, Trail
 from headrace.core.job import Event, Job, Status
 from headrace.store import Store, open_store
 
@@ -40,7 +40,7 @@ def record_of(job_id: bytes, status: Status) -> bytes:
 
 
 def submit(job_id: bytes) -> Effect:
-    return JobStored(job_id, 1, record_of(job_id, Status.QUEUED), SPEC)
+    return JobsStored(1, job_id, record_of(job_id, Status.QUEUED), [SPEC])
 
 
 def lease(job_id: bytes) -> Effect:

@@ -27,7 +27,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headrace.core.commands import Caller, NewJob, Outcome, Poll, Report, Submit
+from headrace.core.commands import Caller, NewJobs, Outcome, Poll, Report, Submit
 from headrace.core.effects import Finished
 from headrace.core.engine import Engine
 from headrace.core.live import EngineConfig
@@ -214,7 +214,7 @@ class Replay:
         job_id = b"trace".ljust(8, b"\0") + number.to_bytes(8, "big")
         self.pod_of[job_id] = pod
         needs = Requirements("default", "pod", Amounts(pod.cpu, pod.memory, 0, pod.gpu), pod.models)
-        job = NewJob(job_id, b"{}", needs, pod.priority, (1 << 32) - 1, 1_000, 200, 0)
+        job = NewJobs(job_id, [b"{}"], needs, pod.priority, (1 << 32) - 1, 1_000, 200, 0)
         (reply,) = self.apply(Submit(CALLER, [job]))
         if reply.never_fits:
             self.warned[pod.name] = reply.never_fits

@@ -9,7 +9,7 @@ from headrace.core.commands import (
     Command,
     Control,
     Explain,
-    NewJob,
+    NewJobs,
     Outcome,
     Poll,
     PollReply,
@@ -118,8 +118,12 @@ class Rig:
 
     # Clients ------------------------------------------------------------------------------------
 
-    def new(self, requirements: Requirements | None = None, **fields: Any) -> NewJob:
-        self.ids += 1
+    def new(
+        self, requirements: Requirements | None = None, *, count: int = 1, **fields: Any
+    ) -> NewJobs:
+        """Return so many jobs that are alike."""
+        numbers = range(self.ids + 1, self.ids + 1 + count)
+        self.ids += count
         defaults: dict[str, Any] = {
             "priority": 5,
             "timeout_ms": 3_600_000,
@@ -127,15 +131,19 @@ class Rig:
             "retry_backoff_centi": 200,
             "retries_max": 2,
         }
-        spec = b'{"id":"%d"}' % self.ids
-        return NewJob(job_id(self.ids), spec, requirements or needs(), **{**defaults, **fields})
+        return NewJobs(
+            b"".join(map(job_id, numbers)),
+            [b'{"id":"%d"}' % number for number in numbers],
+            requirements or needs(),
+            **{**defaults, **fields},
+        )
 
     def submit(self, requirements: Requirements | None = None, **fields: Any) -> bytes:
         """Submit one job for Alice; return its id."""
         new = self.new(requirements, **fields)
         (reply,) = self.apply(Submit(ALICE, [new]))
         assert isinstance(reply, Submitted)
-        return reply.job_id
+        return reply.job_ids
 
     def control(self, job: bytes, act: Act, caller: Caller = ALICE) -> Any:
         return self.apply(Control(caller, job, act))

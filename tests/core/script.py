@@ -26,7 +26,7 @@ from headrace.core.commands import (
     Control,
     Explain,
     Module,
-    NewJob,
+    NewJobs,
     Outcome,
     Poll,
     PollReply,
@@ -129,18 +129,18 @@ class Script:
             return [_refused(reply)]
         found = []
         for name, new, submitted in zip(names.split(","), jobs, reply, strict=True):
-            self.ids[name] = submitted.job_id
-            self.names.setdefault(submitted.job_id, name)
+            self.ids[name] = submitted.job_ids
+            self.names.setdefault(submitted.job_ids, name)
             text = f"{name} {submitted.status.name.lower()}"
             if submitted.replayed:
-                text += f" replayed {self.names[submitted.job_id]}"
+                text += f" replayed {self.names[submitted.job_ids]}"
             if submitted.never_fits:
                 text += f" never fits: {submitted.never_fits}"
-            assert submitted.replayed == (submitted.job_id != new.job_id)
+            assert submitted.replayed == (submitted.job_ids != new.job_ids)
             found.append(text)
         return found + self._others()
 
-    def _new(self, name: str, words: Words) -> NewJob:
+    def _new(self, name: str, words: Words) -> NewJobs:
         requirements = Requirements(
             words.text("queue", "default"),
             "" if words.flag("wasm") else words.text("type", "echo"),

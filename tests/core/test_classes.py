@@ -21,6 +21,21 @@ def fits(requirements: Requirements, profile: Profile) -> bool:
     return match.fits(entry.number, classes.shape_acquire(profile), *ROOM)
 
 
+def test_the_last_class_is_forgotten_when_it_is_dropped() -> None:
+    _, classes = table()
+    wanted = needs()
+    effects: list[Effect] = []
+    entry = classes.acquire(wanted, effects, 3)
+    assert classes.acquire(wanted, effects) is entry
+    assert entry.jobs == 4
+    for _ in range(4):
+        classes.release(entry, effects)
+    again = classes.acquire(wanted, effects)
+    assert again is not entry
+    assert (again.jobs, len(classes)) == (1, 1)
+    assert [type(effect) for effect in effects] == [ClassStored, ClassDropped, ClassStored]
+
+
 def test_equal_requirements_are_one_class_as_long_as_a_job_has_them() -> None:
     _, classes = table()
     effects: list[Effect] = []

@@ -29,7 +29,7 @@ def test_equal_calls_give_equal_results(rig: Rig) -> None:
         apply(START_MS, Poll(1, "w", session="s", seq=1, jobs_max=3, wait_ms=5_000))
         apply(START_MS, Submit(ALICE, jobs))
         apply(START_MS + 5, Poll(2, "w", session="s", seq=2, jobs_max=9))
-        apply(START_MS + 5, Control(ALICE, jobs[9].job_id, Act.CANCEL))
+        apply(START_MS + 5, Control(ALICE, jobs[9].job_ids, Act.CANCEL))
         apply(START_MS + 2_000, Tick(START_MS + 2_000))
         apply(START_MS + 2_000, Poll(3, "w", session="s", seq=3, jobs_max=40))
         return seen
@@ -76,9 +76,9 @@ def test_everything_a_batch_did_is_seen_before_it_is_staged(rig: Rig) -> None:
         return reply
 
     apply(Submit(ALICE, [new]))
-    apply(Control(ALICE, new.job_id, Act.CANCEL))
-    explained = apply(Explain(ALICE, new.job_id))
+    apply(Control(ALICE, new.job_ids, Act.CANCEL))
+    explained = apply(Explain(ALICE, new.job_ids))
     assert explained.status.name == "CANCELLED"  # type: ignore[attr-defined]
     (replayed,) = apply(Submit(ALICE, [new]))  # type: ignore[misc]
     assert replayed.replayed
-    assert rig.store.finished(new.job_id) is None
+    assert rig.store.finished(new.job_ids) is None

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from headrace.core.commands import Act, Outcome, Poll, PollReply, Progress, Report, Submit, Withdraw
 from headrace.core.engine import Engine
+from headrace.core.ids import ID_BYTES
 from headrace.core.invariants import check
 from headrace.core.job import LEASED, TERMINAL, Status
 from headrace.core.live import EngineConfig, Live
@@ -81,6 +82,7 @@ class EngineMachine(RuleBasedStateMachine):
         timeout_ms=st.sampled_from([10_000, 3_600_000]),
         retries_max=st.integers(0, 2),
         key=st.sampled_from([b"", b"", b"a", b"b"]),
+        alike=st.booleans(),
     )
     def submit(
         self,
@@ -94,11 +96,14 @@ class EngineMachine(RuleBasedStateMachine):
         timeout_ms: int,
         retries_max: int,
         key: bytes,
+        alike: bool,
     ) -> None:
         wall_ms = self.rig.wall_ms
+        counts = [count] if alike and not key else [1] * count
         jobs = [
             self.rig.new(
                 needs(queue=queue, cpu_milli=cpu_milli),
+                count=alike_count,
                 priority=priority,
                 delay_ms=0 if schedule_ms else delay_ms,
                 scheduled_at_ms=wall_ms + schedule_ms if schedule_ms else 0,
@@ -108,12 +113,13 @@ class EngineMachine(RuleBasedStateMachine):
                 key_digest=key.ljust(16) if key else b"",
                 request_digest=b"r" * 16 if key else b"",
             )
-            for _ in range(count)
+            for alike_count in counts
         ]
         for new, reply in zip(jobs, self.apply(Submit(ALICE, jobs)), strict=True):
-            assert reply.replayed == (reply.job_id != new.job_id)
+            assert reply.replayed == (reply.job_ids != new.job_ids)
             if not reply.replayed:
-                self.jobs.append(reply.job_id)
+                ids = reply.job_ids
+                self.jobs += [ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)]
 
     @rule(
         worker=st.sampled_from(["w1", "w2"]),

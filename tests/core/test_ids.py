@@ -5,7 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.ids import JobIds, id_parse, id_text
+from headrace.core.ids import ID_BYTES, JobIds, id_parse, id_text
 
 
 def test_ids_are_version_7_and_carry_the_time_and_the_slot() -> None:
@@ -22,6 +22,28 @@ def test_ids_rise_even_when_the_clock_goes_back(times: list[int]) -> None:
     ids = JobIds(random.Random(1).randbytes)
     made = [ids.make(time) for time in times]
     assert made == sorted(set(made))
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(1, 40)), min_size=1, max_size=50))
+def test_ids_made_together_rise_as_those_made_one_by_one(asked: list[tuple[int, int]]) -> None:
+    ids = JobIds(random.Random(1).randbytes, slot=7)
+    made = b"".join(ids.make_many(time, count) for time, count in asked)
+    each = [made[at : at + ID_BYTES] for at in range(0, len(made), ID_BYTES)]
+    assert len(each) == sum(count for _, count in asked)
+    assert each == sorted(set(each))
+    assert ids.make(0) > each[-1]
+    for job_id in each:
+        assert job_id[6:8] == b"\x70\x07"
+        assert job_id[8] >> 6 == 2
+
+
+def test_ids_made_together_borrow_a_millisecond_whole() -> None:
+    ids = JobIds(lambda size: b"\xff" * size)
+    first = ids.make(1_000)
+    ids._rest = (1 << 62) - (3 << 32)
+    made = ids.make_many(1_000, 3)
+    assert first < made[:16] < made[16:32] < made[32:] < ids.make(0)
+    assert {int.from_bytes(made[at : at + 6], "big") for at in (0, 16, 32)} == {1_001}
 
 
 def test_a_millisecond_that_runs_full_borrows_from_the_next() -> None:

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.commands import Caller, NewJob
-from headrace.core.intake import Translator, milli, new_job, submission, too_deep
+from headrace.core.commands import Caller, NewJobs
+from headrace.core.intake import (
+    TEMPLATES_MAX,
+    Translator,
+    job_texts,
+    milli,
+    new_job,
+    submission,
+    too_deep,
+)
 from headrace.core.resources import Amounts, Requirements
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
@@ -21,7 +29,7 @@ WASM: dict[str, Any] = {"name": "n", "requirements": {"cpu_cores": 1, "memory_mb
 _decode = msgspec.json.Decoder(SubmitJob).decode
 
 
-def take(body: dict[str, Any] | bytes, *, sha: str = "", user: str = "ann") -> NewJob:
+def take(body: dict[str, Any] | bytes, *, sha: str = "", user: str = "ann") -> NewJobs:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return new_job(_decode(data), ID, submission(Caller("acme", user), NOW_MS), sha)
 
@@ -32,15 +40,15 @@ def refuse(body: dict[str, Any] | bytes, *, sha: str = "") -> Problem:
     return caught.value
 
 
-def spec(new: NewJob) -> Spec:
-    return msgspec.json.decode(new.spec, type=Spec)
+def spec(new: NewJobs) -> Spec:
+    return msgspec.json.decode(new.specs[0], type=Spec)
 
 
 def test_a_typed_job_that_says_nothing_else_gets_the_defaults() -> None:
     new = take({"type": "mail"})
-    assert new == NewJob(
-        job_id=ID,
-        spec=new.spec,
+    assert new == NewJobs(
+        job_ids=ID,
+        specs=new.specs,
         requirements=Requirements("default", "mail", Amounts()),
         priority=5,
         timeout_ms=3_600_000,
@@ -48,7 +56,7 @@ def test_a_typed_job_that_says_nothing_else_gets_the_defaults() -> None:
         retry_backoff_centi=200,
         retries_max=2,
     )
-    assert json.loads(new.spec) == {
+    assert json.loads(new.specs[0]) == {
         "id": "00010203-0405-0607-0809-0a0b0c0d0e0f",
         "name": "mail",
         "type": "mail",
@@ -70,12 +78,12 @@ def test_a_wasm_job_keeps_the_hash_and_is_not_retried_by_default() -> None:
     assert new.requirements == Requirements("default", "", Amounts(1000, 64))
     assert (stored.wasm_sha256, stored.entry_point, stored.arguments) == (SHA, "_start", ["a"])
     assert (stored.environment, stored.stdin) == ({"K": "v"}, "in")
-    assert b"wasm_module" not in new.spec
+    assert b"wasm_module" not in new.specs[0]
 
 
 def test_params_are_stored_as_they_came() -> None:
     new = take(b'{"type":"t","params":{"a" : 1.50, "b":"\xc3\xa9"}}')
-    assert b'"params":{"a" : 1.50, "b":"\xc3\xa9"}' in new.spec
+    assert b'"params":{"a" : 1.50, "b":"\xc3\xa9"}' in new.specs[0]
 
 
 def test_parameters_is_an_alias() -> None:
@@ -83,8 +91,8 @@ def test_parameters_is_an_alias() -> None:
 
 
 def test_null_params_are_kept_apart_from_no_params() -> None:
-    assert b'"params":null' in take({"type": "t", "params": None}).spec
-    assert b"params" not in take({"type": "t"}).spec
+    assert b'"params":null' in take({"type": "t", "params": None}).specs[0]
+    assert b"params" not in take({"type": "t"}).specs[0]
 
 
 @pytest.mark.parametrize(
@@ -298,37 +306,129 @@ FIELDS = st.fixed_dictionaries(
     {"type": st.sampled_from(["a", 'é"\\', "b" * 50])},
     optional={
         "name": st.sampled_from(["n", '"quoted"', 'type":"x']),
-        "params": JSON,
+        "params": JSON | st.sampled_from(["é", 1e20]),
         "parameters": JSON,
         "priority": st.integers(-2, 12),
         "queue": st.sampled_from(["default", "q"]),
         "tags": st.lists(st.sampled_from(["x", "y"]), max_size=2),
         "requirements": st.fixed_dictionaries({}, optional={"cpu_cores": st.integers(0, 3)}),
         "delay": st.sampled_from(["0s", "1m"]),
+        "start_before": st.sampled_from([(NOW_MS + 60_000) / 1000]),
         "idempotency_key": st.sampled_from(["k", "l"]),
         "timeout": st.sampled_from(["1m", "bad"]),
     },
 )
+COME = submission(Caller("acme", "ann"), NOW_MS)
 
 
-@given(st.lists(FIELDS, max_size=8), st.booleans())
-def test_a_batch_is_translated_as_its_jobs_one_by_one(
-    bodies: list[dict[str, Any]], alike: bool
+def text(bodies: list[dict[str, Any]]) -> bytes:
+    return json.dumps(bodies, ensure_ascii=False).encode()
+
+
+def alike(body: bytes, translator: Translator) -> list[NewJobs] | None:
+    """Return the jobs of a body, as far as they need not be looked at one by one; ids count up."""
+    runs = job_texts(body, 10_000, 100)
+    assert runs is not None
+    new: list[NewJobs] = []
+    at = 0
+    for run in runs:
+        ids = b"".join(number.to_bytes(16, "big") for number in range(at, at + len(run)))
+        jobs = translator.new_jobs(run, ids)
+        if jobs is None:
+            return None
+        new.append(jobs)
+        at += len(run)
+    return new
+
+
+def apart(new: NewJobs) -> list[NewJobs]:
+    return [
+        msgspec.structs.replace(new, job_ids=new.job_ids[16 * at : 16 * at + 16], specs=[spec_])
+        for at, spec_ in enumerate(new.specs)
+    ]
+
+
+@given(st.lists(FIELDS, min_size=1, max_size=8), st.booleans())
+def test_jobs_taken_as_alike_are_those_that_each_one_would_be(
+    bodies: list[dict[str, Any]], repeat: bool
 ) -> None:
-    if alike:
-        bodies = bodies[:1] * 5
-    come = submission(Caller("acme", "ann"), NOW_MS)
-    together = Translator(come)
-
-    def said(translate: Any, body: dict[str, Any]) -> NewJob | Problem:
+    if repeat:
+        bodies = [{**bodies[0], "params": body.get("params")} for body in bodies]
+    if any("params" in body and "parameters" in body for body in bodies):
+        return
+    together = alike(text(bodies), Translator(COME, {}))
+    one_by_one: list[NewJobs] = []
+    for number, body in enumerate(bodies):
+        job = _decode(text([body])[1:-1])
         try:
-            return translate(_decode(json.dumps(body).encode()), ID)  # type: ignore[no-any-return]
-        except Problem as problem:
-            return problem
+            one_by_one.append(new_job(job, number.to_bytes(16, "big"), COME))
+        except Problem:
+            assert together is None
+            return
+    for new in one_by_one:
+        assert msgspec.json.encode(spec(new)) == new.specs[0], "what the encoder writes"
+    if any("idempotency_key" in body for body in bodies):
+        assert together is None
+        return
+    assert together is not None
+    assert [job for new in together for job in apart(new)] == one_by_one
 
-    for body in bodies:
-        one = said(Translator(come).new_job, body)
-        assert said(together.new_job, body) == one
-        if isinstance(one, NewJob):
-            again = msgspec.json.encode(spec(one))
-            assert again == one.spec, "the parts join to what the encoder writes"
+
+def test_what_was_learnt_of_a_frame_holds_at_another_time() -> None:
+    templates: dict[bytes, Any] = {}
+    body = text([{"type": "t", "params": 1}])
+    later = submission(COME.caller, NOW_MS + 5)
+    first = alike(body, Translator(COME, templates))
+    (kept,) = templates.values()
+    again = alike(body, Translator(later, templates))
+    assert list(templates.values()) == [kept]
+    assert first is not None
+    assert again is not None
+    assert b"17:46:40.000Z" in first[0].specs[0]
+    assert again[0].specs[0] == first[0].specs[0].replace(b"40.000Z", b"40.005Z")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"delay": "1m"},
+        {"scheduled_at": "2030-03-17T18:00:00Z"},
+        {"start_before": "2030-03-18T00:00Z"},
+    ],
+)
+def test_what_depends_on_the_time_is_not_kept(field: dict[str, Any]) -> None:
+    templates: dict[bytes, Any] = {}
+    assert alike(text([{"type": "t", **field}]), Translator(COME, templates)) is not None
+    assert templates == {}
+
+
+def test_only_so_many_short_frames_are_kept() -> None:
+    templates: dict[bytes, Any] = {}
+    translator = Translator(COME, templates)
+    assert alike(text([{"type": "t", "tags": ["x" * 200] * 20}]), translator) is not None
+    assert templates == {}
+    for number in range(3 * TEMPLATES_MAX):
+        assert alike(text([{"type": f"t{number}"}]), translator) is not None
+        assert 0 < len(templates) <= TEMPLATES_MAX
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"type": "t", "params": "x" * limits.SPEC_BYTES_MAX},
+        {"type": "t", "params": float("1e300")},
+        {"type": "t", "idempotency_key": "k"},
+        {"name": "n", "wasm_sha256": SHA},
+        {"name": "n", "wasm_module": ""},
+        {"type": "t", "typo": 1},
+        {"type": ""},
+        {},
+    ],
+)
+def test_jobs_that_have_to_be_looked_at_are_told_apart(job: dict[str, Any]) -> None:
+    taken = alike(text([{"type": "t"}, job]), Translator(COME, {}))
+    assert (taken is None) == (job != {"type": "t", "params": 1e300})
+
+
+def test_a_number_beyond_all_decoders_is_looked_at() -> None:
+    assert alike(b'[{"type":"t","params":1e999}]', Translator(COME, {})) is None

@@ -71,7 +71,7 @@ def test_parked_polls_are_dispatched_once_a_batch(rig: Rig) -> None:
     rig.engine.apply(rig.now_ms, Submit(ALICE, [low]))
     rig.engine.apply(rig.now_ms, Submit(ALICE, [high]))
     answers = [e.reply for e in rig.engine.settle(rig.now_ms) if isinstance(e, Answered)]
-    assert [grant.job_id for answer in answers for grant in answer.jobs] == [high.job_id]
+    assert [grant.job_id for answer in answers for grant in answer.jobs] == [high.job_ids]
 
 
 def test_equal_offers_are_served_in_the_order_they_came(rig: Rig) -> None:

@@ -6,7 +6,7 @@ import pytest
 from engine_rig import ALICE, START_MS, MakeRig, Rig, job_id, needs
 
 from headrace.core.commands import Act, Control, Module, Outcome, PutModule, Submit, Submitted
-from headrace.core.effects import ClassStored, JobStored, ModuleStored, OwnerStored
+from headrace.core.effects import ClassStored, JobsStored, ModuleStored, OwnerStored
 from headrace.core.job import ORDER_COUNTER_BITS, Job, Status
 from headrace.core.live import ArchiveFault, EngineConfig
 from headrace.core.resources import Amounts
@@ -29,15 +29,52 @@ def test_a_submit_stores_class_owner_and_jobs_in_their_order(rig: Rig) -> None:
     assert rig.effects == [
         OwnerStored(0, "acme", "alice"),
         ClassStored(0, needs()),
-        JobStored(job_id(1), 0, record(rig, 1), first.spec),
-        JobStored(job_id(2), 0, record(rig, 2), second.spec),
+        JobsStored(
+            0,
+            job_id(1) + job_id(2),
+            record(rig, 1) + record(rig, 2),
+            first.specs + second.specs,
+        ),
     ]
+
+
+def test_jobs_that_are_alike_are_taken_as_one_by_one(make_rig: MakeRig) -> None:
+    fields: list[dict[str, Any]] = [
+        {},
+        {"priority": 9, "start_before_at_ms": START_MS + 99},
+        {"delay_ms": 5},
+        {"scheduled_at_ms": START_MS + 7},
+        {"requirements": needs(cpu_milli=1)},
+    ]
+    together, apart = make_rig(), make_rig()
+    replies = together.apply(Submit(ALICE, [together.new(count=3, **some) for some in fields]))
+    one_by_one = apart.apply(Submit(ALICE, [apart.new(**some) for some in fields for _ in "123"]))
+    assert [reply.status for reply in replies for _ in "123"] == [
+        reply.status for reply in one_by_one
+    ]
+    assert b"".join(reply.job_ids for reply in replies) == b"".join(
+        reply.job_ids for reply in one_by_one
+    )
+    assert together.effects == apart.effects
+    assert together.live.stats == apart.live.stats
+    for number in range(1, 16):
+        assert together.job(job_id(number)) == apart.job(job_id(number))
+    while together.engine.due_ms() is not None:
+        assert together.wait(1) == apart.wait(1)
+
+
+def test_jobs_that_are_alike_stay_in_line_where_the_counter_wraps(rig: Rig) -> None:
+    rig.live.order_last = (START_MS << ORDER_COUNTER_BITS) - 2
+    rig.apply(Submit(ALICE, [rig.new(count=4, delay_ms=1)]))
+    orders = [rig.job(job_id(number)).order for number in range(1, 5)]
+    assert orders == list(range(orders[0], orders[0] + 4))
+    assert {order >> ORDER_COUNTER_BITS for order in orders} == {START_MS + 1}
 
 
 def test_what_is_known_is_not_stored_again(rig: Rig) -> None:
     rig.submit()
     rig.submit()
-    assert [type(effect) for effect in rig.effects] == [JobStored]
+    assert [type(effect) for effect in rig.effects] == [JobsStored]
 
 
 def test_jobs_of_one_millisecond_stand_in_the_order_of_their_submit(rig: Rig) -> None:
@@ -63,7 +100,7 @@ def test_a_scheduled_job_is_due_on_the_wall_clock(rig: Rig) -> None:
 def test_a_refused_submit_changes_nothing(make_rig: MakeRig) -> None:
     rig = make_rig(EngineConfig(jobs_max=1, resources_max=Amounts(cpu_milli=1_000)))
     refused = {
-        ProblemCode.QUEUE_FULL: [rig.new(), rig.new()],
+        ProblemCode.QUEUE_FULL: [rig.new(count=2)],
         ProblemCode.MODULE_UNKNOWN: [rig.new(module_sha256=SHA)],
         ProblemCode.REQUIREMENTS_NEVER_FIT: [rig.new(needs(cpu_milli=1_001))],
         ProblemCode.IDEMPOTENCY_KEY_REUSED: [
@@ -85,13 +122,17 @@ def test_a_refusal_points_at_the_job_of_a_batch(rig: Rig) -> None:
     assert alone.pointer == "/wasm_sha256"
     batch = rig.apply(Submit(ALICE, [rig.new(), rig.new(module_sha256=SHA)]))
     assert batch.pointer == "/1/wasm_sha256"
+    behind = rig.apply(Submit(ALICE, [rig.new(count=3), rig.new(module_sha256=SHA, count=2)]))
+    assert behind.pointer == "/3/wasm_sha256"
+    alike = rig.apply(Submit(ALICE, [rig.new(module_sha256=SHA, count=2)]))
+    assert alike.pointer == "/0/wasm_sha256"
 
 
 def test_a_module_that_comes_with_its_job_is_stored_before_it(rig: Rig) -> None:
     new = rig.new(needs(kind=""), module_sha256=SHA)
     rig.apply(Submit(ALICE, [new], [Module(SHA, b"wasm")]))
     assert rig.effects[0] == ModuleStored(SHA, b"wasm")
-    assert isinstance(rig.effects[-1], JobStored)
+    assert isinstance(rig.effects[-1], JobsStored)
 
 
 def test_a_module_is_stored_once(rig: Rig) -> None:
@@ -124,7 +165,7 @@ def keyed(rig: Rig, request: bytes = b"a" * 16) -> Any:
 def test_a_key_is_known_before_and_after_its_commit(rig: Rig) -> None:
     new = keyed(rig)
     rig.engine.apply(rig.now_ms, Submit(ALICE, [new]))  # not committed
-    replayed = [Submitted(new.job_id, Status.QUEUED, replayed=True)]
+    replayed = [Submitted(new.job_ids, Status.QUEUED, replayed=True)]
     assert rig.engine.apply(rig.now_ms, Submit(ALICE, [keyed(rig)])) == (replayed, [])
 
 
@@ -132,33 +173,33 @@ def test_a_key_is_stored_with_its_job(rig: Rig) -> None:
     new = keyed(rig)
     rig.apply(Submit(ALICE, [new]))
     stored = rig.effects[-1]
-    assert isinstance(stored, JobStored)
-    assert (stored.key_digest, stored.request_digest) == (b"k" * 16, b"a" * 16)
+    assert isinstance(stored, JobsStored)
+    assert stored.keys == [(0, b"k" * 16, b"a" * 16)]
     rig.take()
     rig.open()
     reply = rig.apply(Submit(ALICE, [keyed(rig)]))
-    assert reply == [Submitted(new.job_id, Status.LOCKED, replayed=True)]
+    assert reply == [Submitted(new.job_ids, Status.LOCKED, replayed=True)]
 
 
 def test_a_key_is_free_in_the_very_batch_that_deletes_its_job(rig: Rig) -> None:
     new = keyed(rig)
     rig.apply(Submit(ALICE, [new]))
     rig.report(rig.take(), Outcome.COMPLETED)
-    rig.control(new.job_id, Act.DELETE)
+    rig.control(new.job_ids, Act.DELETE)
     (reply,) = rig.apply(Submit(ALICE, [keyed(rig, b"b" * 16)]))
     assert not reply.replayed
     rig.open()
     (again,) = rig.apply(Submit(ALICE, [keyed(rig, b"b" * 16)]))
-    assert again == Submitted(reply.job_id, Status.QUEUED, replayed=True)
+    assert again == Submitted(reply.job_ids, Status.QUEUED, replayed=True)
 
 
 def test_a_key_is_free_again_when_its_job_came_and_went_before_a_commit(rig: Rig) -> None:
     first, second = keyed(rig), keyed(rig)
     rig.engine.apply(rig.now_ms, Submit(ALICE, [first]))
-    rig.engine.apply(rig.now_ms, Control(ALICE, first.job_id, Act.CANCEL))
-    rig.engine.apply(rig.now_ms, Control(ALICE, first.job_id, Act.DELETE))
+    rig.engine.apply(rig.now_ms, Control(ALICE, first.job_ids, Act.CANCEL))
+    rig.engine.apply(rig.now_ms, Control(ALICE, first.job_ids, Act.DELETE))
     reply, _ = rig.engine.apply(rig.now_ms, Submit(ALICE, [second]))
-    assert reply == [Submitted(second.job_id, Status.QUEUED)]
+    assert reply == [Submitted(second.job_ids, Status.QUEUED)]
 
 
 def test_replays_count_for_no_limit(make_rig: MakeRig) -> None:

@@ -89,6 +89,16 @@ async def test_a_batch_beyond_its_bound_is_refused(server: Server) -> None:
     assert (reply.status, reply.code) == (413, "body_too_large")
 
 
+async def test_each_job_of_a_batch_that_no_worker_fits_is_warned_of(server: Server) -> None:
+    await server.poll(free={"cpu_cores": 1}, total={"cpu_cores": 1})
+    job = {"type": "t", "requirements": {"cpu_cores": 2}}
+    first, second, third = (await server.call("POST", JOBS, [job, job, {"type": "t"}])).json
+    assert first["job_id"] != second["job_id"]
+    assert first["warning"] == second["warning"]
+    assert first["warning"]["code"] == "never_fits"
+    assert "warning" not in third
+
+
 async def test_a_full_queue_refuses_with_a_time_to_come_back() -> None:
     server = await open_server(queue_size=1)
     try:

@@ -75,6 +75,29 @@ def test_rows_added_together_have_handles_that_follow_each_other(
         table.add_many(job_id(2_000) + b"abc")
 
 
+@EITHER
+def test_jobs_added_together_get_handles_as_one_by_one(make: type[Table]) -> None:
+    table = make(3)
+    table.add(job_id(1_000), b"abc")
+    ids = b"".join(map(job_id, range(300)))
+    records = b"".join(b"%03d" % number for number in range(300))
+    assert table.add_alike(ids, records) == list(range(1, 301))
+    assert table.add_alike(b"", b"") == []
+    table.check()
+    assert [table.find(job_id(number)) for number in range(300)] == list(range(1, 301))
+    assert table.record(257) == b"256"
+    table.remove(5)
+    table.remove(9)
+    assert table.add_alike(job_id(2_000) + job_id(500), b"abcdef") == [9, 5]
+    assert (table.record(9), table.record(5)) == (b"abc", b"def")
+    for known in (7, 500, 1_000, 2_000):
+        with pytest.raises(KeyError):
+            table.add_alike(job_id(known), b"abc")
+    for bad in ((b"a", b"abc"), (job_id(1), b""), (job_id(1), b"abcd")):
+        with pytest.raises(ValueError):
+            table.add_alike(*bad)
+
+
 @pytest.mark.parametrize("reserved", [0, 1, 64, 65, 127, 1_000, 5_000])
 def test_an_index_made_large_at_once_works_as_one_that_grew(reserved: int) -> None:
     table = JobTable(3)

@@ -105,6 +105,18 @@ class MatchMachine(RuleBasedStateMachine):
         self.twin.push(cls, handle, key)
         self.native.push(cls, handle, key)
 
+    @precondition(lambda self: self.classes)
+    @rule(data=st.data(), many=st.lists(handles, max_size=8), key=st.integers(0, 6))
+    def push_alike(self, data: st.DataObject, many: list[int], key: int) -> None:
+        cls = data.draw(st.sampled_from(self.classes))
+        told = []
+        for index in (self.native, self.twin):
+            try:
+                told.append(index.push_alike(cls, many, key))
+            except KeyError:
+                told.append(KeyError)
+        assert told[0] == told[1]
+
     @rule(handle=handles)
     def remove(self, handle: int) -> None:
         assert self.native.remove(handle) == self.twin.remove(handle)

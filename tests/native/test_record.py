@@ -85,6 +85,23 @@ def test_native_and_twin_agree(start: dict[str, object], steps: list[tuple[str, 
     assert type(again.status) is Status
 
 
+@given(fields, st.integers(0, 5))
+@settings(deadline=None)
+def test_records_of_jobs_that_are_alike_differ_in_their_order(
+    start: dict[str, object], count: int
+) -> None:
+    native, twin = Job(**start), JobTwin(**start)  # type: ignore[arg-type]
+    records = native.pack_alike(count)
+    assert records == twin.pack_alike(count)
+    assert native.pack() == twin.pack()
+    for number in range(count):
+        record = records[number * RECORD_BYTES : (number + 1) * RECORD_BYTES]
+        job = Job.unpack(native.job_id, record)
+        assert job.order == native.order + number
+        job.order = native.order
+        assert job == native
+
+
 @EITHER
 def test_a_job_tells_all_its_fields(make: type[Job | JobTwin]) -> None:
     told = repr(make(bytes(16), Status.QUEUED, 5, 1, 2, 3, 4, 5, 6, 7, attempt=9))

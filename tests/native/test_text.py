@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from headrace._native import id_text, json_is_plain, reference_text
+from headrace._native import id_text, id_texts, ids_after, json_is_plain, reference_text
 
 plain_text = st.text(st.characters(codec="ascii", exclude_characters='"\\\x7f', min_codepoint=32))
 plain_values = st.recursive(
@@ -24,6 +25,7 @@ plain_values = st.recursive(
 )
 PIECES = [b"{", b"}", b"[", b"]", b",", b":", b" ", b"\n", b'"a"', b'"', b"1", b"-", b"0", b".5"]
 PIECES += [b"true", b"nul", b"null", b"false", b"1e9", b"\\", b"\x01", b"\xc3\xa9", b"9" * 15]
+PIECES += [b'"\\n"', b'"\\"', b'\\"', b'"\\u0041"', b'"\x7f"', b'"\\x"', b'"aaaaaaaa\\\\aaaaaaaa"']
 
 
 @given(st.binary(min_size=16, max_size=16))
@@ -35,6 +37,43 @@ def test_an_id_is_written_as_a_uuid(job_id: bytes) -> None:
 def test_what_is_no_id_is_refused(make: Callable[[bytes], str]) -> None:
     with pytest.raises(ValueError, match="16 bytes"):
         make(b"short")
+
+
+IDS = st.lists(st.binary(min_size=16, max_size=16), max_size=5).map(b"".join)
+
+
+@given(IDS, st.binary(max_size=5), st.binary(max_size=5))
+def test_ids_are_written_apart_by_commas(job_ids: bytes, before: bytes, after: bytes) -> None:
+    texts = id_texts(job_ids, before, after)
+    assert texts == reference_text.id_texts(job_ids, before, after)
+    assert len(texts) == max(0, len(job_ids) // 16 * (37 + len(before) + len(after)) - 1)
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(max_size=8).map(lambda steps: steps * 4))
+@example(b"\xff" * 16, b"\0" * 4)
+@example(b"\xff" * 15 + b"\xfe", b"\0" * 4)
+@example(b"\xff" * 15 + b"\xfd", b"\1\0\0\0")
+def test_ids_rise_by_their_steps(job_id: bytes, steps: bytes) -> None:
+    def made(module: Any) -> Any:
+        try:
+            return module(job_id, steps)
+        except OverflowError:
+            return OverflowError
+
+    assert made(ids_after) == made(reference_text.ids_after)
+
+
+@pytest.mark.parametrize(
+    ("make", "after"),
+    [(id_texts, ids_after), (reference_text.id_texts, reference_text.ids_after)],
+    ids=["native", "twin"],
+)
+def test_what_are_no_ids_is_refused(make: Any, after: Any) -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        make(bytes(17), b"", b"")
+    for job_id, steps in ((bytes(32), b""), (b"", b""), (bytes(16), b"123")):
+        with pytest.raises(ValueError):
+            after(job_id, steps)
 
 
 @given(plain_values)

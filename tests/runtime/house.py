@@ -4,7 +4,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from headrace.core.commands import Caller, NewJob, Poll, Submit
+from headrace.core.commands import Caller, NewJobs, Poll, Submit
 from headrace.core.engine import Engine
 from headrace.core.live import EngineConfig
 from headrace.core.resources import Amounts, Requirements
@@ -76,17 +76,17 @@ class House:
         self.pump = Pump(self.engine, self.store, self.clock, 0)
         self.gate.written = 0
 
-    def new(self, **fields: Any) -> NewJob:
+    def new(self, **fields: Any) -> NewJobs:
         self.ids += 1
         job_id = (
             (1_700_000_000_000).to_bytes(6, "big") + b"\x70\0\x80" + self.ids.to_bytes(7, "big")
         )
         requirements = Requirements(fields.pop("queue", "default"), "echo", Amounts())
-        return NewJob(job_id, b"{}", requirements, 5, 3_600_000, 1_000, 200, 2, **fields)
+        return NewJobs(job_id, [b"{}"], requirements, 5, 3_600_000, 1_000, 200, 2, **fields)
 
     async def submit(self, **fields: Any) -> bytes:
         (reply,) = await self.pump.ask(Submit(CALLER, [self.new(**fields)]))
-        return bytes(reply.job_id)
+        return bytes(reply.job_ids)
 
     async def poll(self, **fields: Any) -> Any:
         return await self.pump.ask(self.poll_command(**fields))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.commands import Act, Caller, Control, NewJob, Outcome, Poll, Report, Submit
+from headrace.core.commands import Act, Caller, Control, NewJobs, Outcome, Poll, Report, Submit
 from headrace.core.ids import id_text
 from headrace.core.resources import Amounts, Requirements
 from headrace.runtime import job_lines
@@ -18,16 +18,16 @@ CALLER = Caller("acme", "alice")
 CANARY = b"canary"
 
 
-def new(number: int) -> NewJob:
+def new(number: int) -> NewJobs:
     job_id = (1_700_000_000_000).to_bytes(6, "big") + b"\x70\0" + number.to_bytes(8, "big")
     needs = Requirements("default", "echo", Amounts())
-    return NewJob(job_id, b'{"params":"%s"}' % CANARY, needs, 5, 60_000, 1_000, 200, 0)
+    return NewJobs(job_id, [b'{"params":"%s"}' % CANARY], needs, 5, 60_000, 1_000, 200, 0)
 
 
 async def test_each_step_is_a_line_with_ids_and_no_payload(tmp_path: Path) -> None:
     file = tmp_path / "job.log"
     jobs = [new(number) for number in range(2)]
-    done, failed = (id_text(job.job_id) for job in jobs)
+    done, failed = (id_text(job.job_ids) for job in jobs)
     with logging_to(JobLogger(console_level="error", file=file), "json"):
         node = Node(Config(disk_reserve_mb=0))
         await node.start()
@@ -39,7 +39,7 @@ async def test_each_step_is_a_line_with_ids_and_no_payload(tmp_path: Path) -> No
             Report(second, Outcome.FAILED, error=CANARY.decode(), permanent=True),
         ]
         await node.pump.ask(Poll(2, "w-1", reports=reports))
-        await node.pump.ask(Control(CALLER, jobs[0].job_id, Act.DELETE))
+        await node.pump.ask(Control(CALLER, jobs[0].job_ids, Act.DELETE))
         await node.stop()
     assert CANARY.decode() not in file.read_text()
     events = [json.loads(line) for line in file.read_text().splitlines()]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.commands import Caller, NewJob, Outcome, Poll, Report, Submit
+from headrace.core.commands import Caller, NewJobs, Outcome, Poll, Report, Submit
 from headrace.core.job import Status
 from headrace.core.resources import Amounts, Requirements
 from headrace.runtime.config import Config, ConfigError
@@ -15,10 +15,10 @@ from headrace.store.contract import StoreBusy
 CALLER = Caller("acme", "alice")
 
 
-def new(number: int) -> NewJob:
+def new(number: int) -> NewJobs:
     job_id = (1_700_000_000_000).to_bytes(6, "big") + b"\x70\0" + number.to_bytes(8, "big")
-    return NewJob(
-        job_id, b"{}", Requirements("default", "echo", Amounts()), 5, 60_000, 1_000, 200, 2
+    return NewJobs(
+        job_id, [b"{}"], Requirements("default", "echo", Amounts()), 5, 60_000, 1_000, 200, 2
     )
 
 
@@ -44,7 +44,7 @@ async def test_what_was_taken_is_there_after_a_restart(tmp_path: Path) -> None:
         Poll(1, "w", reports=[Report(second, Outcome.COMPLETED)], jobs_max=9)
     )
     assert reply.acks[0].status is Status.COMPLETED
-    assert [grant.job_id for grant in reply.jobs] == [jobs[2].job_id]
+    assert [grant.job_id for grant in reply.jobs] == [jobs[2].job_ids]
     await node.stop()
 
 

@@ -74,7 +74,7 @@ async def test_a_reply_without_effects_waits_for_what_it_could_see(house: House)
     first = asyncio.create_task(house.pump.ask(Submit(CALLER, [new])))
     await arrived(house)
     replay = asyncio.create_task(house.pump.ask(Submit(CALLER, [new])))
-    explain = asyncio.create_task(house.pump.ask(Explain(CALLER, new.job_id)))
+    explain = asyncio.create_task(house.pump.ask(Explain(CALLER, new.job_ids)))
     await turns()
     assert not replay.done()
     assert not explain.done()
@@ -388,12 +388,12 @@ async def test_what_is_waited_for_is_told_before_the_acks_of_the_same_commit(hou
 
     new = house.new()
     listener = Listener("watcher")
-    house.pump.follow(new.job_id, listener)
+    house.pump.follow(new.job_ids, listener)
     house.pump.post(house.poll_command(wait_ms=60_000), Listener("worker"))
     await turns()
     house.pump.post(Submit(CALLER, [new]), Listener("client"))
     await until(lambda: len(told) >= 3)
-    house.pump.unfollow(new.job_id, listener)
+    house.pump.unfollow(new.job_ids, listener)
     assert told == ["watcher", "worker", "client"]
 
 

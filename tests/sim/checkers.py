@@ -7,11 +7,20 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.core import invariants
-from headrace.core.commands import Act, Control, Explain, Grant, NewJob, Outcome, Poll, Submit, Tick
+from headrace.core.commands import (
+    Act,
+    Control,
+    Explain,
+    Grant,
+    NewJobs,
+    Outcome,
+    Poll,
+    Submit,
+    Tick,
+)
 from headrace.core.effects import (
     JobChanged,
     JobFinished,
-    JobStored,
     LogAppended,
     ModuleStored,
 )
@@ -22,7 +31,7 @@ from headrace.store.contract import RecordCorrupt, walk
 from headrace.wire.limits import RETRY_CAP_MS
 from headrace.wire.problems import Problem, ProblemCode
 from sim import document_checkers
-from sim.model_job import HELD, READY, ModelJob, fits
+from sim.model_job import HELD, READY, ModelJob, StoredJob, each_new, each_submitted, fits
 from sim.world import fail
 
 if TYPE_CHECKING:
@@ -69,7 +78,7 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
     seen: dict[bytes, tuple[bytes, bytes]] = {}
     expected: list[tuple[bytes, bool]] = []
     brought = {module.sha256 for module in command.modules}
-    for new in command.jobs:
+    for new in each_new(command.jobs):
         digest = new.key_digest
         known = (model.keys.get(digest) or seen.get(digest)) if digest else None
         if known is not None:
@@ -79,8 +88,8 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
                 return
             expected.append((known[0], True))
             continue
-        seen[digest] = (new.job_id, new.request_digest)
-        expected.append((new.job_id, False))
+        seen[digest] = (new.job_ids, new.request_digest)
+        expected.append((new.job_ids, False))
         module = new.module_sha256
         if module and module not in brought and module not in model.modules:
             if not isinstance(reply, Problem) or reply.code is not ProblemCode.MODULE_UNKNOWN:
@@ -94,12 +103,12 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
         return
     if isinstance(reply, Problem):
         fail("good_submit_taken", f"{reply.code!r}")
-    got = [(submitted.job_id, submitted.replayed) for submitted in reply]
+    got = [(submitted.job_ids, submitted.replayed) for submitted in each_submitted(reply)]
     if got != expected:
         fail("one_job_per_key", f"replied {got}, not {expected}")
 
 
-def stored_as_sent(model: "Model", now_ms: int, job: ModelJob, effect: JobStored) -> None:
+def stored_as_sent(model: "Model", now_ms: int, job: ModelJob, stored: StoredJob) -> None:
     """I2, I8: what is stored is what was sent, once, and waits where it should."""
     new = job.new
     if job.job_id in model.jobs or job.job_id in model.ended:
@@ -107,8 +116,8 @@ def stored_as_sent(model: "Model", now_ms: int, job: ModelJob, effect: JobStored
     known = model.keys.get(new.key_digest) if new.key_digest else None
     if known is not None:
         fail("one_job_per_key", f"{new.key_digest.hex()} has {known[0].hex()} already")
-    if effect.spec != new.spec or effect.key_digest != new.key_digest:
-        fail("payload_unchanged", f"{effect}")
+    if [stored.spec] != new.specs or stored.key_digest != new.key_digest:
+        fail("payload_unchanged", f"{stored}")
     if (job.priority, job.attempt, job.failures) != (new.priority, 0, 0):
         fail("payload_unchanged", f"{new} became priority {job.priority}")
     if new.scheduled_at_ms > now_ms + model.offset_ms:
@@ -128,14 +137,14 @@ def module_stored_once(model: "Model", effect: ModuleStored) -> None:
         fail("module_stored_once", effect.sha256.hex())
 
 
-def same_id_for_key(model: "Model", new: NewJob, submitted: Any) -> None:
+def same_id_for_key(model: "Model", new: NewJobs, submitted: Any) -> None:
     """I4, as the client sees it: over answers, crashes included."""
     if not new.key_digest:
         return
     before = model.acked_keys.get(new.key_digest)
-    if before is not None and before != submitted.job_id and before not in model.delete_asked:
+    if before is not None and before != submitted.job_ids and before not in model.delete_asked:
         fail("same_id_for_key", f"{new.key_digest.hex()}: {before.hex()}, then {submitted}")
-    model.acked_keys[new.key_digest] = submitted.job_id
+    model.acked_keys[new.key_digest] = submitted.job_ids
 
 
 def no_acked_submit_lost(model: "Model", job_ids: Iterable[bytes]) -> None:
@@ -183,8 +192,8 @@ def status_told_is_true(model: "Model", command: Control | Explain, reply: Any) 
 def submit_tells_status(model: "Model", reply: Any) -> None:
     if isinstance(reply, Problem):
         return
-    for submitted in reply:
-        if submitted.status is not model.status_of(submitted.job_id):
+    for submitted in each_submitted(reply):
+        if submitted.status is not model.status_of(submitted.job_ids):
             fail("status_told_is_true", f"{submitted}")
 
 
@@ -309,7 +318,7 @@ def payload_unchanged(model: "Model", grant: Grant, store: Any) -> None:
         if spec is not None:
             fail("payload_unchanged", f"{grant} has a spec and was deleted")
         return
-    if spec != durable.new.spec:
+    if [spec] != durable.new.specs:
         fail("payload_unchanged", f"{grant}: {spec!r}")
     if store.checkpoint(grant.job_id) != durable.checkpoint:
         fail("payload_unchanged", f"{grant}: checkpoint is not {durable.checkpoint!r}")
@@ -670,7 +679,7 @@ def store_matches(model: "Model", store: Any, *, whole: bool) -> None:
             stored = store.job(job_id)
         except RecordCorrupt as error:
             fail("every_value_sound", f"{error}")
-        if stored is None or stored.spec != known.new.spec:
+        if stored is None or [stored.spec] != known.new.specs:
             fail("payload_unchanged", job_id.hex())
         if store.logs(job_id) != known.log:
             fail("log_in_order", f"{job_id.hex()} on disk")

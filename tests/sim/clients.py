@@ -11,7 +11,7 @@ from headrace.core.commands import (
     Expect,
     Explain,
     Module,
-    NewJob,
+    NewJobs,
     PutDocument,
     PutModule,
     Submit,
@@ -20,6 +20,7 @@ from headrace.core.job import Status
 from headrace.core.resources import Amounts, Requirements
 from headrace.wire.documents import Kind, QueueDocument, body_of
 from sim.model import Model
+from sim.model_job import each_submitted
 from sim.net import Net
 from sim.settings import GPU_MODELS, KINDS, LABELS, MODULES, QUEUES, Settings
 from sim.world import World
@@ -34,7 +35,10 @@ AMOUNTS: Final = (0, 0, 500, 1_000, 4_000)
 
 
 class Ask:
-    """One submit as its client means it; each try gets new job ids, as the server makes them."""
+    """One submit as its client means it; each try gets new job ids, as the server makes them.
+
+    Jobs are fields of `NewJobs`: one job, or several that are alike.
+    """
 
     __slots__ = ("jobs", "modules", "tries")
 
@@ -103,7 +107,7 @@ class Client:
             "retry_delay_ms": pick((0, 10, 500, 2_000)),
             "retry_backoff_centi": pick((100, 200)),
             "retries_max": pick((0, 1, 2, 4)),
-            "spec": b"%d" % world.rng.getrandbits(40),
+            "specs": [b"%d" % world.rng.getrandbits(40)],
         }
         if random() < settings.timeouts:
             new["timeout_ms"] = world.between(50, 5_000)
@@ -121,8 +125,11 @@ class Client:
             rates = self._net.rates
             mine = "" if world.chance(rates.get("client_reuse_key", 0)) else f" {self._number}"
             new["key_digest"] = blake2b(f"{queue_key}{mine}".encode(), digest_size=16).digest()
-            shown = queue_key if world.chance(0.9) else repr(new["spec"])
+            shown = queue_key if world.chance(0.9) else repr(new["specs"])
             new["request_digest"] = blake2b(shown.encode(), digest_size=16).digest()
+        elif random() < 0.2:
+            others = world.between(1, BATCH_MAX)
+            new["specs"] += [b"%d" % world.rng.getrandbits(40) for _ in range(others)]
         if kind == "" and random() < 0.3:
             new["module_sha256"] = pick(MODULES)
         return new
@@ -132,14 +139,17 @@ class Client:
         ask.tries += 1
 
         def make() -> Submit:
-            jobs = [NewJob(job_id=self._id(), **fields) for fields in ask.jobs]
+            jobs = [
+                NewJobs(job_ids=b"".join(self._id() for _ in fields["specs"]), **fields)
+                for fields in ask.jobs
+            ]
             shas = {job.module_sha256 for job in jobs if job.module_sha256}
             modules = [Module(sha, b"\0asm" + sha) for sha in sorted(shas)] if ask.modules else []
             return Submit(self.caller, jobs, modules)
 
         def done(reply: Any) -> None:
             if isinstance(reply, list):
-                self._known.extend(submitted.job_id for submitted in reply)
+                self._known.extend(submitted.job_ids for submitted in each_submitted(reply))
                 del self._known[:-KNOWN_MAX]
                 if world.chance(self._net.rates.get("client_repeat_submit", 0)):
                     self._again(ask)

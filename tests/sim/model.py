@@ -15,7 +15,7 @@ from headrace.core.commands import (
     Control,
     DropDocument,
     Explain,
-    NewJob,
+    NewJobs,
     Outcome,
     Poll,
     PutDocument,
@@ -32,7 +32,7 @@ from headrace.core.effects import (
     JobChanged,
     JobDeleted,
     JobFinished,
-    JobStored,
+    JobsStored,
     LogAppended,
     ModuleStored,
 )
@@ -41,7 +41,17 @@ from headrace.wire import limits
 from headrace.wire.documents import Document, Kind
 from headrace.wire.problems import Problem
 from sim import checkers, document_checkers
-from sim.model_job import HELD, READY, Durable, ModelJob, less
+from sim.model_job import (
+    HELD,
+    READY,
+    Durable,
+    ModelJob,
+    StoredJob,
+    each_new,
+    each_stored,
+    each_submitted,
+    less,
+)
 from sim.settings import Settings
 from sim.world import World
 
@@ -50,7 +60,7 @@ class Model:
     def __init__(self, world: World, settings: Settings) -> None:
         self.world = world
         self.settings = settings
-        self.sent: dict[bytes, NewJob] = {}
+        self.sent: dict[bytes, NewJobs] = {}
         """Each job of each submit that reached the server, answered or not."""
         self.owners: dict[bytes, Caller] = {}
         self.jobs: dict[bytes, ModelJob] = {}
@@ -132,9 +142,9 @@ class Model:
                 if job is not None:
                     job.heard_at = now
         elif type(command) is Submit:
-            for new in command.jobs:
-                self.sent[new.job_id] = new
-                self.owners[new.job_id] = command.caller
+            for new in each_new(command.jobs):
+                self.sent[new.job_ids] = new
+                self.owners[new.job_ids] = command.caller
         elif type(command) is Control and command.act is Act.DELETE:
             self.delete_asked.add(command.job_id)
 
@@ -145,7 +155,7 @@ class Model:
 
     def refused(self, command: Command) -> None:
         if type(command) is Submit:
-            ids = {new.job_id for new in command.jobs}
+            ids = {new.job_ids for new in each_new(command.jobs)}
             self.refused_ids |= ids
             checkers.refused_leaves_no_trace(self, ids)
 
@@ -181,8 +191,9 @@ class Model:
             kind = type(effect)
             if kind is JobChanged:
                 durable[effect.job_id].record = effect.record
-            elif kind is JobStored:
-                durable[effect.job_id] = Durable(self.sent[effect.job_id], effect.record)
+            elif kind is JobsStored:
+                for stored in each_stored(effect):
+                    durable[stored.job_id] = Durable(self.sent[stored.job_id], stored.record)
             elif kind is JobFinished:
                 durable[effect.job_id].finished = effect.finished
             elif kind is JobDeleted:
@@ -256,8 +267,9 @@ class Model:
                     self._changed(now_ms, command, effect, None)
             elif kind is Answered:
                 self._answered(effect)
-            elif kind is JobStored:
-                self._stored(now_ms, effect)
+            elif kind is JobsStored:
+                for stored in each_stored(effect):
+                    self._stored(now_ms, stored)
             elif kind is JobFinished:
                 self._finished(now_ms, command, effect, None)
             elif kind is JobDeleted:
@@ -294,16 +306,16 @@ class Model:
         said = json.loads(document.body)
         return said.get("capacity", capacity), said.get("paused", False)
 
-    def _stored(self, now_ms: int, effect: JobStored) -> None:
-        new = self.sent[effect.job_id]
-        job = ModelJob(effect.job_id, new, effect.record)
-        checkers.stored_as_sent(self, now_ms, job, effect)
-        self.world.mark(effect.record)
-        self.jobs[effect.job_id] = job
-        if effect.key_digest:
-            self.keys[effect.key_digest] = (effect.job_id, effect.request_digest)
+    def _stored(self, now_ms: int, stored: StoredJob) -> None:
+        new = self.sent[stored.job_id]
+        job = ModelJob(stored.job_id, new, stored.record)
+        checkers.stored_as_sent(self, now_ms, job, stored)
+        self.world.mark(stored.record)
+        self.jobs[stored.job_id] = job
+        if stored.key_digest:
+            self.keys[stored.key_digest] = (stored.job_id, stored.request_digest)
         if job.status in READY:
-            self.ready[effect.job_id] = job
+            self.ready[stored.job_id] = job
         elif not job.due_is_wall:
             job.since, job.wanted_ms = self.world.now, new.delay_ms
         self.world.counts["jobs"] += 1
@@ -486,14 +498,15 @@ class Model:
         kind = type(command)
         if kind is Submit:
             if isinstance(reply, Problem):
-                ids = {new.job_id for new in command.jobs}
+                ids = {new.job_ids for new in each_new(command.jobs)}
                 self.refused_ids |= ids
                 checkers.refused_leaves_no_trace(self, ids)
                 return
-            for new, submitted in zip(command.jobs, reply, strict=True):
+            sent = each_new(command.jobs)
+            for new, submitted in zip(sent, each_submitted(reply), strict=True):
                 checkers.same_id_for_key(self, new, submitted)
-                self.acked.add(submitted.job_id)
-                checkers.no_acked_submit_lost(self, (submitted.job_id,))
+                self.acked.add(submitted.job_ids)
+                checkers.no_acked_submit_lost(self, (submitted.job_ids,))
         elif kind is Poll:
             for report, ack in zip(command.reports, reply.acks, strict=True):
                 if ack.problem is None and report.outcome is Outcome.COMPLETED:

@@ -1,9 +1,14 @@
 """A job as the reference model knows it, and what fits what, by looking."""
 
 import struct
+from collections.abc import Iterator
 from typing import Any, Final
 
-from headrace.core.commands import NewJob
+import msgspec
+
+from headrace.core.commands import NewJobs, Submitted
+from headrace.core.effects import JobsStored
+from headrace.core.ids import ID_BYTES
 from headrace.core.job import Status
 from headrace.core.resources import Amounts, Profile, Requirements
 
@@ -19,6 +24,42 @@ ENDED: Final = (
 )
 
 
+def ids_of(job_ids: bytes) -> list[bytes]:
+    return [job_ids[at : at + ID_BYTES] for at in range(0, len(job_ids), ID_BYTES)]
+
+
+def each_new(jobs: list[NewJobs]) -> Iterator[NewJobs]:
+    """Yield each job of a submit as a submit of it alone would have it."""
+    for new in jobs:
+        for job_id, spec in zip(ids_of(new.job_ids), new.specs, strict=True):
+            yield msgspec.structs.replace(new, job_ids=job_id, specs=[spec])
+
+
+def each_submitted(reply: list[Submitted]) -> Iterator[Submitted]:
+    for submitted in reply:
+        for job_id in ids_of(submitted.job_ids):
+            yield msgspec.structs.replace(submitted, job_ids=job_id)
+
+
+class StoredJob(msgspec.Struct):
+    """One job of `JobsStored`."""
+
+    job_id: bytes
+    record: bytes
+    spec: bytes
+    key_digest: bytes
+    request_digest: bytes
+
+
+def each_stored(effect: JobsStored) -> Iterator[StoredJob]:
+    keys = {position: (key, request) for position, key, request in effect.keys}
+    size = _RECORD.size
+    assert len(effect.records) == size * len(effect.specs)
+    for at, job_id in enumerate(ids_of(effect.job_ids)):
+        record = effect.records[at * size : (at + 1) * size]
+        yield StoredJob(job_id, record, effect.specs[at], *keys.get(at, (b"", b"")))
+
+
 class ModelJob:
     """One job that the server knows."""
 
@@ -29,7 +70,7 @@ class ModelJob:
         *("priority", "record", "since", "status", "wanted_ms"),
     )
 
-    def __init__(self, job_id: bytes, new: NewJob, record: bytes) -> None:
+    def __init__(self, job_id: bytes, new: NewJobs, record: bytes) -> None:
         self.job_id = job_id
         self.new = new
         self.lease = ""
@@ -73,7 +114,7 @@ class Durable:
 
     __slots__ = ("checkpoint", "finished", "log", "new", "record")
 
-    def __init__(self, new: NewJob, record: bytes) -> None:
+    def __init__(self, new: NewJobs, record: bytes) -> None:
         self.new = new
         self.record = record
         self.finished: Any = None

@@ -28,7 +28,7 @@ from headrace.core.effects import (
     DocumentDropped,
     JobChanged,
     JobFinished,
-    JobStored,
+    JobsStored,
     LogAppended,
     ModuleStored,
     Trail,
@@ -43,6 +43,7 @@ from headrace.runtime.pump import Pump
 from headrace.store import layout
 from headrace.store.store import Store
 from headrace.wire.documents import Kind
+from sim.model_job import ids_of
 from sim.run import Mutant
 
 MUTANTS: Final[dict[str, Mutant]] = {}
@@ -127,22 +128,22 @@ def full_disk_taken_for_success(stack: ExitStack) -> None:
 @planted
 def key_in_next_commit(stack: ExitStack) -> None:
     """An idempotency key is written one commit after its job."""
-    later: list[JobStored] = []
+    later: list[tuple[bytes, bytes, bytes]] = []
 
-    def stored(rows: Any, effect: JobStored) -> None:
-        old(rows, msgspec.structs.replace(effect, key_digest=b""))
-        later.append(effect)
+    def stored(rows: Any, effect: JobsStored) -> None:
+        old(rows, msgspec.structs.replace(effect, keys=[]))
+        ids = ids_of(effect.job_ids)
+        later.extend((key, ids[at], request) for at, key, request in effect.keys)
 
     def stage(self: Store, effects: Any, at_ms: int) -> Any:
         keys, later[:] = later[:], []
         batch = old_stage(self, effects, at_ms)
-        for effect in keys:
-            if not batch.empty and effect.key_digest:
-                payload = layout.key_pack(effect.job_id, effect.request_digest)
-                layout._put(batch.changes, layout.KEYS, effect.key_digest, payload)
+        for key, job_id, request in keys:
+            if not batch.empty:
+                layout._put(batch.changes, layout.KEYS, key, layout.key_pack(job_id, request))
         return batch
 
-    old = translate(stack, JobStored, stored)
+    old = translate(stack, JobsStored, stored)
     old_stage = put(stack, Store, "stage", stage)
 
 
@@ -395,12 +396,36 @@ def stranger_may_cancel(stack: ExitStack) -> None:
 def replay_tells_new_id(stack: ExitStack) -> None:
     """A repeated submit is told an id that no job has."""
 
-    def told(job_id: bytes, status: Any, replayed: bool = False, never_fits: str = "") -> Any:
+    def told(job_ids: bytes, status: Any, replayed: bool = False, never_fits: str = "") -> Any:
         if replayed:
-            job_id = bytes(16)
-        return Submitted(job_id, status, replayed, never_fits)
+            job_ids = bytes(16)
+        return Submitted(job_ids, status, replayed, never_fits)
 
     put(stack, submitting, "Submitted", told)
+
+
+@planted
+def alike_jobs_stored_at_one_place(stack: ExitStack) -> None:
+    """On disk, jobs that are alike all stand where the first one does."""
+
+    def take(live: Live, new: Any, first: Job, entry: Any) -> bytes:
+        old(live, new, first, entry)
+        return first.pack() * len(new.specs)
+
+    old = put(stack, submitting, "submit_take", take)
+
+
+@planted
+def first_alike_has_the_deadline(stack: ExitStack) -> None:
+    """Of jobs that are alike, only the first is skipped when it is not started in time."""
+
+    def take(live: Live, new: Any, first: Job, entry: Any) -> bytes:
+        records = old(live, new, first, entry)
+        for job_id in ids_of(new.job_ids)[1:]:
+            live.timers_skip_wall.cancel(live.jobs.find(job_id))
+        return records
+
+    old = put(stack, submitting, "submit_take", take)
 
 
 @planted
@@ -408,8 +433,8 @@ def batch_counts_as_one(stack: ExitStack) -> None:
     """The limit of live jobs is checked for the first job of a batch only."""
 
     def check(live: Live, command: Any) -> Any:
-        first = msgspec.structs.replace(command, jobs=command.jobs[:1])
-        checked = old(live, first)
+        first = msgspec.structs.replace(command.jobs[0], specs=command.jobs[0].specs[:1])
+        checked = old(live, msgspec.structs.replace(command, jobs=[first]))
         if isinstance(checked, list):
             checked += [live.key(new.key_digest) for new in command.jobs[1:]]
         return checked

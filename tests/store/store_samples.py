@@ -1,6 +1,6 @@
 """Jobs, effects and contents for the tests of the store."""
 
-from headrace.core.effects import Effect, Finished, JobFinished, JobStored
+from headrace.core.effects import Effect, Finished, JobFinished, JobsStored
 from headrace.core.job import Event, Job, Status
 from headrace.store import Batch, Store
 from headrace.store.contract import KeyValue, Row, walk
@@ -33,9 +33,9 @@ def stored(
     status: Status = Status.QUEUED,
     attempt: int = 0,
     key: bytes = b"",
-) -> JobStored:
+) -> JobsStored:
     record = record_of(job_id, status, attempt=attempt, owner_id=owner_id)
-    return JobStored(job_id, owner_id, record, spec, key, b"r" * 16 if key else b"")
+    return JobsStored(owner_id, job_id, record, [spec], [(0, key, b"r" * 16)] if key else [])
 
 
 def finished(job_id: bytes, status: Status = Status.COMPLETED, body: bytes = b"") -> JobFinished:

@@ -1,5 +1,7 @@
 """Bytes: seals, keys, payloads."""
 
+from collections import defaultdict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,11 +10,12 @@ from store_samples import record_of
 from headrace.core.effects import Finished, Trail
 from headrace.core.job import RECORD_BYTES, Job, Status
 from headrace.store import layout
-from headrace.store._rows import seal_envelope
+from headrace.store._rows import put_jobs
 from headrace.store.contract import RecordCorrupt
 from headrace.store.layout import Table
 
 JOB_ID = bytes(range(16))
+TABLES = (layout.SPEC, layout.LIVE, layout.BY_OWNER)
 
 
 def test_table_numbers_never_change() -> None:
@@ -67,7 +70,10 @@ def test_value_in_the_wrong_place_is_found() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.binary(max_size=32), st.binary(max_size=32), st.binary())
 def test_envelope_comes_back(owner_id: int, key: bytes, request: bytes, spec: bytes) -> None:
-    sealed = seal_envelope(layout.SPEC, JOB_ID, owner_id, key, request, spec)
+    rows: layout.NewRows = defaultdict(dict)
+    put_jobs(rows, TABLES, owner_id, JOB_ID, b"record", [spec], [(0, key, request)])
+    sealed = rows[layout.SPEC][JOB_ID]
+    assert sealed is not None
     packed = layout.unseal(layout.SPEC, JOB_ID, sealed)
     assert layout.envelope_unpack(packed) == layout.Envelope(owner_id, key, request, spec)
     assert layout.envelope_spec(packed) == spec

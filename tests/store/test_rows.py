@@ -1,12 +1,13 @@
 """Seals are zlib's CRC-32 over table, key and payload, wherever they are computed."""
 
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.store._rows import link, seal, seal_envelope, unseal, unseal_records
+from headrace.store._rows import link, put_jobs, seal, unseal, unseal_records
 from headrace.store.contract import RecordCorrupt, StoreDamaged
 
 KEY_BYTES, RECORD_BYTES = 4, 6
@@ -81,7 +82,67 @@ def test_link_has_checksums_and_deleted_keys_in_the_order_of_staging() -> None:
     assert link(rows) == b"\xc8" + b"1234" + b"a" + b"\x02" + b"5678"
 
 
-@pytest.mark.parametrize(("key_bytes", "request_bytes"), [(256, 0), (0, 256)])
-def test_digest_too_long_for_its_length_is_refused(key_bytes: int, request_bytes: int) -> None:
+TABLES = (2, 3, 5)
+
+job_rows = st.lists(
+    st.tuples(
+        st.binary(min_size=16, max_size=16),
+        st.binary(min_size=4, max_size=4),
+        st.binary(max_size=40),
+        st.none() | st.tuples(st.binary(max_size=255), st.binary(max_size=255)),
+    ),
+    max_size=6,
+    unique_by=lambda row: row[0],
+)
+
+
+@given(job_rows, st.integers(0, 2**32 - 1))
+def test_new_jobs_have_their_rows_in_three_tables(
+    jobs: list[tuple[bytes, bytes, bytes, tuple[bytes, bytes] | None]], owner_id: int
+) -> None:
+    owner = owner_id.to_bytes(4, "big")
+    expected: dict[int, dict[bytes, bytes | None]] = {table: {} for table in TABLES}
+    for job_id, record, spec, digests in jobs:
+        key, request = digests or (b"", b"")
+        envelope = owner + bytes([len(key), len(request)]) + key + request + spec
+        expected[2][job_id] = seal(2, job_id, envelope)
+        expected[3][job_id] = seal(3, job_id, record)
+        expected[5][owner + job_id] = seal(5, owner + job_id, b"")
+    rows: dict[int, dict[bytes, bytes | None]] = {table: {} for table in TABLES}
+    put_jobs(
+        rows,
+        TABLES,
+        owner_id,
+        b"".join(job_id for job_id, *_ in jobs),
+        b"".join(record for _, record, *_ in jobs),
+        [spec for *_, spec, _ in jobs],
+        [(number, *job[3]) for number, job in enumerate(jobs) if job[3] is not None],
+    )
+    assert rows == expected
+    assert [list(rows[table]) for table in TABLES] == [list(expected[table]) for table in TABLES]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"job_ids": bytes(31)},
+        {"records": bytes(7)},
+        {"keys": [(2, b"", b"")]},
+        {"keys": [(1, b"", b""), (0, b"", b"")]},
+        {"keys": [(0, bytes(256), b"")]},
+        {"keys": [(0, b"", bytes(256))]},
+    ],
+)
+def test_new_jobs_that_do_not_fit_together_are_refused(wrong: dict[str, Any]) -> None:
+    right: dict[str, Any] = {
+        "rows": {table: {} for table in TABLES},
+        "tables": TABLES,
+        "owner_id": 1,
+        "job_ids": bytes(32),
+        "records": bytes(8),
+        "specs": [b"", b""],
+        "keys": [(0, b"k", b"r"), (1, b"", b"")],
+    }
+    put_jobs(**right)
     with pytest.raises(ValueError):
-        seal_envelope(2, b"key", 1, bytes(key_bytes), bytes(request_bytes), b"")
+        put_jobs(**{**right, **wrong})

@@ -61,7 +61,7 @@ def test_committed_job_is_read_back(store: Store) -> None:
     commit(store, effect)
     job = store.job(JOB)
     assert job is not None
-    assert (job.owner_id, job.spec, job.record) == (7, b'{"a":1}', effect.record)
+    assert (job.owner_id, job.spec, job.record) == (7, b'{"a":1}', effect.records)
     assert (job.status, job.trail, job.finished) == (Status.QUEUED, None, None)
     assert store.spec(JOB) == b'{"a":1}'
     assert store.specs([OTHER, JOB]) == [None, b'{"a":1}']

@@ -61,6 +61,7 @@ cdef class JobTable:
     cdef uint32_t rows_used      # rows ever handed out; handles are below
     cdef uint32_t free_head      # last freed row
     cdef uint32_t size
+    cdef char id_last[ID_BYTES_C]  # no greater id was ever added: ids that rise are not looked up
     cdef uint32_t* buckets
     cdef size_t buckets_capacity
     cdef uint32_t buckets_count  # round + split
@@ -111,6 +112,24 @@ cdef class JobTable:
             self.row_add(row, row + ID_BYTES_C)
             row += row_bytes
         return first
+
+    def add_alike(self, bytes job_ids not None, bytes records not None):
+        """Add jobs whose ids are joined, and whose records are; return their handles.
+
+        Raises: KeyError if an id is present; the jobs before it are added.
+        """
+        cdef Py_ssize_t i, count = len(job_ids) // ID_BYTES_C
+        cdef const char* ids = PyBytes_AS_STRING(job_ids)
+        cdef list handles = []
+        if len(job_ids) != count * ID_BYTES_C or len(records) != count * self.record_bytes:
+            raise ValueError(f"a job has an id of 16 bytes and a record of {self.record_bytes}")
+        for i in range(count):
+            if count - i > AHEAD:
+                prefetch(&self.buckets[self.bucket_of(ids + (i + AHEAD) * ID_BYTES_C)])
+            handles.append(self.row_add(
+                ids + i * ID_BYTES_C, PyBytes_AS_STRING(records) + i * self.record_bytes
+            ))
+        return handles
 
     def reserve(self, uint32_t rows):
         """Make the index of an empty table as large as so many rows need.
@@ -288,7 +307,7 @@ cdef class JobTable:
     cdef uint32_t row_add(self, const char* job_id, const char* record) except? 0xFFFFFFFF:
         cdef uint32_t handle, bucket
         cdef char* row
-        if self.lookup(job_id) != NONE:
+        if memcmp(job_id, self.id_last, ID_BYTES_C) <= 0 and self.lookup(job_id) != NONE:
             raise KeyError(PyBytes_FromStringAndSize(job_id, ID_BYTES_C))
         self.buckets_grow()
         if self.free_head != NONE:
@@ -304,6 +323,8 @@ cdef class JobTable:
             row = self.row_at(handle)
             self.rows_used += 1
         memcpy(row + 4, job_id, ID_BYTES_C)
+        if memcmp(job_id, self.id_last, ID_BYTES_C) > 0:
+            memcpy(self.id_last, job_id, ID_BYTES_C)
         memcpy(row + ROW_HEAD_BYTES, record, self.record_bytes)
         bucket = self.bucket_of(row + 4)
         self.next_set(row, self.buckets[bucket])

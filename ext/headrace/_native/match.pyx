@@ -397,7 +397,17 @@ cdef class MatchIndex:
 
     def push(self, Py_ssize_t cls, uint32_t handle, uint64_t key):
         """Queue a job; the smallest key goes first. Raises: KeyError if it is queued."""
+        self.job_push(self.class_at(cls), handle, key)
+
+    def push_alike(self, Py_ssize_t cls, list handles not None, uint64_t key):
+        """Queue jobs of one class, each with the key behind the one before. Raises: as `push`."""
         cdef Class* row = self.class_at(cls)
+        cdef uint32_t handle
+        for handle in handles:
+            self.job_push(row, handle, key)
+            key += 1
+
+    cdef int job_push(self, Class* row, uint32_t handle, uint64_t key) except -1:
         positions_reserve(&self.job_at, handle)
         positions_reserve(&self.job_class, handle)
         if self.job_at.at[handle] != NONE:
@@ -405,7 +415,7 @@ cdef class MatchIndex:
         order_push(&row.jobs, &self.job_at, key, handle)
         self.job_class.at[handle] = row.number
         self.size += 1
-        self.class_update(row)
+        return self.class_update(row)
 
     def remove(self, uint32_t handle):
         """Return whether the job was queued."""

@@ -15,9 +15,12 @@ from headrace.store.contract import RecordCorrupt, StoreDamaged
 cdef enum:
     SEAL_BYTES_C = 4
     ENVELOPE_HEAD = 6
+    ID_BYTES = 16
+    OWNER_BYTES = 4
     STEP = 16
     TABLES_MAX_C = 256
 
+cdef tuple NO_KEY = (-1, None, None)
 cdef uint32_t POLYNOMIAL = 0xEDB88320u
 cdef uint32_t steps[STEP][256]         # steps[k][b]: the checksum of b and k zero bytes
 cdef uint32_t seeds[TABLES_MAX_C]      # of a table's number: where each of its seals begins
@@ -85,12 +88,16 @@ cdef inline bint is_sound(int table, const char* key, size_t key_bytes,
 
 
 def seal(unsigned char table, bytes key not None, bytes payload not None):
-    cdef bytes value = PyBytes_FromStringAndSize(NULL, SEAL_BYTES_C + PyBytes_GET_SIZE(payload))
+    return sealed(table, key, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+
+
+cdef bytes sealed(int table, bytes key, const char* payload, Py_ssize_t payload_bytes):
+    cdef bytes value = PyBytes_FromStringAndSize(NULL, SEAL_BYTES_C + payload_bytes)
     cdef char* at = PyBytes_AS_STRING(value)
-    memcpy(at + SEAL_BYTES_C, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+    if payload_bytes:
+        memcpy(at + SEAL_BYTES_C, payload, payload_bytes)
     u32_write(at, crc_of(
-        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
-        PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
+        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), payload, payload_bytes
     ))
     return value
 
@@ -145,13 +152,59 @@ def unseal_records(
     return joined[: end - PyBytes_AS_STRING(joined)], trails, corrupt
 
 
-def seal_envelope(
-    unsigned char table,
-    bytes key not None,
+def put_jobs(
+    rows not None,
+    tuple tables not None,
     uint32_t owner_id,
-    bytes key_digest not None,
-    bytes request_digest not None,
-    bytes spec not None,
+    bytes job_ids not None,
+    bytes records not None,
+    list specs not None,
+    list keys not None,
+):
+    """Put the rows of new jobs into the tables SPEC, LIVE and BY_OWNER.
+
+    Shape: ids and records are joined; keys are as in `JobsStored`. The payload of SPEC is what
+    `layout.envelope_unpack` reads, that of LIVE a record, that of BY_OWNER empty.
+    """
+    cdef int spec_table, live_table, by_owner_table
+    cdef Py_ssize_t count = len(specs)
+    cdef Py_ssize_t record_bytes = PyBytes_GET_SIZE(records) // count if count else 0
+    cdef const char* record = PyBytes_AS_STRING(records)
+    cdef const char* of_ids = PyBytes_AS_STRING(job_ids)
+    cdef dict spec_rows, live_rows, by_owner_rows
+    cdef bytes job_id, spec, by_owner, key_digest, request_digest
+    cdef Py_ssize_t i, next_key = -1
+    if PyBytes_GET_SIZE(job_ids) != count * ID_BYTES:
+        raise ValueError("an id has 16 bytes, each spec one")
+    if PyBytes_GET_SIZE(records) != count * record_bytes:
+        raise ValueError("records are of one size, each spec has one")
+    spec_table, live_table, by_owner_table = tables
+    spec_rows, live_rows, by_owner_rows = [rows[table] for table in tables]
+    keys_left = iter(keys)
+    next_key, key_digest, request_digest = next(keys_left, NO_KEY)
+    for i in range(count):
+        job_id = of_ids[i * ID_BYTES : (i + 1) * ID_BYTES]
+        spec = specs[i]
+        if i == next_key:
+            spec_rows[job_id] = envelope(
+                spec_table, job_id, owner_id, key_digest, request_digest, spec
+            )
+            next_key, key_digest, request_digest = next(keys_left, NO_KEY)
+        else:
+            spec_rows[job_id] = envelope(spec_table, job_id, owner_id, b"", b"", spec)
+        live_rows[job_id] = sealed(
+            live_table, job_id, record + i * record_bytes, record_bytes
+        )
+        by_owner = PyBytes_FromStringAndSize(NULL, OWNER_BYTES + ID_BYTES)
+        u32_write(PyBytes_AS_STRING(by_owner), owner_id)
+        memcpy(PyBytes_AS_STRING(by_owner) + OWNER_BYTES, of_ids + i * ID_BYTES, ID_BYTES)
+        by_owner_rows[by_owner] = sealed(by_owner_table, by_owner, NULL, 0)
+    if next_key >= 0:
+        raise ValueError("keys rise, and each is of a job")
+
+
+cdef bytes envelope(
+    int table, bytes key, uint32_t owner_id, bytes key_digest, bytes request_digest, bytes spec
 ):
     """Seal what `layout.envelope_unpack` reads, put together in one go.
 

@@ -6,11 +6,12 @@
 """
 
 from headrace._native.heap import Heap
+from headrace._native.job_texts import JobTexts, job_texts
 from headrace._native.jobs import JobTable
 from headrace._native.match import MatchIndex
 from headrace._native.record import ORDER_BITS, RECORD_BYTES, RECORD_FORMAT, Job, learn_life
 from headrace._native.restart import take_ready
-from headrace._native.text import id_text, json_is_plain
+from headrace._native.text import id_text, id_texts, ids_after, json_is_plain
 from headrace._native.timers import TimerIndex
 from headrace._native.token_text import Tokens
 
@@ -21,10 +22,14 @@ __all__ = [
     "Heap",
     "Job",
     "JobTable",
+    "JobTexts",
     "MatchIndex",
     "TimerIndex",
     "Tokens",
     "id_text",
+    "id_texts",
+    "ids_after",
+    "job_texts",
     "json_is_plain",
     "learn_life",
     "take_ready",

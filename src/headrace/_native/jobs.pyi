@@ -23,6 +23,11 @@ class JobTable:
 
         Returns the first handle; the others follow it. Raises: KeyError if an id is present.
         """
+    def add_alike(self, job_ids: bytes, records: bytes) -> list[int]:
+        """Add jobs whose ids are joined, and whose records are; return their handles.
+
+        Raises: KeyError if an id is present; the jobs before it are added.
+        """
     def reserve(self, rows: int) -> None:
         """Make the index of an empty table as large as so many rows need."""
     def find(self, job_id: bytes) -> int:

@@ -48,6 +48,8 @@ class MatchIndex:
     def shape_drop(self, shape: int) -> None: ...
     def push(self, cls: int, handle: int, key: int) -> None:
         """Queue a job; the smallest key goes first. Raises: KeyError if it is queued."""
+    def push_alike(self, cls: int, handles: list[int], key: int) -> None:
+        """Queue jobs of one class, each with the key behind the one before. Raises: as `push`."""
     def remove(self, handle: int) -> bool:
         """Return whether the job was queued."""
     def class_of(self, handle: int) -> int:

@@ -55,6 +55,9 @@ class Job:
         """Read a record. Raises `ValueError` on a format this version does not know."""
     def pack(self) -> bytes:
         """Return the record as stored, `RECORD_BYTES` long."""
+    def pack_alike(self, count: int) -> bytes:
+        """Return the records of `count` jobs that are like this one, each an order behind the
+        one before, joined."""
     def move(self, event: Event) -> None:
         """Take the transition of the table. Raises `InvalidTransition`: a defect of the caller."""
     def can(self, event: Event) -> bool: ...

@@ -211,6 +211,16 @@ class Job:
             self.start_before_at_ms,
         )
 
+    def pack_alike(self, count: int) -> bytes:
+        if count < 0:
+            raise ValueError("a count is not negative")
+        first = self.order
+        records = []
+        for self.order in range(first, first + count):
+            records.append(self.pack())
+        self.order = first
+        return b"".join(records)
+
     @classmethod
     def unpack(cls, job_id: bytes, record: bytes) -> Job:
         if len(record) != RECORD_BYTES:
@@ -316,6 +326,16 @@ class JobTable:
         for at in range(0, len(rows), row_bytes):
             self.add(rows[at : at + ID_BYTES], rows[at + ID_BYTES : at + row_bytes])
         return first
+
+    def add_alike(self, job_ids: bytes, records: bytes) -> list[int]:
+        size = self.record_bytes
+        count, over = divmod(len(job_ids), ID_BYTES)
+        if over or len(records) != count * size:
+            raise ValueError(f"a job has an id of 16 bytes and a record of {size}")
+        return [
+            self.add(job_ids[at * ID_BYTES :][:ID_BYTES], records[at * size :][:size])
+            for at in range(count)
+        ]
 
     def reserve(self, rows: int) -> None:
         assert not len(self), "rows would have to be moved"
@@ -474,6 +494,11 @@ class MatchIndex:
         if handle in self._jobs:
             raise KeyError(handle)
         self._jobs[handle] = (cls, key)
+
+    def push_alike(self, cls: int, handles: list[int], key: int) -> None:
+        self.class_info(cls)
+        for position, handle in enumerate(handles):
+            self.push(cls, handle, key + position)
 
     def remove(self, handle: int) -> bool:
         return self._jobs.pop(handle, None) is not None

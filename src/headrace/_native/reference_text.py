@@ -1,4 +1,4 @@
-"""Plain twins of the texts: ids, lease tokens, and the look of plain JSON.
+"""Plain twins of the texts: ids, lease tokens, the look of plain JSON, and jobs as text.
 
 As in `reference.py`: slow, obvious, and compared with the compiled ones by the tests.
 """
@@ -72,8 +72,32 @@ def id_text(job_id: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def id_texts(job_ids: bytes, before: bytes, after: bytes) -> bytes:
+    ids = _ids(job_ids)
+    return b",".join(before + id_text(job_id).encode() + after for job_id in ids)
+
+
+def ids_after(job_id: bytes, steps: bytes) -> bytes:
+    (only,) = _ids(job_id)
+    number = int.from_bytes(only, "big")
+    ids = [number]
+    if len(steps) % 4:
+        raise ValueError("a step has 4 bytes")
+    for (step,) in struct.iter_unpack("=I", steps):
+        ids.append(ids[-1] + step + 1)
+    if ids[-1] >> 64 != number >> 64:
+        raise OverflowError("an id ran over")
+    return b"".join(made.to_bytes(ID_BYTES, "big") for made in ids)
+
+
+def _ids(job_ids: bytes) -> list[bytes]:
+    if len(job_ids) % ID_BYTES:
+        raise ValueError(f"an id has {ID_BYTES} bytes")
+    return [job_ids[at : at + ID_BYTES] for at in range(0, len(job_ids), ID_BYTES)]
+
+
 _JSON_TOKEN = re.compile(
-    rb'[ \t\r\n]+|"[\x20-\x21\x23-\x5b\x5d-\x7e]*"'
+    rb'[ \t\r\n]+|"(?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\/bfnrt])*"'
     rb"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?![0-9eE.])|true|false|null|[\[\]{},:]"
 )
 
@@ -96,3 +120,145 @@ def json_is_plain(data: bytes, depth_max: int) -> bool:
     except ValueError:
         return False
     return True
+
+
+DEPTH_MAX = 64
+
+
+class JobTexts:
+    """Jobs that stand next to each other and differ in their params only."""
+
+    def __init__(self, frame: bytes, params: list[bytes]) -> None:
+        self.frame = frame
+        self.has_params = params[0] != b""
+        self._params = params
+
+    @property
+    def plain(self) -> bool:
+        ascii_only = (re.sub(rb"[\x7f-\xff]", b"x", params) for params in self._params)
+        return not self.has_params or all(json_is_plain(text, DEPTH_MAX) for text in ascii_only)
+
+    def __len__(self) -> int:
+        return len(self._params)
+
+    def params_of(self, position: int) -> bytes:
+        if position < 0:
+            raise IndexError(position)
+        return self._params[position]
+
+    def fill(self, job_ids: bytes, head: bytes, middle: bytes, tail: bytes) -> list[bytes]:
+        ids = _ids(job_ids)
+        if len(ids) != len(self):
+            raise ValueError("each job needs an id")
+        return [
+            head + id_text(job_id).encode() + middle + params + tail
+            for job_id, params in zip(ids, self._params, strict=True)
+        ]
+
+
+def job_texts(body: bytes, jobs_max: int, alike_max: int) -> list[JobTexts] | None:
+    # Latin-1, so that a place in the text is a place in the body.
+    text = body.decode("latin-1")
+    begin = _space_end(text, 0)
+    try:
+        if text[begin : begin + 1] == "[":
+            jobs, end = _jobs_of(text, begin + 1)
+        else:
+            job, end = _job_of(text, begin)
+            jobs = [job]
+    except (ValueError, StopIteration, RecursionError):
+        return None
+    if _space_end(text, end) != len(text) or len(jobs) > jobs_max:
+        return None
+    runs: list[JobTexts] = []
+    for frame, params in jobs:
+        if runs and runs[-1].frame == frame and len(runs[-1]) < alike_max:
+            runs[-1]._params.append(params)
+        else:
+            runs.append(JobTexts(frame, [params]))
+    return runs
+
+
+def _jobs_of(text: str, at: int) -> tuple[list[tuple[bytes, bytes]], int]:
+    """Return frame and params of each job of an array, and where it ends."""
+    jobs: list[tuple[bytes, bytes]] = []
+    at = _space_end(text, at)
+    if text[at : at + 1] == "]":
+        return jobs, at + 1
+    while True:
+        job, at = _job_of(text, _space_end(text, at))
+        jobs.append(job)
+        at = _space_end(text, at) + 1
+        if text[at - 1 : at] == "]":
+            return jobs, at
+        if text[at - 1 : at] != ",":
+            raise ValueError("neither a comma nor the end")
+
+
+def _job_of(text: str, begin: int) -> tuple[tuple[bytes, bytes], int]:
+    """Return frame and params of the job that begins here, and where it ends."""
+    params: tuple[int, int] | None = None
+    members, end = _object_of(text, begin)
+    for name, (at, behind) in members:
+        if not re.fullmatch(r'"[\x20-\x21\x23-\x5b\x5d-\x7e]*"', name):
+            raise ValueError("not a plain name")
+        if name in ('"params"', '"parameters"'):
+            if params is not None:
+                raise ValueError("params come twice")
+            params = at, behind
+    job = text[begin:end].encode("latin-1")
+    if params is None:
+        return (job, b""), end
+    at, behind = params[0] - begin, params[1] - begin
+    return (job[:at] + b"null" + job[behind:], job[at:behind]), end
+
+
+def _object_of(text: str, at: int) -> tuple[list[tuple[str, tuple[int, int]]], int]:
+    """Return each member's name as it is written and the place of its value; and the end."""
+    members: list[tuple[str, tuple[int, int]]] = []
+    if text[at : at + 1] != "{":
+        raise ValueError("not an object")
+    at = _space_end(text, at + 1)
+    if text[at : at + 1] == "}":
+        return members, at + 1
+    while True:
+        if text[at : at + 1] != '"':
+            raise ValueError("not a name")
+        name_at = at
+        at = _value_end(text, at)
+        name = text[name_at:at]
+        at = _space_end(text, at)
+        if text[at : at + 1] != ":":
+            raise ValueError("no value")
+        value_at = _space_end(text, at + 1)
+        at = _value_end(text, value_at)
+        members.append((name, (value_at, at)))
+        at = _space_end(text, at) + 1
+        if text[at - 1 : at] == "}":
+            return members, at
+        if text[at - 1 : at] != ",":
+            raise ValueError("neither a comma nor the end")
+        at = _space_end(text, at)
+
+
+def _space_end(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
+        at += 1
+    return at
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(name)
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=str, parse_int=str)
+
+
+def _value_end(text: str, at: int) -> int:
+    _, end = _decoder.raw_decode(text, at)
+    depth = 0
+    for bracket in re.sub(r'"(?:[^"\\]|\\.)*"', "", text[at:end]):
+        depth += (bracket in "[{") - (bracket in "]}")
+        if depth > DEPTH_MAX:
+            raise ValueError("too deep")
+    return end

@@ -80,6 +80,8 @@ class ClassTable:
         self._entries: dict[int, ClassEntry] = {}
         self.entry = self._entries.__getitem__
         self._by_number: dict[int, ClassEntry] = {}
+        self._last: ClassEntry | None = None
+        """Last acquired: most submits are of one class. One without jobs may be dropped."""
         self._free_ids: list[int] = []
         self._next_id = 0
         self._shapes: dict[Profile, ShapeEntry] = {}
@@ -95,8 +97,17 @@ class ClassTable:
 
     # Classes ------------------------------------------------------------------------------------
 
-    def acquire(self, requirements: Requirements, effects: list[Effect]) -> ClassEntry:
-        """Count one more live job of the class, making it if it is new."""
+    def acquire(
+        self, requirements: Requirements, effects: list[Effect], jobs: int = 1
+    ) -> ClassEntry:
+        """Count more live jobs of the class, making it if it is new."""
+        entry = self._last
+        if entry is None or entry.requirements is not requirements or entry.jobs == 0:
+            entry = self._last = self._acquire(requirements, effects)
+        entry.jobs += jobs
+        return entry
+
+    def _acquire(self, requirements: Requirements, effects: list[Effect]) -> ClassEntry:
         class_id = self._ids.get(requirements)
         if class_id is None:
             if not self._free_ids:
@@ -105,9 +116,7 @@ class ClassTable:
             class_id = self._free_ids.pop()
             self._make(class_id, requirements)
             effects.append(ClassStored(class_id, requirements))
-        entry = self._entries[class_id]
-        entry.jobs += 1
-        return entry
+        return self._entries[class_id]
 
     def release(self, entry: ClassEntry, effects: list[Effect]) -> None:
         """Count one live job less; the last one drops the class."""

@@ -39,12 +39,13 @@ class Caller(msgspec.Struct, frozen=True):
 # Submit -----------------------------------------------------------------------------------------
 
 
-class NewJob(msgspec.Struct, gc=False):
-    """One job of a submit, already valid in itself."""
+class NewJobs(msgspec.Struct, gc=False):
+    """Jobs of a submit that are alike but for id and spec, already valid in themselves."""
 
-    job_id: bytes
-    spec: bytes
-    """What a worker gets: JSON, encoded once, never changed."""
+    job_ids: bytes
+    """16 bytes each, joined."""
+    specs: list[bytes]
+    """What a worker gets of each: JSON, encoded once, never changed."""
     requirements: Requirements
     priority: int
     timeout_ms: int
@@ -58,7 +59,7 @@ class NewJob(msgspec.Struct, gc=False):
     """Wall clock; 0 for none. With it `delay_ms` is 0."""
     start_before_at_ms: int = 0
     key_digest: bytes = b""
-    """16 bytes over (tenant, queue, idempotency key); empty for none."""
+    """16 bytes over (tenant, queue, idempotency key); empty for none. With one, it is one job."""
     request_digest: bytes = b""
     """16 bytes over the canonical request."""
 
@@ -71,15 +72,18 @@ class Module(msgspec.Struct, frozen=True):
 
 
 class Submit(msgspec.Struct):
-    """Take jobs, all or none. Reply: `list[Submitted]` in the order of `jobs`, or a `Problem`."""
+    """Take jobs, all or none. Reply: `list[Submitted]`, one for each of `jobs`, or a `Problem`."""
 
     caller: Caller
-    jobs: list[NewJob]
+    jobs: list[NewJobs]
     modules: list[Module] = []
 
 
 class Submitted(msgspec.Struct, frozen=True, gc=False):
-    job_id: bytes
+    """How jobs that are alike were taken."""
+
+    job_ids: bytes
+    """As in `NewJobs`; of the earlier job, if `replayed`."""
     status: Status
     replayed: bool = False
     """True: an earlier submit with the same idempotency key had made this job."""

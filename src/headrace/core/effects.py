@@ -42,15 +42,17 @@ class ModuleStored(msgspec.Struct, frozen=True, tag=4):
     data: bytes
 
 
-class JobStored(msgspec.Struct, frozen=True, gc=False, tag=5):
-    """A job was accepted."""
+class JobsStored(msgspec.Struct, frozen=True, gc=False, tag=5):
+    """Jobs were accepted: all of one submit, in its order."""
 
-    job_id: bytes
     owner_id: int
-    record: bytes
-    spec: bytes
-    key_digest: bytes = b""
-    request_digest: bytes = b""
+    job_ids: bytes
+    """16 bytes each, joined."""
+    records: bytes
+    """`RECORD_BYTES` each, joined."""
+    specs: list[bytes]
+    keys: list[tuple[int, bytes, bytes]] = []
+    """Of those with an idempotency key, rising: which it is, key digest, request digest."""
 
 
 class Trail(msgspec.Struct, omit_defaults=True, gc=False):
@@ -139,7 +141,7 @@ StoredEffect = (
     | ClassDropped
     | OwnerStored
     | ModuleStored
-    | JobStored
+    | JobsStored
     | JobChanged
     | JobFinished
     | JobDeleted

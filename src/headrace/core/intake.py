@@ -1,4 +1,4 @@
-"""What a client sends becomes what the engine takes: `SubmitJob` to `NewJob`.
+"""What a client sends becomes what the engine takes: `SubmitJob` to `NewJobs`.
 
 The canonical spec is encoded here, once; it is what is stored and what workers get. Nothing here
 reads a clock or makes an id: both come in, so that HTTP and an embedded queue share it.
@@ -13,8 +13,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from headrace._native import JobTexts as JobTexts
+from headrace._native import job_texts as job_texts
 from headrace._native import json_is_plain
-from headrace.core.commands import Caller, NewJob
+from headrace.core.commands import Caller, NewJobs
 from headrace.core.ids import id_text
 from headrace.core.resources import WASM_KIND, Amounts, Requirements
 from headrace.wire import limits, schema
@@ -26,11 +28,16 @@ PRIORITY_NAMES: Final = {"critical": 9, "high": 7, "normal": 5, "low": 2}
 ENTRY_POINT_DEFAULT: Final = "_start"
 GO_DURATION_MIN: Final = 1_000_000_000
 """`requirements.duration` from here on is Go's `time.Duration`, nanoseconds; it is display only."""
+TEMPLATES_MAX: Final = 64
+"""Kept of one caller."""
+FRAME_KEPT_BYTES_MAX: Final = 2 * limits.KIB
+"""A longer frame is looked at each time it comes."""
 _DIGEST_BYTES: Final = 16
 
 _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _decode_any = msgspec.json.Decoder().decode
+_decode_job = msgspec.json.Decoder(SubmitJob).decode
 
 
 class Submission(NamedTuple):
@@ -49,44 +56,98 @@ def submission(caller: Caller, now_ms: int, priority_max: int = limits.PRIORITY_
     return Submission(caller, now_ms, rfc3339(now_ms) or "", priority_max)
 
 
-def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str = "") -> NewJob:
+def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str = "") -> NewJobs:
     """Check a job and encode its spec. `module_sha256`: hex, of the module sent or named.
 
     Raises: Problem with a pointer into the job.
     """
-    return Translator(come).new_job(job, job_id, module_sha256)
+    params, pointer = job.params, "/params"
+    if module_sha256:
+        params = ABSENT
+    elif job.parameters:
+        if params:
+            raise invalid("it is an alias of params; send one of the two", "/parameters")
+        params, pointer = job.parameters, "/parameters"
+    template = _template(job, come, module_sha256)
+    data = bytes(params)
+    if data:
+        check_json(data, pointer)
+        data = _PARAMS + data
+    text = id_text(job_id).encode()
+    spec = b"".join((_HEAD, text, template.middle, data, template.tail(come)))
+    if len(spec) > limits.SPEC_BYTES_MAX:
+        raise Problem(
+            ProblemCode.SPEC_TOO_LARGE,
+            f"without its module the job has {len(spec)} bytes;"
+            f" {limits.SPEC_BYTES_MAX} are allowed",
+            pointer="",
+        )
+    new = template.new(job_id, [spec])
+    if new.key_digest:
+        new.request_digest = _request_digest(spec, new.delay_ms)
+    return new
+
+
+Templates = dict[bytes, "_Template"]
+"""Of one caller, by `JobTexts.frame`: what does not depend on the time."""
 
 
 class Translator:
-    """Turns the jobs of one submission, or of several that come at once, to `NewJob`s.
+    """Turns jobs that are alike, of one submission or of several that come at once, to `NewJobs`.
 
-    Jobs of a batch are mostly alike but for their params, so what was learnt of one is kept for
-    the next: an equal job costs a comparison, a check of its params and a join of bytes.
+    What was learnt of a frame is kept: jobs that are framed so again, now or later, cost a check of
+    their params and a join of bytes.
     """
 
-    def __init__(self, come: Submission) -> None:
+    def __init__(self, come: Submission, templates: Templates) -> None:
         self.come = come
-        self._like: SubmitJob | None = None
-        self._template: _Template | None = None
+        self.templates = templates
 
-    def new_job(self, job: SubmitJob, job_id: bytes, module_sha256: str = "") -> NewJob:
-        """As the function of this name. Takes the params out of `job`."""
-        params = job.params
-        if not module_sha256 and job.parameters is ABSENT and job.idempotency_key is None:
-            job.params = ABSENT
-            if job != self._like:
-                self._template = _template(job, self.come, "")
-                self._like = job
-            assert self._template is not None
-            return self._template.fill(job_id, params, "/params")
-        if module_sha256:
-            return _template(job, self.come, module_sha256).fill(job_id, ABSENT, "")
-        pointer = "/params"
-        if job.parameters:
-            if params:
-                raise invalid("it is an alias of params; send one of the two", "/parameters")
-            params, pointer = job.parameters, "/parameters"
-        return _template(job, self.come, "").fill(job_id, params, pointer)
+    def new_jobs(self, texts: JobTexts, job_ids: bytes) -> NewJobs | None:
+        """Return the jobs if all is well with them and there is nothing special about them.
+
+        None: `new_job` has to look at each; it says what is wrong.
+        """
+        template = self.templates.get(texts.frame) or self._learn(texts.frame)
+        if template is None:
+            return None
+        if not texts.plain:
+            try:
+                for position in range(len(texts)):
+                    check_json(texts.params_of(position), "")
+            except Problem:
+                return None
+        middle = template.middle + _PARAMS if texts.has_params else template.middle
+        specs = texts.fill(job_ids, _HEAD, middle, template.tail(self.come))
+        if max(map(len, specs)) > limits.SPEC_BYTES_MAX:
+            return None
+        return template.new(job_ids, specs)
+
+    def _learn(self, frame: bytes) -> "_Template | None":
+        try:
+            job = _decode_job(frame)
+            if _is_special(job):
+                return None
+            template = _template(job, self.come, "")
+        except (Problem, ValueError, RecursionError):
+            return None
+        if _is_timeless(job) and len(frame) <= FRAME_KEPT_BYTES_MAX:
+            if len(self.templates) >= TEMPLATES_MAX:
+                self.templates.clear()
+            self.templates[frame] = template
+        return template
+
+
+def _is_special(job: SubmitJob) -> bool:
+    return (
+        job.wasm_module is not None
+        or job.wasm_sha256 is not None
+        or job.idempotency_key is not None
+    )
+
+
+def _is_timeless(job: SubmitJob) -> bool:
+    return job.delay is None and job.scheduled_at is None and job.start_before is None
 
 
 class _Template(NamedTuple):
@@ -94,41 +155,32 @@ class _Template(NamedTuple):
 
     middle: bytes
     """From behind the id to the end of the type."""
-    tail: bytes
-    like: NewJob
-    """All but its id, spec and digest of the request."""
+    behind: bytes
+    """From behind the params to `created_at`, which comes last."""
+    like: NewJobs
+    """All but its ids, specs and digest of the request."""
 
-    def fill(self, job_id: bytes, params: msgspec.Raw, pointer: str) -> NewJob:
-        if params is ABSENT or not (data := bytes(params)):
-            spec = b"".join((_HEAD, id_text(job_id).encode(), self.middle, self.tail))
-        else:
-            check_json(data, pointer)
-            text = id_text(job_id).encode()
-            spec = b"".join((_HEAD, text, self.middle, _PARAMS, data, self.tail))
-        if len(spec) > limits.SPEC_BYTES_MAX:
-            raise Problem(
-                ProblemCode.SPEC_TOO_LARGE,
-                f"without its module the job has {len(spec)} bytes;"
-                f" {limits.SPEC_BYTES_MAX} are allowed",
-                pointer="",
-            )
-        new: NewJob = self.like.__copy__()  # type: ignore[attr-defined]
-        new.job_id = job_id
-        new.spec = spec
-        if new.key_digest:
-            new.request_digest = _request_digest(spec, new.delay_ms)
+    def tail(self, come: Submission) -> bytes:
+        return b'%b%b"}' % (self.behind, come.created_at.encode())
+
+    def new(self, job_ids: bytes, specs: list[bytes]) -> NewJobs:
+        new: NewJobs = self.like.__copy__()  # type: ignore[attr-defined]
+        new.job_ids = job_ids
+        new.specs = specs
         return new
 
 
 _HEAD: Final = b'{"id":"'
 _PARAMS: Final = b',"params":'
 _ID_CHARS: Final = 36
+_NO_TIME: Final = "-"
+"""In the place of `created_at`."""
 
 
 def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template:
     """Check all of a job but its params."""
     is_wasm = bool(module_sha256)
-    spec = Spec(id="-" * _ID_CHARS, name=_name(job, is_wasm), created_at=come.created_at)
+    spec = Spec(id="-" * _ID_CHARS, name=_name(job, is_wasm), created_at=_NO_TIME)
     if is_wasm:
         _wasm_fields(job, spec, module_sha256)
     else:
@@ -176,10 +228,10 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
         behind += len(b',"type":') + len(_encode(spec.type))
     return _Template(
         middle=encoded[len(_HEAD) + _ID_CHARS : behind],
-        tail=encoded[behind:],
-        like=NewJob(
+        behind=encoded[behind : -len(_NO_TIME + '"}')],
+        like=NewJobs(
             b"",
-            b"",
+            [],
             requirements,
             spec.priority,
             timeout_ms,

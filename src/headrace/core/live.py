@@ -27,6 +27,7 @@ from headrace.core.effects import (
     OwnerStored,
     Trail,
 )
+from headrace.core.ids import ID_BYTES
 from headrace.core.job import (
     LEASED,
     ORDER_BITS,
@@ -48,7 +49,6 @@ from headrace.wire.problems import Problem, ProblemCode
 
 LOST_OWNER: Final = ("\0", "\0")
 """Stands for an owner whose row is corrupt; no caller has this tenant."""
-ID_BYTES: Final = 16
 ROW_BYTES: Final = ID_BYTES + RECORD_BYTES
 _READY: Final = bytes(READY)
 _COUNTER_MASK: Final = (1 << ORDER_COUNTER_BITS) - 1
@@ -233,14 +233,19 @@ class Live:
 
     def enter(self, handle: int, job: Job, entry: ClassEntry) -> None:
         """Put a job that no worker holds where its status belongs."""
+        self.enter_alike([handle], job, entry)
+
+    def enter_alike(self, handles: list[int], job: Job, entry: ClassEntry) -> None:
+        """Put jobs like this one, each an order behind the one before, where they belong."""
         status = job.status
         if status in READY:
-            self.match.push(entry.number, handle, job.match_key)
-            self.stats.queue(entry.requirements.queue, 1)
+            self.match.push_alike(entry.number, handles, job.match_key)
+            self.stats.queue(entry.requirements.queue, len(handles))
             self.ready.add(entry.number)
         elif status is Status.SCHEDULED:
             timers = self.timers_due_wall if job.due_is_wall else self.timers_due
-            timers.set(handle, job.due_ms)
+            for handle in handles:
+                timers.set(handle, job.due_ms)
 
     def leave(self, handle: int, job: Job) -> None:
         """Take a job that no worker holds from where its status had put it."""
@@ -282,18 +287,24 @@ class Live:
         """Return the wall clock at `now_ms`, as the last `Tick` told it."""
         return now_ms + self.wall_offset_ms
 
-    def order_now(self, now_ms: int) -> int:
-        """Return the next place in line: behind everything that became ready before."""
+    def order_now(self, now_ms: int, jobs: int = 1) -> int:
+        """Return the next place in line: behind everything that became ready before. The places
+        behind it are for the other `jobs`.
+        """
         order = now_ms << ORDER_COUNTER_BITS
         if order <= self.order_last:
             order = self.order_last + 1
-        self.order_last = order
+        self.order_last = order + jobs - 1
         return order
 
-    def order_at(self, due_ms: int) -> int:
-        """Return the place of a job that becomes ready at `due_ms`."""
-        self.order_last += 1
-        return min(due_ms, _ORDER_MS_MAX) << ORDER_COUNTER_BITS | self.order_last & _COUNTER_MASK
+    def order_at(self, due_ms: int, jobs: int = 1) -> int:
+        """Return the place of a job that becomes ready at `due_ms`, as `order_now`."""
+        counter = (self.order_last + 1) & _COUNTER_MASK
+        if counter + jobs - 1 > _COUNTER_MASK:  # they would not rise
+            self.order_last += _COUNTER_MASK + 1 - counter
+            counter = 0
+        self.order_last += jobs
+        return min(due_ms, _ORDER_MS_MAX) << ORDER_COUNTER_BITS | counter
 
     def key(self, digest: bytes) -> tuple[bytes, bytes] | None:
         if not digest:

@@ -3,9 +3,10 @@
 from typing import Final
 
 from headrace.core.classes import ClassEntry
-from headrace.core.commands import PutModule, Submit, Submitted
-from headrace.core.effects import Effect, JobStored, ModuleStored
+from headrace.core.commands import NewJobs, PutModule, Submit, Submitted
+from headrace.core.effects import Effect, JobsStored, ModuleStored
 from headrace.core.fitting import never_fits_any
+from headrace.core.ids import ID_BYTES
 from headrace.core.job import Job, Status
 from headrace.core.live import Live
 from headrace.core.resources import DIMENSIONS, amount_text
@@ -25,66 +26,75 @@ def submit(
         store_module(live, module.sha256, module.data, effects)
     owner_id = live.owner(command.caller.tenant, command.caller.user, effects)
     replies: list[Submitted] = []
-    came: dict[Status, int] = {}
-    entry: ClassEntry | None = None
-    never_fits = ""
+    job_ids: list[bytes] = []
+    records: list[bytes] = []
+    specs: list[bytes] = []
+    keys: list[tuple[int, bytes, bytes]] = []
     made: dict[bytes, tuple[bytes, bytes]] = {}
     for new, earlier in zip(command.jobs, checked, strict=True):
         known = earlier or (made.get(new.key_digest) if new.key_digest else None)
         if known is not None:
             replies.append(Submitted(known[0], live.status_of(known[0]), replayed=True))
             continue
-        if entry is not None and entry.requirements is new.requirements:
-            entry.jobs += 1  # as the one before: most batches are of one class
-        else:
-            entry = live.classes.acquire(new.requirements, effects)
-            never_fits = never_fits_any(live, entry)
-        job_id = new.job_id
-        job = Job(
-            job_id,
-            QUEUED,
-            new.priority,
-            entry.class_id,
-            owner_id,
-            0,
-            new.timeout_ms,
-            new.retry_delay_ms,
-            new.retry_backoff_centi,
-            new.retries_max,
-            start_before_at_ms=new.start_before_at_ms,
-        )
-        if new.scheduled_at_ms and new.scheduled_at_ms > live.wall_ms(now_ms):
-            job.status, job.due_is_wall = Status.SCHEDULED, True
-            job.due_ms = new.scheduled_at_ms
-            job.order = live.order_at(new.scheduled_at_ms)
-        elif new.delay_ms:
-            job.status = Status.SCHEDULED
-            job.due_ms = now_ms + new.delay_ms
-            job.order = live.order_at(job.due_ms)
-        else:
-            job.order = live.order_now(now_ms)
-        record = job.pack()
-        handle = live.jobs.add(job_id, record)
-        live.enter(handle, job, entry)
-        if new.start_before_at_ms:
-            live.timers_skip_wall.set(handle, new.start_before_at_ms)
         if new.key_digest:
-            made[new.key_digest] = (job_id, new.request_digest)
-            live.fresh_keys[new.key_digest] = made[new.key_digest]
-        effects.append(
-            JobStored(job_id, owner_id, record, new.spec, new.key_digest, new.request_digest)
-        )
-        status = job.status
-        came[status] = came.get(status, 0) + 1
-        replies.append(Submitted(job_id, status, never_fits=never_fits))
-    for status, count in came.items():
-        live.stats.submitted_total += count
-        live.stats.live[status] += count
+            made[new.key_digest] = (new.job_ids, new.request_digest)
+            keys.append((len(specs), new.key_digest, new.request_digest))
+        entry = live.classes.acquire(new.requirements, effects, len(new.specs))
+        job = submit_first(live, now_ms, new, entry.class_id, owner_id)
+        job_ids.append(new.job_ids)
+        records.append(submit_take(live, new, job, entry))
+        specs += new.specs
+        never_fits = never_fits_any(live, entry)
+        replies.append(Submitted(new.job_ids, job.status, never_fits=never_fits))
+    if specs:
+        effects.append(JobsStored(owner_id, b"".join(job_ids), b"".join(records), specs, keys))
+        live.fresh_keys.update(made)
     return replies
 
 
+def submit_first(live: Live, now_ms: int, new: NewJobs, class_id: int, owner_id: int) -> Job:
+    """Return the first of jobs that are alike. The others stand behind it in line."""
+    status, order, due_ms, due_is_wall = QUEUED, 0, 0, False
+    if new.scheduled_at_ms and new.scheduled_at_ms > live.wall_ms(now_ms):
+        status, due_ms, due_is_wall = Status.SCHEDULED, new.scheduled_at_ms, True
+    elif new.delay_ms:
+        status, due_ms = Status.SCHEDULED, now_ms + new.delay_ms
+    if status is QUEUED:
+        order = live.order_now(now_ms, len(new.specs))
+    else:
+        order = live.order_at(due_ms, len(new.specs))
+    return Job(
+        new.job_ids[:ID_BYTES],
+        status,
+        new.priority,
+        class_id,
+        owner_id,
+        order,
+        new.timeout_ms,
+        new.retry_delay_ms,
+        new.retry_backoff_centi,
+        new.retries_max,
+        due_ms=due_ms,
+        due_is_wall=due_is_wall,
+        start_before_at_ms=new.start_before_at_ms,
+    )
+
+
+def submit_take(live: Live, new: NewJobs, first: Job, entry: ClassEntry) -> bytes:
+    """Take jobs that are alike into memory; return their records, joined."""
+    records = first.pack_alike(len(new.specs))
+    handles = live.jobs.add_alike(new.job_ids, records)
+    live.enter_alike(handles, first, entry)
+    if new.start_before_at_ms:
+        for handle in handles:
+            live.timers_skip_wall.set(handle, new.start_before_at_ms)
+    live.stats.submitted_total += len(handles)
+    live.stats.live[first.status] += len(handles)
+    return records
+
+
 def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None] | Problem:
-    """Return why nothing of this submit may be taken; else for each job the earlier one (id,
+    """Return why nothing of this submit may be taken; else for each of `jobs` the earlier one (id,
     request digest) under its idempotency key, or None.
 
     Reads all that has to be read from the archive, and changes nothing.
@@ -92,12 +102,15 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
     checked: list[tuple[bytes, bytes] | None] = []
     modules = {module.sha256 for module in command.modules}
     seen: dict[bytes, bytes] = {}
-    new_jobs = 0
+    position = new_jobs = 0
     most = live.config.resources_max
-    for position, new in enumerate(command.jobs):
+    for new in command.jobs:
+        at = position
+        position += len(new.specs)
         known = live.key(new.key_digest) if new.key_digest else None
         checked.append(known)
         if new.key_digest:
+            assert len(new.specs) == 1, "a key is of one job"
             digest = known[1] if known is not None else seen.get(new.key_digest)
             if digest is not None:
                 if digest != new.request_digest:
@@ -105,11 +118,11 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
                         ProblemCode.IDEMPOTENCY_KEY_REUSED,
                         "this idempotency key came with another request before;"
                         " use a new key for a new job",
-                        pointer=f"{at(command, position)}/idempotency_key",
+                        pointer=f"{pointer(command, at)}/idempotency_key",
                     )
                 continue
             seen[new.key_digest] = new.request_digest
-        new_jobs += 1
+        new_jobs += len(new.specs)
         if new.module_sha256 and not (
             new.module_sha256 in modules or has_module(live, new.module_sha256)
         ):
@@ -117,7 +130,7 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
                 ProblemCode.MODULE_UNKNOWN,
                 "store the module first with PUT /api/v1/modules/{sha256},"
                 " or send it as wasm_module",
-                pointer=f"{at(command, position)}/wasm_sha256",
+                pointer=f"{pointer(command, at)}/wasm_sha256",
             )
         if most is not None and not new.requirements.amounts.fits(most):
             return Problem(
@@ -128,7 +141,7 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
                     for name in DIMENSIONS
                     if getattr(new.requirements.amounts, name) > getattr(most, name)
                 ),
-                pointer=f"{at(command, position)}/requirements",
+                pointer=f"{pointer(command, at)}/requirements",
             )
     if live.config.jobs_max and len(live.jobs) + new_jobs > live.config.jobs_max:
         return Problem(
@@ -140,9 +153,9 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
     return checked
 
 
-def at(command: Submit, position: int) -> str:
+def pointer(command: Submit, position: int) -> str:
     """Return the start of a pointer to a job, as the client sent it."""
-    return f"/{position}" if len(command.jobs) > 1 else ""
+    return f"/{position}" if sum(len(new.specs) for new in command.jobs) > 1 else ""
 
 
 def put_module(live: Live, _now_ms: int, command: PutModule, effects: list[Effect]) -> bool:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from headrace.core.commands import Caller, Poll, PollReply, Withdraw
 from headrace.core.ids import JobIds, id_parse
-from headrace.core.intake import Translator, submission
+from headrace.core.intake import Templates, Translator, submission
 from headrace.http.metrics import Meters
 from headrace.http.modules import ModuleChecks
 from headrace.http.views import spec_of
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from headrace.runtime.node import Node
 
 T = TypeVar("T")
+
+CALLERS_KEPT_MAX: Final = 256
+"""Callers of whose jobs templates are kept."""
 
 
 class Wait(Protocol):
@@ -43,7 +46,8 @@ class Site:
         self.modules = ModuleChecks(node.store)
         self.meters = Meters(node)
         self.draining = False
-        self._translator = Translator(submission(Caller(), 0))
+        self._templates: dict[Caller, Templates] = {Caller(): {}}
+        self._translator = Translator(submission(Caller(), 0), self._templates[Caller()])
         self._told = self.pump.position, str(self.pump.position)
         self._polls: set[int] = set()
         """Tickets of polls that may be parked."""
@@ -65,8 +69,13 @@ class Site:
         now_ms = self.clock.wall_ms()
         come = self._translator.come
         if come.now_ms != now_ms or come.caller != caller:
+            templates = self._translator.templates
+            if come.caller != caller:
+                if len(self._templates) >= CALLERS_KEPT_MAX:
+                    self._templates.clear()
+                templates = self._templates.setdefault(caller, {})
             come = submission(caller, now_ms, self.config.priority_max)
-            self._translator = Translator(come)
+            self._translator = Translator(come, templates)
         return self._translator
 
     # Jobs ---------------------------------------------------------------------------------------

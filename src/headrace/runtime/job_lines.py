@@ -8,9 +8,9 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from headrace.core.effects import Effect, JobChanged, JobDeleted, JobFinished, JobStored
-from headrace.core.ids import id_text
-from headrace.core.job import Event, Job
+from headrace.core.effects import Effect, JobChanged, JobDeleted, JobFinished, JobsStored
+from headrace.core.ids import ID_BYTES, id_text
+from headrace.core.job import RECORD_BYTES, Event, Job
 from headrace.runtime.logs import ManyRecord
 
 NAME: Final = "headrace.jobs"
@@ -54,22 +54,24 @@ def wanted() -> bool:
 
 def log_effects(effects: list[Effect]) -> None:
     """Log what was committed."""
-    steps = [step for step in map(_step, effects) if step is not None]
+    steps = [step for effect in effects for step in _steps(effect)]
     if steps:
         log.handle(ManyRecord(NAME, logging.DEBUG, steps, _lines))
 
 
-def _step(effect: Effect) -> _Step | None:
-    if type(effect) is JobStored:
-        return _Step(_SUBMITTED, effect.job_id, effect.record)
-    if type(effect) is JobChanged:
-        return _Step(_WORDS[effect.event], effect.job_id, effect.record, effect.trail.worker)
-    if type(effect) is JobFinished:
+def _steps(effect: Effect) -> Iterator[_Step]:
+    if type(effect) is JobsStored:
+        for at in range(len(effect.specs)):
+            job_id = effect.job_ids[at * ID_BYTES : (at + 1) * ID_BYTES]
+            record = effect.records[at * RECORD_BYTES : (at + 1) * RECORD_BYTES]
+            yield _Step(_SUBMITTED, job_id, record)
+    elif type(effect) is JobChanged:
+        yield _Step(_WORDS[effect.event], effect.job_id, effect.record, effect.trail.worker)
+    elif type(effect) is JobFinished:
         end = effect.finished
-        return _Step(_WORDS[effect.event], effect.job_id, end.record, end.worker, end.code)
-    if type(effect) is JobDeleted:
-        return _Step(_DELETED, effect.job_id)
-    return None
+        yield _Step(_WORDS[effect.event], effect.job_id, end.record, end.worker, end.code)
+    elif type(effect) is JobDeleted:
+        yield _Step(_DELETED, effect.job_id)
 
 
 def _lines(steps: list[_Step]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -578,7 +578,7 @@ class Pump:
 
 def _cost_bytes(command: Command) -> int:
     if isinstance(command, Submit):
-        specs = sum([len(job.spec) for job in command.jobs])
+        specs = sum([sum(map(len, new.specs)) for new in command.jobs])
         return specs + sum([len(module.data) for module in command.modules])
     if isinstance(command, PutModule):
         return len(command.module.data)

@@ -1,12 +1,22 @@
 """Seals of rows: the inner loops of `layout`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 
 def seal(table: int, key: bytes, payload: bytes) -> bytes: ...
-def seal_envelope(
-    table: int, key: bytes, owner_id: int, key_digest: bytes, request_digest: bytes, spec: bytes
-) -> bytes:
-    """Seal what `layout.envelope_unpack` reads, put together in one go."""
+def put_jobs(
+    rows: MutableMapping[int, dict[bytes, bytes | None]],
+    tables: tuple[int, int, int],
+    owner_id: int,
+    job_ids: bytes,
+    records: bytes,
+    specs: list[bytes],
+    keys: list[tuple[int, bytes, bytes]],
+) -> None:
+    """Put the rows of new jobs into the tables SPEC, LIVE and BY_OWNER.
+
+    Shape: ids and records are joined; keys are as in `JobsStored`. The payload of SPEC is what
+    `layout.envelope_unpack` reads, that of LIVE a record, that of BY_OWNER empty.
+    """
 
 def link(rows: Mapping[int, dict[bytes, bytes | None]]) -> bytes:
     """Return what a batch adds to the chain of commits, by table, in the order of staging.

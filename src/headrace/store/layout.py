@@ -32,7 +32,7 @@ from headrace.core.effects import (
     Finished,
     JobChanged,
     JobFinished,
-    JobStored,
+    JobsStored,
     LogAppended,
     ModuleStored,
     OwnerStored,
@@ -40,8 +40,8 @@ from headrace.core.effects import (
 )
 from headrace.core.job import RECORD_BYTES, Status
 from headrace.core.resources import Requirements
+from headrace.store._rows import put_jobs
 from headrace.store._rows import seal as seal
-from headrace.store._rows import seal_envelope
 from headrace.store._rows import unseal as unseal
 from headrace.wire.documents import AuditEntry, Document, Kind
 from headrace.wire.limits import AUDIT_ENTRIES_MAX
@@ -322,18 +322,13 @@ def _module_stored(rows: NewRows, effect: ModuleStored) -> None:
     _put(rows, MODULE_SIZES, effect.sha256, number_key(len(effect.data)))
 
 
-def _job_stored(rows: NewRows, effect: JobStored) -> None:
-    job_id = effect.job_id
-    owner_id = effect.owner_id
-    key_digest = effect.key_digest
-    rows[SPEC][job_id] = seal_envelope(
-        SPEC, job_id, owner_id, key_digest, effect.request_digest, effect.spec
-    )
-    rows[LIVE][job_id] = seal(LIVE, job_id, effect.record)
-    by_owner = by_owner_key(owner_id, job_id)
-    rows[BY_OWNER][by_owner] = seal(BY_OWNER, by_owner, b"")
-    if key_digest:
-        _put(rows, KEYS, key_digest, key_pack(job_id, effect.request_digest))
+def _jobs_stored(rows: NewRows, effect: JobsStored) -> None:
+    tables = (SPEC, LIVE, BY_OWNER)
+    job_ids, keys = effect.job_ids, effect.keys
+    put_jobs(rows, tables, effect.owner_id, job_ids, effect.records, effect.specs, keys)
+    for position, key_digest, request_digest in keys:
+        job_id = job_ids[position * JOB_ID_BYTES : (position + 1) * JOB_ID_BYTES]
+        _put(rows, KEYS, key_digest, key_pack(job_id, request_digest))
 
 
 def _job_changed(rows: NewRows, effect: JobChanged) -> None:
@@ -383,7 +378,7 @@ TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
     ClassDropped: _class_dropped,
     OwnerStored: _owner_stored,
     ModuleStored: _module_stored,
-    JobStored: _job_stored,
+    JobsStored: _jobs_stored,
     JobChanged: _job_changed,
     JobFinished: _job_finished,
     LogAppended: _log_appended,

@@ -9,9 +9,17 @@ import msgspec
 from aiohttp import web
 
 from headrace.core import commands
-from headrace.core.commands import Module, NewJob, Submit
-from headrace.core.ids import id_text
-from headrace.core.intake import ENTRY_POINT_DEFAULT, invalid
+from headrace.core.commands import Module, NewJobs, Submit
+from headrace.core.ids import ID_BYTES, id_text, id_texts
+from headrace.core.intake import (
+    ENTRY_POINT_DEFAULT,
+    JobTexts,
+    Submission,
+    Translator,
+    invalid,
+    job_texts,
+    new_job,
+)
 from headrace.http.answers import Answer
 from headrace.http.decode import batch_invalid, decode, decode_batch
 from headrace.http.encode import encoded
@@ -28,7 +36,9 @@ REPLAYED_HEADER: Final = "Idempotent-Replayed"
 THREAD_CHARS_MIN: Final = 256 * limits.KIB
 """A longer inline module is decoded and hashed in a thread."""
 YIELD_JOBS: Final = 500
-"""Of a large batch, so many are translated before others get their turn."""
+"""Of a large batch, so many are looked at before others get their turn."""
+ALIKE_JOBS_MAX: Final = 2_500
+"""As many that are alike take that long."""
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _encode: Final = msgspec.json.Encoder().encode
@@ -45,11 +55,20 @@ def submit(site: Site, asked: Asked) -> Question | Coroutine[Any, Any, Answer]:
     assert space is not None
     if body[space.end() : space.end() + 1] == b"[":
         return _submit_batch(site, asked)
+    if asked.key is None and (runs := job_texts(body, 1, 1)):
+        new = _alike(site, site.translator(asked.caller), runs[0])
+        if new is not None:
+            return _question(site, asked, new, [])
     job = decode(_job_decoder, body)
     _take_key(asked.key, job)
     if _has_module(job):
         return _submit_module(site, asked, job)
     return _submit_one(site, asked, job, "", [])
+
+
+def _alike(site: Site, translator: Translator, texts: JobTexts) -> NewJobs | None:
+    """Return jobs that differ in their params only; None if each has to be looked at."""
+    return translator.new_jobs(texts, site.ids.make_many(translator.come.now_ms, len(texts)))
 
 
 async def _submit_module(site: Site, asked: Asked, job: SubmitJob) -> Answer:
@@ -61,16 +80,23 @@ async def _submit_module(site: Site, asked: Asked, job: SubmitJob) -> Answer:
 def _submit_one(
     site: Site, asked: Asked, job: SubmitJob, sha256: str, modules: list[Module]
 ) -> Question:
-    translator = site.translator(asked.caller)
-    new = translator.new_job(job, site.ids.make(translator.come.now_ms), sha256)
+    come = site.translator(asked.caller).come
+    new = new_job(job, site.ids.make(come.now_ms), come, sha256)
+    return _question(site, asked, new, modules)
 
+
+def _question(site: Site, asked: Asked, new: NewJobs, modules: list[Module]) -> Question:
     def told(replies: list[commands.Submitted]) -> Answer:
-        headers = site.committed()
-        if replies[0].replayed:
-            headers[REPLAYED_HEADER] = "true"
-        return encoded(_view(replies[0]), asked.accept, headers)
+        return submit_answer(replies[0], asked.accept, site.committed())
 
     return Question(Submit(asked.caller, [new], modules), told)
+
+
+def submit_answer(told: commands.Submitted, accept: str | None, headers: dict[str, str]) -> Answer:
+    """Return the answer about one job."""
+    if told.replayed:
+        headers = {**headers, REPLAYED_HEADER: "true"}
+    return encoded(msgspec.Raw(_views(told)), accept, headers)
 
 
 async def _submit_batch(site: Site, asked: Asked) -> Answer:
@@ -79,13 +105,47 @@ async def _submit_batch(site: Site, asked: Asked) -> Answer:
             ProblemCode.REQUEST_MALFORMED,
             f"{KEY_HEADER} goes with a single job; in a batch each job has idempotency_key",
         )
+    translator = site.translator(asked.caller)
+    modules = InlineModules(site)
+    new = await _batch_alike(site, asked, translator)
+    if new is None:
+        new = await _batch_one_by_one(site, asked, translator.come, modules)
+    replies = []
+    if new:
+        try:
+            replies = await site.pump.ask(Submit(asked.caller, new, modules.new))
+        except Problem as problem:
+            if len(new) == len(new[0].specs) == 1 and problem.pointer is not None:
+                problem.pointer = "/0" + problem.pointer  # the engine cannot know of the array
+            raise
+    views = b"[" + b",".join(map(_views, replies)) + b"]"
+    return encoded(msgspec.Raw(views), asked.accept, site.committed())
+
+
+async def _batch_alike(site: Site, asked: Asked, translator: Translator) -> list[NewJobs] | None:
+    """Return a batch's jobs in runs of such as are alike; None if one needs to be looked at."""
+    runs = job_texts(asked.body, limits.SUBMIT_JOBS_MAX, ALIKE_JOBS_MAX)
+    if runs is None:
+        return None
+    new: list[NewJobs] = []
+    for position, texts in enumerate(runs):
+        jobs = _alike(site, translator, texts)
+        if jobs is None:
+            return None
+        new.append(jobs)
+        if len(texts) == ALIKE_JOBS_MAX or position % YIELD_JOBS == YIELD_JOBS - 1:
+            await asyncio.sleep(0)
+    return new
+
+
+async def _batch_one_by_one(
+    site: Site, asked: Asked, come: Submission, modules: "InlineModules"
+) -> list[NewJobs]:
+    """Return a batch's jobs. Raises: Problem, which tells all that is wrong with any of them."""
     jobs = decode_batch(asked.body)
     if len(jobs) > limits.SUBMIT_JOBS_MAX:
         raise Problem(ProblemCode.BODY_TOO_LARGE, f"at most {limits.SUBMIT_JOBS_MAX} jobs at once")
-    translator = site.translator(asked.caller)
-    now_ms = translator.come.now_ms
-    modules = InlineModules(site)
-    new: list[NewJob] = []
+    new: list[NewJobs] = []
     problems: list[Problem] = []
     for position, job in enumerate(jobs):
         if position % YIELD_JOBS == YIELD_JOBS - 1:
@@ -95,21 +155,13 @@ async def _submit_batch(site: Site, asked: Asked) -> Answer:
             continue
         try:
             sha256 = await modules.resolve(job) if _has_module(job) else ""
-            new.append(translator.new_job(job, site.ids.make(now_ms), sha256))
+            new.append(new_job(job, site.ids.make(come.now_ms), come, sha256))
         except Problem as problem:
             problem.pointer = f"/{position}{problem.pointer or ''}"
             problems.append(problem)
     if problems:
         raise batch_invalid(problems)
-    replies = []
-    if new:
-        try:
-            replies = await site.pump.ask(Submit(asked.caller, new, modules.new))
-        except Problem as problem:
-            if len(new) == 1 and problem.pointer is not None:
-                problem.pointer = "/0" + problem.pointer  # the engine cannot know of the array
-            raise
-    return encoded(_views(replies), asked.accept, site.committed())
+    return new
 
 
 def _take_key(key: str | None, job: SubmitJob) -> None:
@@ -192,29 +244,19 @@ def _hashed(text: str) -> tuple[bytes, str]:
     return data, digest_of(data)
 
 
-def _views(replies: list[commands.Submitted]) -> msgspec.Raw:
-    """Return the array of `_view`s. The usual one is written out: its two texts need no escapes."""
-    return msgspec.Raw(
-        "["
-        + ",".join(
-            [
-                _encode(_view(told)).decode()
-                if told.replayed or told.never_fits
-                else f'{{"job_id":"{id_text(told.job_id)}","status":"{word(told.status)}"}}'
-                for told in replies
-            ]
-        )
-        + "]"
-    )
+def _views(told: commands.Submitted) -> bytes:
+    """Return the views of jobs that are alike, apart by commas."""
+    if told.replayed or told.never_fits:
+        ids = [told.job_ids[at : at + ID_BYTES] for at in range(0, len(told.job_ids), ID_BYTES)]
+        return b",".join(_encode(_view(told, job_id)) for job_id in ids)
+    # The usual one is written out: its two texts need no escapes.
+    return id_texts(told.job_ids, b'{"job_id":"', b'","status":"%b"}' % word(told.status).encode())
 
 
-def _view(submitted: commands.Submitted) -> schema.Submitted:
+def _view(told: commands.Submitted, job_id: bytes) -> schema.Submitted:
     warning = None
-    if submitted.never_fits:
-        warning = {"code": "never_fits", "detail": submitted.never_fits}
+    if told.never_fits:
+        warning = {"code": "never_fits", "detail": told.never_fits}
     return schema.Submitted(
-        job_id=id_text(submitted.job_id),
-        status=word(submitted.status),
-        replayed=submitted.replayed,
-        warning=warning,
+        job_id=id_text(job_id), status=word(told.status), replayed=told.replayed, warning=warning
     )
