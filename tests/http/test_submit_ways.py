@@ -157,4 +157,4 @@ def test_a_long_batch_lets_others_have_their_turn(both: Submit) -> None:
     with mock.patch.object(asyncio, "sleep", wraps=asyncio.sleep) as turns:
         as_text, decoded = both(json.dumps(jobs).encode())
     assert as_text == decoded
-    assert turns.call_count == 4 + len(jobs) // handler.YIELD_JOBS
+    assert turns.call_count == 5 + len(jobs) // handler.YIELD_JOBS

@@ -127,6 +127,14 @@ def test_frames_that_differ_only_in_spaces_are_apart() -> None:
     assert len({run.frame for run in runs}) == 3
 
 
+@pytest.mark.parametrize("module", [job_texts, reference_text.job_texts], ids=["native", "twin"])
+def test_long_params_are_taken_and_long_frames_are_not(module: Any) -> None:
+    for frame_bytes, taken in ((2_048, True), (2_049, False)):
+        name = b"x" * (frame_bytes - len(b'{"name":"","params":}'))
+        body = b'{"name":"%b","params":"%b"}' % (name, b"y" * 10_000)
+        assert (module(body, 1, 1) is not None) == taken
+
+
 def test_no_params_and_null_params_are_apart() -> None:
     runs = job_texts(b'[{},{"params":null},{"parameters":null}]', 9, 9)
     assert runs is not None

@@ -23,6 +23,10 @@ from headrace._native.json_text cimport (
 )
 from headrace._native.text cimport ID_BYTES_C, ID_CHARS, id_write
 
+cdef enum:
+    FRAME_BYTES_MAX = 2048  # of a text that is not worth to be known again
+
+
 cdef struct Span:  # of bytes of the body
     Py_ssize_t begin
     Py_ssize_t end
@@ -161,7 +165,7 @@ def job_texts(bytes body not None, Py_ssize_t jobs_max, Py_ssize_t alike_max):
     """Return the jobs of a body, which is one or an array of them, in runs of such as are alike.
 
     None: the body is not JSON, has more than `jobs_max` jobs, or a job that is not an object with
-    plain, unescaped names and at most one of `params` and `parameters`.
+    plain, unescaped names, at most one of `params` and `parameters`, and at most 2 KiB beside.
 
     Of a job only that it is JSON is known, its params not nested deeper than 64. The body is UTF-8,
     which is not looked at again. A run has at most `alike_max` jobs.
@@ -189,7 +193,7 @@ def job_texts(bytes body not None, Py_ssize_t jobs_max, Py_ssize_t alike_max):
         if behind == NULL:
             noticed = 0
             behind = job_end(text, at, end, &params, &noticed)
-            if behind == NULL:
+            if behind == NULL or behind - at - (params.end - params.begin) > FRAME_BYTES_MAX:
                 return None
             job.begin = at - text
             job.end = behind - text

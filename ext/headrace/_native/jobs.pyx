@@ -28,7 +28,9 @@ cdef uint32_t ROWS_MAX = 0xFFFFFFF0
 
 cdef extern from *:
     """
-    #define headrace_prefetch(address) __builtin_prefetch(address)
+    /* GCC drops calls of functions that do nothing but prefetch; the empty assembly is a deed. */
+    #define headrace_prefetch(address) \\
+        do { __asm__ volatile (""); __builtin_prefetch(address); } while (0)
     """
     void prefetch "headrace_prefetch" (const void* address) noexcept nogil
 
@@ -350,6 +352,7 @@ cdef class JobTable:
         if self.buckets_count == 2 * self.round_size:
             self.round_size *= 2
         source = self.buckets_count - self.round_size
+        self.split_prefetch(source)
         handle = self.buckets[source]
         self.buckets[source] = NONE
         self.buckets[self.buckets_count] = NONE
@@ -362,6 +365,22 @@ cdef class JobTable:
             self.buckets[source] = handle
             handle = following
         return 0
+
+    cdef inline void split_prefetch(self, uint32_t source) noexcept:
+        """Fetch rows that soon have to be moved: of a bucket the first, of a nearer one the second.
+
+        Each row is a cache miss, and the next of its bucket is known only when it has come.
+        """
+        cdef uint32_t handle
+        if source + 2 * AHEAD < self.round_size:
+            handle = self.buckets[source + 2 * AHEAD]
+            if handle != NONE:
+                prefetch(self.row_at(handle))
+            handle = self.buckets[source + AHEAD]
+            if handle != NONE:
+                handle = self.next_of(self.row_at(handle))
+                if handle != NONE:
+                    prefetch(self.row_at(handle))
 
     cdef void buckets_shrink(self) noexcept:
         """Merge the last bucket into the one it was split from."""

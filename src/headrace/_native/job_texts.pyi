@@ -24,7 +24,7 @@ def job_texts(body: bytes, jobs_max: int, alike_max: int) -> list[JobTexts] | No
     """Return the jobs of a body, which is one or an array of them, in runs of such as are alike.
 
     None: the body is not JSON, has more than `jobs_max` jobs, or a job that is not an object with
-    plain, unescaped names and at most one of `params` and `parameters`.
+    plain, unescaped names, at most one of `params` and `parameters`, and at most 2 KiB beside.
 
     Of a job only that it is JSON is known, its params not nested deeper than 64. The body is UTF-8,
     which is not looked at again. A run has at most `alike_max` jobs.

@@ -123,6 +123,7 @@ def json_is_plain(data: bytes, depth_max: int) -> bool:
 
 
 DEPTH_MAX = 64
+FRAME_BYTES_MAX = 2048
 
 
 class JobTexts:
@@ -207,6 +208,8 @@ def _job_of(text: str, begin: int) -> tuple[tuple[bytes, bytes], int]:
                 raise ValueError("params come twice")
             params = at, behind
     job = text[begin:end].encode("latin-1")
+    if len(job) - (params[1] - params[0] if params is not None else 0) > FRAME_BYTES_MAX:
+        raise ValueError("a long frame")
     if params is None:
         return (job, b""), end
     at, behind = params[0] - begin, params[1] - begin

@@ -28,10 +28,8 @@ PRIORITY_NAMES: Final = {"critical": 9, "high": 7, "normal": 5, "low": 2}
 ENTRY_POINT_DEFAULT: Final = "_start"
 GO_DURATION_MIN: Final = 1_000_000_000
 """`requirements.duration` from here on is Go's `time.Duration`, nanoseconds; it is display only."""
-TEMPLATES_MAX: Final = 64
-"""Kept of one caller."""
-FRAME_KEPT_BYTES_MAX: Final = 2 * limits.KIB
-"""A longer frame is looked at each time it comes."""
+TEMPLATES_MAX: Final = 32
+"""Kept of one caller; their frames are bounded by `job_texts`."""
 _DIGEST_BYTES: Final = 16
 
 _encode = msgspec.json.Encoder().encode
@@ -131,7 +129,7 @@ class Translator:
             template = _template(job, self.come, "")
         except (Problem, ValueError, RecursionError):
             return None
-        if _is_timeless(job) and len(frame) <= FRAME_KEPT_BYTES_MAX:
+        if _is_timeless(job):
             if len(self.templates) >= TEMPLATES_MAX:
                 self.templates.clear()
             self.templates[frame] = template

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CALLERS_KEPT_MAX: Final = 256
-"""Callers of whose jobs templates are kept."""
+CALLERS_KEPT_MAX: Final = 64
+"""Callers of whose jobs templates are kept, a few KiB each."""
 
 
 class Wait(Protocol):

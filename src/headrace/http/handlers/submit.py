@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -56,19 +57,14 @@ def submit(site: Site, asked: Asked) -> Question | Coroutine[Any, Any, Answer]:
     if body[space.end() : space.end() + 1] == b"[":
         return _submit_batch(site, asked)
     if asked.key is None and (runs := job_texts(body, 1, 1)):
-        new = _alike(site, site.translator(asked.caller), runs[0])
+        new = _alike(site, site.translator(asked.caller), runs)
         if new is not None:
-            return _question(site, asked, new, [])
+            return _question(site, asked, Submit(asked.caller, new))
     job = decode(_job_decoder, body)
     _take_key(asked.key, job)
     if _has_module(job):
         return _submit_module(site, asked, job)
     return _submit_one(site, asked, job, "", [])
-
-
-def _alike(site: Site, translator: Translator, texts: JobTexts) -> NewJobs | None:
-    """Return jobs that differ in their params only; None if each has to be looked at."""
-    return translator.new_jobs(texts, site.ids.make_many(translator.come.now_ms, len(texts)))
 
 
 async def _submit_module(site: Site, asked: Asked, job: SubmitJob) -> Answer:
@@ -82,14 +78,14 @@ def _submit_one(
 ) -> Question:
     come = site.translator(asked.caller).come
     new = new_job(job, site.ids.make(come.now_ms), come, sha256)
-    return _question(site, asked, new, modules)
+    return _question(site, asked, Submit(asked.caller, [new], modules))
 
 
-def _question(site: Site, asked: Asked, new: NewJobs, modules: list[Module]) -> Question:
+def _question(site: Site, asked: Asked, command: Submit) -> Question:
     def told(replies: list[commands.Submitted]) -> Answer:
         return submit_answer(replies[0], asked.accept, site.committed())
 
-    return Question(Submit(asked.caller, [new], modules), told)
+    return Question(command, told)
 
 
 def submit_answer(told: commands.Submitted, accept: str | None, headers: dict[str, str]) -> Answer:
@@ -99,16 +95,64 @@ def submit_answer(told: commands.Submitted, accept: str | None, headers: dict[st
     return encoded(msgspec.Raw(_views(told)), accept, headers)
 
 
-async def _submit_batch(site: Site, asked: Asked) -> Answer:
+# Batches ----------------------------------------------------------------------------------------
+
+
+def _submit_batch(site: Site, asked: Asked) -> Question | Coroutine[Any, Any, Answer]:
     if asked.key is not None:
         raise Problem(
             ProblemCode.REQUEST_MALFORMED,
             f"{KEY_HEADER} goes with a single job; in a batch each job has idempotency_key",
         )
     translator = site.translator(asked.caller)
+    turns = _turns(job_texts(asked.body, limits.SUBMIT_JOBS_MAX, ALIKE_JOBS_MAX) or [])
+    if len(turns) == 1 and sum(map(len, turns[0])) > 1:  # of one job, a refusal has to be corrected
+        new = _alike(site, translator, turns[0])
+        if new is not None:
+            return Question(Submit(asked.caller, new), partial(_batch_answer, site, asked))
+        turns = []
+    return _submit_in_turns(site, asked, translator, turns)
+
+
+def _turns(runs: list[JobTexts]) -> list[list[JobTexts]]:
+    """Part the jobs of a batch into what is done before others get their turn."""
+    turns: list[list[JobTexts]] = []
+    jobs = 0
+    for texts in runs:
+        jobs += len(texts)
+        if not turns or len(turns[-1]) == YIELD_JOBS or jobs > ALIKE_JOBS_MAX:
+            turns.append([])
+            jobs = len(texts)
+        turns[-1].append(texts)
+    return turns
+
+
+def _alike(site: Site, translator: Translator, runs: list[JobTexts]) -> list[NewJobs] | None:
+    """Return jobs that are alike, run by run; None if any has to be looked at by itself."""
+    new: list[NewJobs] = []
+    for texts in runs:
+        job_ids = site.ids.make_many(translator.come.now_ms, len(texts))
+        jobs = translator.new_jobs(texts, job_ids)
+        if jobs is None:
+            return None
+        new.append(jobs)
+    return new
+
+
+async def _submit_in_turns(
+    site: Site, asked: Asked, translator: Translator, turns: list[list[JobTexts]]
+) -> Answer:
+    """Submit a batch that is long, or has to be looked at job by job."""
     modules = InlineModules(site)
-    new = await _batch_alike(site, asked, translator)
-    if new is None:
+    new: list[NewJobs] = []
+    for turn in turns:
+        jobs = _alike(site, translator, turn)
+        if jobs is None:
+            turns = []
+            break
+        new += jobs
+        await asyncio.sleep(0)
+    if not turns:
         new = await _batch_one_by_one(site, asked, translator.come, modules)
     replies = []
     if new:
@@ -118,24 +162,12 @@ async def _submit_batch(site: Site, asked: Asked) -> Answer:
             if len(new) == len(new[0].specs) == 1 and problem.pointer is not None:
                 problem.pointer = "/0" + problem.pointer  # the engine cannot know of the array
             raise
+    return _batch_answer(site, asked, replies)
+
+
+def _batch_answer(site: Site, asked: Asked, replies: list[commands.Submitted]) -> Answer:
     views = b"[" + b",".join(map(_views, replies)) + b"]"
     return encoded(msgspec.Raw(views), asked.accept, site.committed())
-
-
-async def _batch_alike(site: Site, asked: Asked, translator: Translator) -> list[NewJobs] | None:
-    """Return a batch's jobs in runs of such as are alike; None if one needs to be looked at."""
-    runs = job_texts(asked.body, limits.SUBMIT_JOBS_MAX, ALIKE_JOBS_MAX)
-    if runs is None:
-        return None
-    new: list[NewJobs] = []
-    for position, texts in enumerate(runs):
-        jobs = _alike(site, translator, texts)
-        if jobs is None:
-            return None
-        new.append(jobs)
-        if len(texts) == ALIKE_JOBS_MAX or position % YIELD_JOBS == YIELD_JOBS - 1:
-            await asyncio.sleep(0)
-    return new
 
 
 async def _batch_one_by_one(
