@@ -59,15 +59,13 @@ def test_rows_added_together_have_handles_that_follow_each_other(
 ) -> None:
     table = make(3)
     table.reserve(300)
-    table.add(job_id(1_000), b"abc")
-    rows = b"".join(job_id(number) + b"%03d" % number for number in range(300))
+    table.add(job_id(0), b"abc")
+    rows = b"".join(job_id(number) + b"%03d" % number for number in range(1, 301))
     assert table.add_many(rows) == 1
     assert table.add_many(b"") == 301
     table.check()
-    assert [table.find(job_id(number)) for number in range(300)] == list(range(1, 301))
-    assert table.record(257) == b"256"
-    with pytest.raises(KeyError):
-        table.add_many(job_id(7) + b"abc")
+    assert [table.find(job_id(number)) for number in range(301)] == list(range(301))
+    assert table.record(256) == b"256"
     with pytest.raises(ValueError):
         table.add_many(b"a")
     table.remove(5)
@@ -96,6 +94,19 @@ def test_jobs_added_together_get_handles_as_one_by_one(make: type[Table]) -> Non
     for bad in ((b"a", b"abc"), (job_id(1), b""), (job_id(1), b"abcd")):
         with pytest.raises(ValueError):
             table.add_alike(*bad)
+
+
+@EITHER
+@pytest.mark.parametrize("numbers", [(2, 1), (2, 2), (1, 3, 2)])
+def test_rows_added_together_rise_from_the_last_one_on(
+    make: type[JobTable | JobTableTwin], numbers: tuple[int, ...]
+) -> None:
+    for first in (0, 1):
+        table = make(3)
+        if first:
+            table.add_many(job_id(numbers[0]) + b"abc")
+        with pytest.raises(ValueError):
+            table.add_many(b"".join(job_id(number) + b"abc" for number in numbers[first:]))
 
 
 @pytest.mark.parametrize("reserved", [0, 1, 64, 65, 127, 1_000, 5_000])

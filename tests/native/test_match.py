@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -300,6 +301,44 @@ def test_a_deep_class_keeps_its_order_through_removal_and_late_arrivals(prioriti
     taken = index.take_many(shape, (10**9, 0, 0, 0), 10_000)
 
     assert taken == sorted(waiting, key=lambda handle: (waiting[handle], handle))
+    index.check()
+
+
+@EITHER
+def test_jobs_pushed_together_stand_as_those_pushed_one_by_one(make: type[Index]) -> None:
+    index = make()
+    classes = [index.class_add(0, 0, (n, 0, 0, 0), NONE, NONE) for n in range(3)]
+    rows = [(classes[n * 5 % 3], n * 7_919 % 1_000) for n in range(200)]
+    numbers, keys = zip(*rows, strict=True)
+
+    index.push_many(array("I", numbers).tobytes(), 40, array("Q", keys).tobytes())
+    index.push_many(b"", 7, b"")
+
+    assert len(index) == len(rows)
+    assert [(index.class_of(40 + n), index.key(40 + n)) for n in range(200)] == rows
+    index.check()
+
+
+@EITHER
+@pytest.mark.parametrize(
+    ("classes", "keys", "error"),
+    [
+        (bytes(3), bytes(8), ValueError),
+        (bytes(4), bytes(7), ValueError),
+        (bytes(8), bytes(8), ValueError),
+        (b"\xff" * 4, bytes(8), IndexError),
+        (bytes(8), bytes(16), KeyError),
+    ],
+)
+def test_jobs_pushed_together_are_refused_as_one_alone(
+    make: type[Index], classes: bytes, keys: bytes, error: type[Exception]
+) -> None:
+    index = make()
+    index.push(index.class_add(0, 0, (0, 0, 0, 0), NONE, NONE), 6, 1)
+
+    with pytest.raises(error):
+        index.push_many(classes, 5, keys)
+
     index.check()
 
 

@@ -26,6 +26,7 @@ class Rows:
         self.get = kv.get
         self.get_many = kv.get_many
         self.scan = kv.scan
+        self.walk_packed = kv.walk_packed
         self.count = kv.count
         self.bytes_used = kv.bytes_used
         self.close = kv.close

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.store.contract import Changes, KeyValue, after, prefix_end, walk
+from headrace.store.contract import Changes, KeyValue, after, pack_rows, prefix_end, walk
 from headrace.store.lmdb import LmdbKeyValue
 from headrace.store.memory import MemoryKeyValue
 
@@ -78,6 +78,18 @@ def test_walk_reads_all_pages(filled: KeyValue, page: int) -> None:
     assert [key for key, _ in walk(filled, TABLE, page=page, reverse=True)] == KEYS[::-1]
     inside = [key for key, _ in walk(filled, TABLE, b"aa", b"b\0", page=page)]
     assert inside == [b"aa", b"ab", b"b"]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 100])
+def test_packed_walk_reads_a_whole_table(filled: KeyValue, rows: int) -> None:
+    pages = list(filled.walk_packed(TABLE, rows))
+    assert b"".join(pages) == pack_rows([(key, b"value " + key) for key in KEYS])
+    assert len(pages) == -(-len(KEYS) // rows)
+    assert list(filled.walk_packed(OTHER, rows)) == []
+
+
+def test_packed_walk_of_a_new_store_has_nothing(kv: KeyValue) -> None:
+    assert list(kv.walk_packed(TABLE, 5)) == []
 
 
 def test_prefix_end_follows_all_keys_of_the_prefix() -> None:

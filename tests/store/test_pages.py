@@ -7,7 +7,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from headrace.store.pages import PageMissing, check_pages
+from headrace.store.pages import PageMissing, check_pages, leaves_of
 
 
 def fill(path: Path, seed: int) -> int:
@@ -108,6 +108,44 @@ def test_page_of_zeros_is_seen(tmp_path: Path) -> None:
                 seen += 1
                 assert missing == number
     assert seen > 0
+
+
+def leaves(path: Path, page_bytes: int, table: bytes) -> list[int]:
+    with (path / "data.mdb").open("rb") as file:
+        return leaves_of(file.fileno(), page_bytes, table)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 50, 5_000, 40_000])
+def test_leaves_of_a_table_hold_its_keys_in_order(tmp_path: Path, rows: int) -> None:
+    keys = [number.to_bytes(4, "big") for number in range(rows)]
+    with lmdb.open(str(tmp_path), map_size=1 << 40, max_dbs=3, sync=False) as env:
+        tables = [env.open_db(name) for name in (b"a", b"table", b"z")]
+        for first in range(0, rows, 700):  # so that the tables' pages lie between each other
+            with env.begin(write=True) as txn:
+                for table in tables:
+                    for key in keys[first : first + 700]:
+                        txn.put(key, b"value" * 5, db=table)
+        page_bytes = env.stat()["psize"]
+        told = env.begin().stat(tables[1])
+    found = leaves(tmp_path, page_bytes, b"table")
+    assert len(found) == told["leaf_pages"]
+    assert told["depth"] == {0: 0, 1: 1, 50: 1, 5_000: 2, 40_000: 3}[rows]
+    data = (tmp_path / "data.mdb").read_bytes()
+    pages = [data[number * page_bytes : (number + 1) * page_bytes] for number in found]
+    assert b"".join(keys_of(page) for page in pages) == b"".join(keys)
+
+
+def keys_of(leaf: bytes) -> bytes:
+    """Read the keys of 4 bytes of a leaf."""
+    lower = int.from_bytes(leaf[12:14], "little")
+    nodes = [int.from_bytes(leaf[at : at + 2], "little") for at in range(16, lower, 2)]
+    return b"".join(leaf[node + 8 : node + 12] for node in nodes)
+
+
+def test_table_that_is_not_there_has_no_leaves(tmp_path: Path) -> None:
+    page_bytes = fill(tmp_path, 1)
+    with pytest.raises(PageMissing):
+        leaves(tmp_path, page_bytes, b"none")
 
 
 def test_empty_database_has_all_its_pages(tmp_path: Path) -> None:

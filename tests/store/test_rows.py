@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.store._rows import link, put_jobs, seal, unseal, unseal_records
-from headrace.store.contract import RecordCorrupt, StoreDamaged
+from headrace.store.contract import RecordCorrupt, StoreDamaged, pack_rows
 
 KEY_BYTES, RECORD_BYTES = 4, 6
 tables = st.integers(0, 255)
@@ -60,20 +60,28 @@ def test_page_of_records_is_joined_without_its_corrupt_rows(
         joined += key + payload[:RECORD_BYTES]
         if trail := payload[RECORD_BYTES:]:
             trails[key] = trail
-    assert unseal_records(3, page, b"", KEY_BYTES, RECORD_BYTES) == (joined, trails, corrupt)
+    told = unseal_records(3, pack_rows(page), b"", KEY_BYTES, RECORD_BYTES)
+    assert told == (joined, trails, corrupt, page[-1][0] if page else b"", len(page))
 
 
 @pytest.mark.parametrize(("key", "payload"), [(b"key", b"record"), (b"key1", b"recor")])
 def test_row_of_another_shape_counts_as_corrupt(key: bytes, payload: bytes) -> None:
-    page = [(key, seal(3, key, payload))]
-    assert unseal_records(3, page, b"", KEY_BYTES, RECORD_BYTES) == (b"", {}, [key])
+    packed = pack_rows([(key, seal(3, key, payload))])
+    assert unseal_records(3, packed, b"", KEY_BYTES, RECORD_BYTES) == (b"", {}, [key], key, 1)
 
 
 @pytest.mark.parametrize("keys", [(b"bbbb", b"aaaa"), (b"bbbb", b"bbbb"), (b"a",)])
 def test_rows_that_do_not_rise_are_damage(keys: tuple[bytes, ...]) -> None:
     page = [(key, seal(3, key, b"record")) for key in keys]
     with pytest.raises(StoreDamaged):
-        unseal_records(3, page, b"aaaa", KEY_BYTES, RECORD_BYTES)
+        unseal_records(3, pack_rows(page), b"aaaa", KEY_BYTES, RECORD_BYTES)
+
+
+@pytest.mark.parametrize("cut", range(1, 8 + 4 + 10))
+def test_packed_row_that_is_cut_off_is_refused(cut: int) -> None:
+    packed = pack_rows([(b"key1", seal(3, b"key1", b"record"))])
+    with pytest.raises(ValueError):
+        unseal_records(3, packed[:-cut], b"", KEY_BYTES, RECORD_BYTES)
 
 
 def test_link_has_checksums_and_deleted_keys_in_the_order_of_staging() -> None:

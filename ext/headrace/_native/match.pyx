@@ -10,6 +10,7 @@ no better head is left.
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 
@@ -50,6 +51,7 @@ from headrace._native.order cimport (
     order_push,
     order_remove,
 )
+from headrace._native.queue cimport Queue, queue_check_number, queue_is_open
 from headrace._native.tree cimport (
     Search,
     Tree,
@@ -63,22 +65,7 @@ from headrace._native.tree cimport (
 )
 
 cdef enum:
-    QUEUES_MAX = 1 << 20  # queues are a dense table of pointers
     AMOUNT_MAX_C = 0x7FFFFFFF  # a need is below 2**31; a free amount beyond counts as this
-
-
-cdef struct Queue:
-    Tree tree
-    int64_t capacity  # -1: unlimited
-    uint64_t leases
-    uint64_t classes
-    bint paused
-
-
-cdef inline bint queue_is_open(const Queue* queue) noexcept nogil:
-    return not queue.paused and (
-        queue.capacity < 0 or queue.leases < <uint64_t>queue.capacity
-    )
 
 
 @cython.final
@@ -407,6 +394,20 @@ cdef class MatchIndex:
             self.job_push(row, handle, key)
             key += 1
 
+    def push_many(self, bytes classes not None, uint32_t handle, bytes keys not None):
+        """Queue jobs whose handles follow each other, the first of them given.
+
+        Shape: u32 class numbers and u64 keys, one of each a job, in this machine's order of bytes.
+        Raises: as `push`; the jobs before the one that is refused are queued.
+        """
+        cdef const uint32_t* numbers = <const uint32_t*>PyBytes_AS_STRING(classes)
+        cdef const uint64_t* places = <const uint64_t*>PyBytes_AS_STRING(keys)
+        cdef uint32_t i, count = <uint32_t>(PyBytes_GET_SIZE(classes) // sizeof(uint32_t))
+        if len(classes) != 4 * <Py_ssize_t>count or len(keys) != 8 * <Py_ssize_t>count:
+            raise ValueError("a job has one class of 4 bytes and one key of 8")
+        for i in range(count):
+            self.job_push(self.class_at(numbers[i]), handle + i, places[i])
+
     cdef int job_push(self, Class* row, uint32_t handle, uint64_t key) except -1:
         positions_reserve(&self.job_at, handle)
         positions_reserve(&self.job_class, handle)
@@ -681,12 +682,6 @@ cdef class MatchIndex:
         assert classes == 0, "a class is not in its queue's tree"
         assert open_queues == self.queue_heap.size
         heap_check(&self.queue_heap, &self.queue_at)
-
-
-cdef inline int queue_check_number(int64_t queue) except -1:
-    if not 0 <= queue < QUEUES_MAX:
-        raise ValueError(f"a queue is a number within 0..{QUEUES_MAX - 1}")
-    return 0
 
 
 cdef tuple traits_key(const Traits* traits):

@@ -6,7 +6,7 @@ Reads the few fields of a record that this needs. Their places are those of `cor
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcpy, memset
+from libc.string cimport memcpy, memset
 
 cdef enum:
     ID_BYTES_C = 16
@@ -23,6 +23,14 @@ cdef enum:
     START_BEFORE_AT = 60
     PRIORITY_MAX = 9
     ORDER_BITS = 60
+    SEEN = 64  # classes whose numbers are at hand
+
+
+cdef struct Seen:  # a class met on this page
+    bint used
+    uint32_t class_id
+    int64_t number  # of the match index; -1 for a class that is not known
+    Py_ssize_t taken
 
 
 cdef inline uint32_t u32(const unsigned char* record, int at) noexcept:
@@ -35,6 +43,21 @@ cdef inline uint64_t u64(const unsigned char* record, int at) noexcept:
     cdef uint64_t value
     memcpy(&value, record + at, 8)
     return value
+
+
+cdef inline void u32_put(bytes numbers, Py_ssize_t at, uint32_t number) noexcept:
+    memcpy(PyBytes_AS_STRING(numbers) + at * <Py_ssize_t>sizeof(number), &number, sizeof(number))
+
+
+cdef inline void u64_put(bytes numbers, Py_ssize_t at, uint64_t number) noexcept:
+    memcpy(PyBytes_AS_STRING(numbers) + at * <Py_ssize_t>sizeof(number), &number, sizeof(number))
+
+
+cdef int class_count(dict by_class, const Seen* cls) except -1:
+    """Note how many jobs of a class were taken."""
+    if cls.taken:
+        by_class[cls.class_id] = <Py_ssize_t>by_class.get(cls.class_id, 0) + cls.taken
+    return 0
 
 
 def take_ready(jobs, match, dict numbers not None, bytes ready not None, bytes rows not None):
@@ -52,49 +75,66 @@ def take_ready(jobs, match, dict numbers not None, bytes ready not None, bytes r
     cdef const unsigned char* record
     cdef bytes taken = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(rows))
     cdef bytes rest = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(rows))
+    cdef bytes classes = PyBytes_FromStringAndSize(NULL, count * sizeof(uint32_t))
+    cdef bytes keys = PyBytes_FromStringAndSize(NULL, count * sizeof(uint64_t))
     cdef char* taken_end = PyBytes_AS_STRING(taken)
     cdef char* rest_end = PyBytes_AS_STRING(rest)
     cdef int64_t owner_last = -1, order_last = -1
-    cdef Py_ssize_t i, handle
+    cdef uint64_t key
+    cdef Py_ssize_t i, taken_count = 0
     cdef Py_ssize_t by_status[256]
+    cdef bint is_ready[256]
+    cdef Seen seen[SEEN]
+    cdef Seen* cls
     cdef dict by_class = {}
-    cdef list numbers_taken = []
+    cdef int status
     if PyBytes_GET_SIZE(rows) % ROW_BYTES or jobs.record_bytes != RECORD_BYTES_C:
         raise ValueError(f"a row has {ROW_BYTES} bytes here")
     memset(by_status, 0, sizeof(by_status))
+    memset(is_ready, 0, sizeof(is_ready))
+    memset(seen, 0, sizeof(seen))
+    for status in ready:
+        is_ready[status] = True
     for i in range(count):
         record = row + ID_BYTES_C
-        number = numbers.get(u32(record, CLASS_AT))
+        cls = &seen[u32(record, CLASS_AT) % SEEN]
+        if not cls.used or cls.class_id != u32(record, CLASS_AT):
+            class_count(by_class, cls)
+            cls.used = True
+            cls.class_id = u32(record, CLASS_AT)
+            cls.number = numbers.get(cls.class_id, -1)
+            cls.taken = 0
         if (
-            number is not None
+            cls.number >= 0
             and record[FORMAT_AT] == FORMAT_KNOWN
-            and memchr(PyBytes_AS_STRING(ready), record[STATUS_AT], PyBytes_GET_SIZE(ready)) != NULL
+            and is_ready[record[STATUS_AT]]
             and record[PRIORITY_AT] <= PRIORITY_MAX
             and (u64(record, START_BEFORE_AT) == 0 or u32(record, ATTEMPT_AT) != 0)
         ):
-            numbers_taken.append(number)
+            key = (
+                <uint64_t>(PRIORITY_MAX - record[PRIORITY_AT]) << ORDER_BITS
+                | u64(record, ORDER_AT)
+            )
+            u32_put(classes, taken_count, <uint32_t>cls.number)
+            u64_put(keys, taken_count, key)
+            taken_count += 1
             memcpy(taken_end, row, ROW_BYTES)
             taken_end += ROW_BYTES
+            cls.taken += 1
+            by_status[record[STATUS_AT]] += 1
+            owner_last = max(owner_last, <int64_t>u32(record, OWNER_AT))
+            order_last = max(order_last, <int64_t>u64(record, ORDER_AT))
         else:
             memcpy(rest_end, row, ROW_BYTES)
             rest_end += ROW_BYTES
         row += ROW_BYTES
-    handle = jobs.add_many(taken[: taken_end - PyBytes_AS_STRING(taken)])
-    record = <const unsigned char*>PyBytes_AS_STRING(taken) + ID_BYTES_C
-    push = match.push
-    for number in numbers_taken:
-        push(
-            number,
-            handle,
-            <uint64_t>(PRIORITY_MAX - record[PRIORITY_AT]) << ORDER_BITS | u64(record, ORDER_AT),
-        )
-        class_id = u32(record, CLASS_AT)
-        by_class[class_id] = <Py_ssize_t>by_class.get(class_id, 0) + 1
-        by_status[record[STATUS_AT]] += 1
-        owner_last = max(owner_last, <int64_t>u32(record, OWNER_AT))
-        order_last = max(order_last, <int64_t>u64(record, ORDER_AT))
-        handle += 1
-        record += ROW_BYTES
+    match.push_many(
+        classes[: taken_count * <Py_ssize_t>sizeof(uint32_t)],
+        jobs.add_many(taken[: taken_end - PyBytes_AS_STRING(taken)]),
+        keys[: taken_count * <Py_ssize_t>sizeof(uint64_t)],
+    )
+    for i in range(SEEN):
+        class_count(by_class, &seen[i])
     return (
         rest[: rest_end - PyBytes_AS_STRING(rest)],
         by_class,

@@ -12,8 +12,9 @@ import os
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc, qsort, realloc
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 from posix.types cimport pid_t
 from posix.unistd cimport getpid
 
@@ -208,6 +209,35 @@ cdef int range_add(Range* asked, Row* row) noexcept nogil:
     return 0
 
 
+cdef object rows_listed(Range* asked):
+    cdef size_t i
+    found = []
+    for i in range(asked.rows_count):
+        found.append((text_of(&asked.rows[i].key), text_of(&asked.rows[i].value)))
+    return found
+
+
+cdef object rows_packed(Range* asked):
+    """Put the rows into one text, as `contract.pack_rows` does; return it and the last key."""
+    cdef size_t i, size = 0
+    cdef uint32_t lengths[2]
+    cdef Row* row
+    cdef bytes packed
+    cdef char* at
+    for i in range(asked.rows_count):
+        size += sizeof(lengths) + asked.rows[i].key.mv_size + asked.rows[i].value.mv_size
+    packed = PyBytes_FromStringAndSize(NULL, size)
+    at = PyBytes_AS_STRING(packed)
+    for i in range(asked.rows_count):
+        row = &asked.rows[i]
+        lengths[0], lengths[1] = <uint32_t>row.key.mv_size, <uint32_t>row.value.mv_size
+        memcpy(at, lengths, sizeof(lengths))
+        memcpy(at + sizeof(lengths), row.key.mv_data, lengths[0])
+        memcpy(at + sizeof(lengths) + lengths[0], row.value.mv_data, lengths[1])
+        at += sizeof(lengths) + lengths[0] + lengths[1]
+    return packed, text_of(&asked.rows[i].key if asked.rows_count else &asked.start)
+
+
 cdef inline MDB_val val(bytes text) noexcept:
     cdef MDB_val value
     value.mv_size = PyBytes_GET_SIZE(text)
@@ -377,40 +407,48 @@ cdef class Environment:
         size_t bytes_max,
     ):
         """Read a range; see `KeyValue.scan`."""
-        cdef MDB_env* env = self.open_env()
-        cdef MDB_dbi dbi = <MDB_dbi>self.table_at(table)
-        cdef MDB_txn* txn
         cdef Range asked
-        cdef size_t i
-        cdef int code
         asked.start = val(start)
         asked.has_stop = stop is not None
         if stop is not None:
             asked.stop = val(stop)
         asked.down = reverse
         asked.limit, asked.bytes_max = limit, bytes_max
+        return self.ranged(table, &asked, rows_listed)
+
+    def scan_packed(self, int table, bytes start not None, size_t limit, size_t bytes_max):
+        """Read rows from `start` on, packed as `contract.pack_rows` does; and the last key."""
+        cdef Range asked
+        asked.start = val(start)
+        asked.has_stop = asked.down = False
+        asked.limit, asked.bytes_max = limit, bytes_max
+        return self.ranged(table, &asked, rows_packed)
+
+    cdef object ranged(self, int table, Range* asked, object (*copied)(Range*)):
+        """Find the rows of a range without the GIL, and copy them with it."""
+        cdef MDB_env* env = self.open_env()
+        cdef MDB_dbi dbi = <MDB_dbi>self.table_at(table)
+        cdef MDB_txn* txn
+        cdef int code
         asked.rows = NULL
         asked.rows_count = asked.rows_capacity = 0
-        found = []
         self.busy += 1
         try:
             with nogil:
                 code = mdb.txn_begin(env, NULL, MDB_RDONLY, &txn)
                 if code == 0:
-                    code = range_read(txn, dbi, &asked)
+                    code = range_read(txn, dbi, asked)
                     if code:
                         mdb.txn_abort(txn)
             if code:
                 raise error(code, "scan")
             try:
-                for i in range(asked.rows_count):
-                    found.append((text_of(&asked.rows[i].key), text_of(&asked.rows[i].value)))
+                return copied(asked)
             finally:
                 mdb.txn_abort(txn)
         finally:
             self.busy -= 1
             free(asked.rows)
-        return found
 
     def count(self, int table):
         cdef MDB_txn* txn

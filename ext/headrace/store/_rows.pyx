@@ -112,44 +112,68 @@ def unseal(unsigned char table, bytes key not None, bytes value not None):
     return value[SEAL_BYTES_C:]
 
 
+cdef bint rises(const char* last, size_t last_bytes, const char* key, size_t key_bytes) noexcept:
+    cdef int order = memcmp(last, key, last_bytes if last_bytes < key_bytes else key_bytes)
+    return order < 0 or order == 0 and last_bytes < key_bytes
+
+
 def unseal_records(
     unsigned char table,
-    list rows not None,
+    bytes packed not None,
     bytes last not None,
     Py_ssize_t key_bytes,
     Py_ssize_t record_bytes,
 ):
     """Join the keys and records of a page of rows; what stands behind a record is apart, by key.
 
-    Returns (joined, trails, keys of rows that fail their checksum).
+    Returns (joined, trails, keys of rows that fail their checksum, last key, number of rows).
+    Shape: packed as by `contract.pack_rows`.
     Raises: `StoreDamaged` if a key does not follow the one before; the first is to follow `last`.
     """
     cdef Py_ssize_t row_bytes = key_bytes + record_bytes
-    cdef bytes joined = PyBytes_FromStringAndSize(NULL, len(rows) * row_bytes)
+    cdef const char* at = PyBytes_AS_STRING(packed)
+    cdef const char* stop = at + PyBytes_GET_SIZE(packed)
+    cdef const char* before = PyBytes_AS_STRING(last)
+    cdef const char* key
+    cdef const char* value
+    cdef size_t before_bytes = PyBytes_GET_SIZE(last)
+    cdef uint32_t lengths[2]
+    cdef bytes joined = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(packed))
     cdef char* end = PyBytes_AS_STRING(joined)
-    cdef const char* payload
-    cdef Py_ssize_t payload_bytes
-    cdef bytes key, value
+    cdef Py_ssize_t payload_bytes, seen = 0
     cdef dict trails = {}
     cdef list corrupt = []
-    for key, value in rows:
-        if key <= last:
-            raise StoreDamaged(f"rows of table {table} are out of order at {key.hex()}")
-        last = key
-        payload = PyBytes_AS_STRING(value) + SEAL_BYTES_C
-        payload_bytes = PyBytes_GET_SIZE(value) - SEAL_BYTES_C
-        if PyBytes_GET_SIZE(key) != key_bytes or payload_bytes < record_bytes or not is_sound(
-            table, PyBytes_AS_STRING(key), key_bytes,
-            PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
+    while at < stop:
+        if stop - at < <Py_ssize_t>sizeof(lengths):
+            raise ValueError("a packed row is cut off")
+        memcpy(lengths, at, sizeof(lengths))
+        key = at + sizeof(lengths)
+        if <size_t>(stop - key) < <size_t>lengths[0] + lengths[1]:
+            raise ValueError("a packed row is cut off")
+        value = key + lengths[0]
+        at = value + lengths[1]
+        if not rises(before, before_bytes, key, lengths[0]):
+            raise StoreDamaged(f"rows of table {table} are out of order at {key[:lengths[0]].hex()}")
+        before, before_bytes = key, lengths[0]
+        seen += 1
+        payload_bytes = <Py_ssize_t>lengths[1] - SEAL_BYTES_C
+        if lengths[0] != <uint32_t>key_bytes or payload_bytes < record_bytes or not is_sound(
+            table, key, key_bytes, value, lengths[1]
         ):
-            corrupt.append(key)
+            corrupt.append(key[: lengths[0]])
             continue
-        memcpy(end, PyBytes_AS_STRING(key), key_bytes)
-        memcpy(end + key_bytes, payload, record_bytes)
+        memcpy(end, key, key_bytes)
+        memcpy(end + key_bytes, value + SEAL_BYTES_C, record_bytes)
         end += row_bytes
         if payload_bytes > record_bytes:
-            trails[key] = payload[record_bytes:payload_bytes]
-    return joined[: end - PyBytes_AS_STRING(joined)], trails, corrupt
+            trails[key[:key_bytes]] = value[SEAL_BYTES_C + record_bytes : lengths[1]]
+    return (
+        joined[: end - PyBytes_AS_STRING(joined)],
+        trails,
+        corrupt,
+        before[:before_bytes],
+        seen,
+    )
 
 
 def put_jobs(

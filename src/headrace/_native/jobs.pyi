@@ -21,7 +21,10 @@ class JobTable:
     def add_many(self, rows: bytes) -> int:
         """Add ids and records, one after the other, to a table from which nothing was removed.
 
-        Returns the first handle; the others follow it. Raises: KeyError if an id is present.
+        The ids rise, and begin behind the id of the last handle; that no other is among them is
+        the caller's word.
+
+        Returns the first handle; the others follow it. Raises: ValueError if an id does not rise.
         """
     def add_alike(self, job_ids: bytes, records: bytes) -> list[int]:
         """Add jobs whose ids are joined, and whose records are; return their handles.

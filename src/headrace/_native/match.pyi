@@ -50,6 +50,12 @@ class MatchIndex:
         """Queue a job; the smallest key goes first. Raises: KeyError if it is queued."""
     def push_alike(self, cls: int, handles: list[int], key: int) -> None:
         """Queue jobs of one class, each with the key behind the one before. Raises: as `push`."""
+    def push_many(self, classes: bytes, handle: int, keys: bytes) -> None:
+        """Queue jobs whose handles follow each other, the first of them given.
+
+        Shape: u32 class numbers and u64 keys, one of each a job, in this machine's order of bytes.
+        Raises: as `push`; the jobs before the one that is refused are queued.
+        """
     def remove(self, handle: int) -> bool:
         """Return whether the job was queued."""
     def class_of(self, handle: int) -> int:

@@ -323,8 +323,13 @@ class JobTable:
             raise ValueError(f"a row has {row_bytes} bytes here")
         assert not self._free, "handles would not follow each other"
         first = len(self._rows)
+        last = self.id(first - 1) if first else b""
         for at in range(0, len(rows), row_bytes):
-            self.add(rows[at : at + ID_BYTES], rows[at + ID_BYTES : at + row_bytes])
+            job_id = rows[at : at + ID_BYTES]
+            if job_id <= last:
+                raise ValueError("the ids do not rise")
+            last = job_id
+            self.add(job_id, rows[at + ID_BYTES : at + row_bytes])
         return first
 
     def add_alike(self, job_ids: bytes, records: bytes) -> list[int]:
@@ -499,6 +504,14 @@ class MatchIndex:
         self.class_info(cls)
         for position, handle in enumerate(handles):
             self.push(cls, handle, key + position)
+
+    def push_many(self, classes: bytes, handle: int, keys: bytes) -> None:
+        if len(classes) % 4 or len(keys) != 2 * len(classes):
+            raise ValueError("a job has one class of 4 bytes and one key of 8")
+        numbers, places = memoryview(classes).cast("I"), memoryview(keys).cast("Q")
+        for cls, key in zip(numbers, places, strict=True):
+            self.push(cls, handle, key)
+            handle += 1
 
     def remove(self, handle: int) -> bool:
         return self._jobs.pop(handle, None) is not None

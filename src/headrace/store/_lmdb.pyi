@@ -40,6 +40,10 @@ class Environment:
         bytes_max: int,
     ) -> list[Row]:
         """Read a range; see `KeyValue.scan`."""
+    def scan_packed(
+        self, table: int, start: bytes, limit: int, bytes_max: int
+    ) -> tuple[bytes, bytes]:
+        """Read rows from `start` on, packed as `contract.pack_rows` does; and the last key."""
     def count(self, table: int) -> int: ...
     def write(self, changes: Changes) -> None:
         """Commit all changes or none. They must not change meanwhile: their bytes are not copied.

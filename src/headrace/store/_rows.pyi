@@ -29,10 +29,11 @@ def unseal(table: int, key: bytes, value: bytes) -> bytes:
     """Return the payload. Raises `RecordCorrupt`."""
 
 def unseal_records(
-    table: int, rows: list[tuple[bytes, bytes]], last: bytes, key_bytes: int, record_bytes: int
-) -> tuple[bytes, dict[bytes, bytes], list[bytes]]:
+    table: int, packed: bytes, last: bytes, key_bytes: int, record_bytes: int
+) -> tuple[bytes, dict[bytes, bytes], list[bytes], bytes, int]:
     """Join the keys and records of a page of rows; what stands behind a record is apart, by key.
 
-    Returns (joined, trails, keys of rows that fail their checksum).
+    Returns (joined, trails, keys of rows that fail their checksum, last key, number of rows).
+    Shape: packed as by `contract.pack_rows`.
     Raises: `StoreDamaged` if a key does not follow the one before; the first is to follow `last`.
     """

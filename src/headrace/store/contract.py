@@ -16,6 +16,7 @@ StoreError
 └─ RecordCorrupt     one row fails its checksum; all others are fine
 """
 
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -125,6 +126,12 @@ class KeyValue(Protocol):
         or `bytes_max` bytes; only an empty answer says that there is no more (see `walk`).
         """
 
+    def walk_packed(self, table: int, rows: int) -> Iterator[bytes]:
+        """Yield a whole table in order, about `rows` at a time, as `pack_rows` packs them.
+
+        For a start: the disk is told to fetch ahead. Nobody writes meanwhile.
+        """
+
     def count(self, table: int) -> int: ...
 
     def write(self, changes: Changes) -> None:
@@ -139,6 +146,17 @@ class KeyValue(Protocol):
         """Space left for growth, before the store is full."""
 
     def close(self) -> None: ...
+
+
+def pack_rows(rows: Sequence[Row]) -> bytes:
+    """Put rows into one text: u32 length of key, u32 length of value, key, value, of each.
+
+    The numbers are in this machine's order of bytes; it never leaves the process.
+    """
+    return b"".join([_lengths(len(key), len(value)) + key + value for key, value in rows])
+
+
+_lengths = struct.Struct("=II").pack
 
 
 def after(key: bytes) -> bytes:

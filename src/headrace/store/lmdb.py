@@ -13,7 +13,8 @@ import fcntl
 import os
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
@@ -22,6 +23,7 @@ from typing import Final, Protocol
 import lmdb
 
 from headrace.store import _lmdb, pylmdb
+from headrace.store.ahead import ReadAhead
 from headrace.store.contract import (
     SCAN_BYTES_MAX,
     SCAN_ROWS_MAX,
@@ -33,6 +35,7 @@ from headrace.store.contract import (
     StoreError,
     StoreFull,
     StoreUnsuitable,
+    after,
 )
 from headrace.store.layout import Table
 from headrace.store.pages import PageMissing, check_pages
@@ -89,6 +92,9 @@ class Environment(Protocol):
         limit: int,
         bytes_max: int,
     ) -> list[Row]: ...
+    def scan_packed(
+        self, table: int, start: bytes, limit: int, bytes_max: int
+    ) -> tuple[bytes, bytes]: ...
     def count(self, table: int) -> int: ...
     def write(self, changes: Changes) -> None: ...
 
@@ -190,6 +196,27 @@ class LmdbKeyValue:
             return self._env.scan(table, start, stop, reverse, limit, bytes_max)
         except lmdb.Error as error:
             raise _translated(error) from error
+
+    def walk_packed(self, table: int, rows: int) -> Iterator[bytes]:
+        if not self._is_there(table):
+            return
+        pages = max(1, self.count(table) // rows)
+        start = b""
+        done = 0
+        with closing(
+            ReadAhead(self._path / DATA_FILE, self._env.page_bytes(), _NAMES[table])
+        ) as it:
+            while True:
+                it.reached(done / pages)
+                try:
+                    packed, last = self._env.scan_packed(table, start, rows, SCAN_BYTES_MAX)
+                except lmdb.Error as error:
+                    raise _translated(error) from error
+                if not packed:
+                    return
+                yield packed
+                done += 1
+                start = after(last)
 
     def count(self, table: int) -> int:
         if not self._is_there(table):

@@ -6,11 +6,11 @@ it is written: appends of rising keys cost nothing, and tables that nobody scans
 
 import sys
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from threading import Lock
 
-from headrace.store.contract import SCAN_BYTES_MAX, SCAN_ROWS_MAX, Changes, Row
+from headrace.store.contract import SCAN_BYTES_MAX, SCAN_ROWS_MAX, Changes, Row, after, pack_rows
 
 DEAD_SHARE = 8
 """Deleted keys stay in the list until they are more than this part of it."""
@@ -95,6 +95,12 @@ class MemoryKeyValue:
                 if size >= bytes_max:
                     break
         return found
+
+    def walk_packed(self, table: int, rows: int) -> Iterator[bytes]:
+        start = b""
+        while page := self.scan(table, start, limit=rows):
+            yield pack_rows(page)
+            start = after(page[-1][0])
 
     def count(self, table: int) -> int:
         rows = self._tables.get(table)

@@ -11,7 +11,7 @@ from typing import Any
 import lmdb
 
 from headrace.store._lmdb import TABLES_MAX
-from headrace.store.contract import Changes, Row
+from headrace.store.contract import Changes, Row, pack_rows
 
 
 class Environment:
@@ -87,6 +87,12 @@ class Environment:
             if reverse:
                 return _scan_down(cursor, start, stop, limit, bytes_max)
             return _scan_up(cursor, start, stop, limit, bytes_max)
+
+    def scan_packed(
+        self, table: int, start: bytes, limit: int, bytes_max: int
+    ) -> tuple[bytes, bytes]:
+        rows = self.scan(table, start, None, False, limit, bytes_max)
+        return pack_rows(rows), rows[-1][0] if rows else start
 
     def count(self, table: int) -> int:
         with self._env.begin() as txn:

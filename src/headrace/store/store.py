@@ -38,7 +38,6 @@ from headrace.store.contract import (
     StoreDamaged,
     StoredJob,
     StoreTooNew,
-    after,
     prefix_end,
     walk,
 )
@@ -51,6 +50,8 @@ SHARD: Final = 0
 LOG_READ_MAX: Final = 1_000
 """Pieces of a log returned at once."""
 EPOCH_MAX: Final = (1 << 32) - 1
+RESTORE_ROWS: Final = 4_096
+"""Live jobs read at once at a start: the page and its copies stay in a processor's cache."""
 _MISSING: Final = object()
 _NOT_STORED: Final = (Answered, Noted)
 
@@ -407,12 +408,11 @@ class Store:
         """Yield the jobs of LIVE as `_sound_rows` would, a page at a time."""
         last = b""
         seen = 0
-        while page := self._kv.scan(layout.LIVE, after(last) if last else b""):
-            rows, trails, unsound = unseal_records(
+        for page in self._kv.walk_packed(layout.LIVE, RESTORE_ROWS):
+            rows, trails, unsound, last, count = unseal_records(
                 layout.LIVE, page, last, layout.JOB_ID_BYTES, RECORD_BYTES
             )
-            last = page[-1][0]
-            seen += len(page)
+            seen += count
             self.corrupt_records += len(unsound)
             corrupt.extend((layout.LIVE, key) for key in unsound)
             yield LivePage(rows, trails)
