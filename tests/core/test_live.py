@@ -188,6 +188,19 @@ def test_nobody_becomes_an_owner_whose_row_is_corrupt(rig: Rig) -> None:
     assert rig.poll().jobs[0].job_id == job_id, "it is still run"
 
 
+def test_nobody_becomes_the_last_owner_whose_row_is_corrupt_and_whose_jobs_have_ended(
+    rig: Rig,
+) -> None:
+    job_id = rig.submit()
+    rig.report(rig.take(), Outcome.COMPLETED)
+    flip(rig, layout.OWNERS, layout.number_key(0))
+    rig.open()
+    rig.apply(Submit(STRANGER, [rig.new()]))
+    assert rig.live.owners == {(STRANGER.tenant, STRANGER.user): 1}
+    for caller in (ALICE, STRANGER):
+        assert rig.control(job_id, Act.DELETE, caller).code is ProblemCode.JOB_UNKNOWN
+
+
 def flip(rig: Rig, table: int, key: bytes) -> None:
     """Damage one row."""
     value = rig.kv.get(table, key)
@@ -204,8 +217,9 @@ def test_what_was_restored_is_read_to_its_end(rig: Rig) -> None:
     restored = store.restore()
 
     class Watched:
-        classes, owners, jobs_live = restored.classes, restored.owners, restored.jobs_live
         documents, audit_last = restored.documents, restored.audit_last
+        classes, owners = restored.classes, restored.owners
+        owners_next, jobs_live = restored.owners_next, restored.jobs_live
 
         @staticmethod
         def live() -> Iterator[LivePage]:

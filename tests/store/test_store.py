@@ -338,13 +338,23 @@ def test_restore_reports_corrupt_rows_and_returns_the_others(kv: KeyValue) -> No
     restored = Store(kv).restore()
     assert [page.rows for page in restored.live()] == [OTHER + record_of(OTHER, Status.QUEUED)]
     assert restored.classes == {1: asked}
-    assert restored.owners == {2: ("t", "v")}
+    assert (restored.owners, restored.owners_next) == ({2: ("t", "v")}, 3)
     assert sorted(restored.corrupt) == [
         (layout.LIVE, JOB),
         (layout.CLASSES, layout.number_key(2)),
         (layout.OWNERS, layout.number_key(1)),
     ]
     assert kv.get(layout.LIVE, JOB) is not None
+
+
+def test_numbers_of_corrupt_owners_are_not_free(kv: KeyValue) -> None:
+    store = Store(kv)
+    assert store.restore().owners_next == 0
+    commit(store, *(OwnerStored(number, "t", f"user {number}") for number in range(3)))
+    for lost, sound in ((2, {0, 1}), (0, {1}), (1, set())):
+        flip(kv, layout.OWNERS, layout.number_key(lost))
+        restored = Store(kv).restore()
+        assert (restored.owners.keys(), restored.owners_next) == (sound, 3)
 
 
 @pytest.mark.parametrize("spoil", [lambda rows: rows[:-1], lambda rows: rows[::-1]])

@@ -77,6 +77,8 @@ class Restored(Protocol):
     @property
     def audit_last(self) -> int: ...
     @property
+    def owners_next(self) -> int: ...
+    @property
     def jobs_live(self) -> int: ...
     @property
     def live(self) -> Callable[[], Iterator[LivePage]]: ...
@@ -349,6 +351,7 @@ class Live:
             self.owner_names.append(name)
         restore_documents(self, restored.documents)
         self.audit_last = restored.audit_last
+        self.owner_gap(restored.owners_next)
         self.classes.restore(restored.classes)
         numbers = {entry.class_id: entry.number for entry in self.classes.entries()}
         self.jobs.reserve(restored.jobs_live)

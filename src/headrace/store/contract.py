@@ -308,6 +308,8 @@ class Restored(msgspec.Struct, frozen=True):
     documents: list[Document]
     audit_last: int
     """Number of the last entry of the audit log; 0: there is none."""
+    owners_next: int
+    """The least number that no owner has, those of corrupt rows counted."""
     jobs_live: int
     """About how many jobs `live` has."""
     live: Callable[[], Iterator[LivePage]]

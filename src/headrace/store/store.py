@@ -399,6 +399,8 @@ class Store:
             owners=dict(self._owners),
             documents=[one for kind in Kind for one in self.documents.of(kind).values()],
             audit_last=int.from_bytes(last[0][0], "big") if last else 0,
+            # Numbers begin at 0, and rows of owners are never deleted: they tell how many there are.
+            owners_next=max(self._kv.count(layout.OWNERS), max(self._owners, default=-1) + 1),
             jobs_live=self._kv.count(layout.LIVE),
             live=lambda: self._live(corrupt),
             corrupt=corrupt,
