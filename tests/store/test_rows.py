@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.store._rows import link, put_jobs, seal, unseal, unseal_records
+from headrace.store._rows import (
+    link,
+    put_jobs,
+    seal,
+    unseal,
+    unseal_records,
+    unseal_specs,
+)
 from headrace.store.contract import RecordCorrupt, StoreDamaged, pack_rows
 
 KEY_BYTES, RECORD_BYTES = 4, 6
@@ -154,3 +161,34 @@ def test_new_jobs_that_do_not_fit_together_are_refused(wrong: dict[str, Any]) ->
     put_jobs(**right)
     with pytest.raises(ValueError):
         put_jobs(**{**right, **wrong})
+
+
+def sealed_envelope(key: bytes, key_digest: bytes, request_digest: bytes, spec: bytes) -> bytes:
+    lengths = bytes([len(key_digest), len(request_digest)])
+    return seal(2, key, bytes(4) + lengths + key_digest + request_digest + spec)
+
+
+@pytest.mark.parametrize("digests", [(b"", b""), (b"k" * 16, b"r" * 16), (b"k" * 255, b"r" * 255)])
+def test_specs_are_cut_out_of_their_envelopes(digests: tuple[bytes, bytes]) -> None:
+    keys = [b"key1", b"key2", b"key3"]
+    sealed = [sealed_envelope(key, *digests, b"spec of " + key) for key in keys]
+    specs = unseal_specs(2, keys, [sealed[0], None, sealed[2]])
+    assert specs == [b"spec of key1", None, b"spec of key3"]
+    with pytest.raises(ValueError):
+        unseal_specs(2, keys, sealed[:2])
+
+
+@pytest.mark.parametrize("length", range(6))
+def test_envelope_shorter_than_its_head_is_corrupt(length: int) -> None:
+    with pytest.raises(RecordCorrupt):
+        unseal_specs(2, [b"key"], [seal(2, b"key", bytes(length))])
+
+
+def test_spec_that_fails_its_checksum_is_corrupt() -> None:
+    sealed = sealed_envelope(b"key", b"k", b"r", b"spec")
+    for bit in range(8 * len(sealed)):
+        flipped = bytearray(sealed)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(RecordCorrupt) as error:
+            unseal_specs(2, [b"key"], [bytes(flipped)])
+        assert (error.value.table, error.value.key) == (2, b"key")

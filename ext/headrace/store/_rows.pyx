@@ -257,6 +257,32 @@ cdef bytes envelope(
     return value
 
 
+def unseal_specs(unsigned char table, list keys not None, list values not None):
+    """Return the spec in each sealed envelope, None for None. Raises `RecordCorrupt`."""
+    cdef bytes key, value
+    cdef const unsigned char* at
+    cdef Py_ssize_t i, begin, size
+    cdef list specs = []
+    if len(keys) != len(values):
+        raise ValueError("each key has a value, or None")
+    for i in range(len(keys)):
+        key, value = keys[i], values[i]
+        if value is None:
+            specs.append(None)
+            continue
+        at = <const unsigned char*>PyBytes_AS_STRING(value)
+        size = PyBytes_GET_SIZE(value)
+        begin = SEAL_BYTES_C + ENVELOPE_HEAD
+        if size >= begin:
+            begin += at[SEAL_BYTES_C + 4] + at[SEAL_BYTES_C + 5]
+        if size < begin or not is_sound(
+            table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), <const char*>at, size
+        ):
+            raise RecordCorrupt(table, key)
+        specs.append(PyBytes_FromStringAndSize(<const char*>at + begin, size - begin))
+    return specs
+
+
 def link(rows not None):
     """Return what a batch adds to the chain of commits, by table, in the order of staging.
 

@@ -30,6 +30,8 @@ class Environment:
     def get(self, table: int, key: bytes) -> bytes | None: ...
     def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         """Read rows of one and the same moment, in the order wanted."""
+    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Read rows of one table as `get_many` does; quickest for keys that lie close together."""
     def scan(
         self,
         table: int,

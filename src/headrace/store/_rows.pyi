@@ -18,6 +18,9 @@ def put_jobs(
     `layout.envelope_unpack` reads, that of LIVE a record, that of BY_OWNER empty.
     """
 
+def unseal_specs(table: int, keys: list[bytes], values: list[bytes | None]) -> list[bytes | None]:
+    """Return the spec in each sealed envelope, None for None. Raises `RecordCorrupt`."""
+
 def link(rows: Mapping[int, dict[bytes, bytes | None]]) -> bytes:
     """Return what a batch adds to the chain of commits, by table, in the order of staging.
 

@@ -110,6 +110,9 @@ class KeyValue(Protocol):
     def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         """Read rows of one and the same moment, in the order wanted."""
 
+    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Read rows of one table as `get_many` does."""
+
     def scan(
         self,
         table: int,

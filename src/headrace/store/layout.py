@@ -222,11 +222,6 @@ def envelope_unpack(payload: bytes) -> Envelope:
     )
 
 
-def envelope_spec(payload: bytes) -> bytes:
-    """Return the spec alone: what a lease answer reads of each job."""
-    return payload[6 + payload[4] + payload[5] :]
-
-
 def live_pack(record: bytes, trail: Trail) -> bytes:
     packed = _encode(trail)
     return record if packed == _NO_TRAIL else record + packed

@@ -79,9 +79,10 @@ def list_jobs(kv: KeyValue, owners: dict[int, tuple[str, str]], query: ListQuery
     size = 0
     last: bytes | None = None
     while chunk := list(islice(candidates, min(CHUNK_JOBS, limits.LIST_EXAMINED_MAX - examined))):
-        wanted = [(table, job_id) for job_id in chunk for table in _JOB_TABLES]
-        values = iter(kv.get_many(wanted))
-        for job_id, spec, live, done in zip(chunk, values, values, values, strict=False):
+        # By table: jobs that follow each other lie close together there.
+        values = kv.get_many([(table, job_id) for table in _JOB_TABLES for job_id in chunk])
+        columns = (values[at : at + len(chunk)] for at in range(0, len(values), len(chunk)))
+        for job_id, spec, live, done in zip(chunk, *columns, strict=True):
             if len(jobs) == limit or size >= LIST_BYTES_MAX:
                 return Page(jobs, last, examined, corrupt)
             examined += 1

@@ -83,6 +83,7 @@ class Environment(Protocol):
     def tables_open(self, names: dict[int, bytes], create: bool) -> list[int]: ...
     def get(self, table: int, key: bytes) -> bytes | None: ...
     def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]: ...
+    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]: ...
     def scan(
         self,
         table: int,
@@ -177,6 +178,14 @@ class LmdbKeyValue:
             return [None] * len(wanted)
         try:
             return self._env.get_many(wanted)
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        if not self._is_there(table):
+            return [None] * len(keys)
+        try:
+            return self._env.get_column(table, keys)
         except lmdb.Error as error:
             raise _translated(error) from error
 

@@ -65,6 +65,9 @@ class MemoryKeyValue:
         with self._lock:
             return [self.get(table, key) for table, key in wanted]
 
+    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self.get_many([(table, key) for key in keys])
+
     def scan(
         self,
         table: int,

@@ -74,6 +74,9 @@ class Environment:
             get = txn.get
             return [get(key, None, tables[table]) for table, key in wanted]
 
+    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self.get_many([(table, key) for key in keys])
+
     def scan(
         self,
         table: int,

@@ -13,7 +13,7 @@ process must stop.
 
 import secrets
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
@@ -25,7 +25,7 @@ from headrace.core.documenting import DocumentTable
 from headrace.core.effects import Answered, Effect, Finished, JobDeleted, Noted, OwnerStored
 from headrace.core.job import RECORD_BYTES, TERMINAL
 from headrace.store import layout, lists
-from headrace.store._rows import link, unseal_records
+from headrace.store._rows import link, unseal_records, unseal_specs
 from headrace.store.contract import (
     KeyValue,
     ListQuery,
@@ -311,15 +311,11 @@ class Store:
     def spec(self, job_id: bytes) -> bytes | None:
         return self.specs([job_id])[0]
 
-    def specs(self, job_ids: Sequence[bytes]) -> list[bytes | None]:
+    def specs(self, job_ids: list[bytes]) -> list[bytes | None]:
         """Return the specs of several jobs, as stored. Raises `RecordCorrupt`."""
-        values = self._kv.get_many([(layout.SPEC, job_id) for job_id in job_ids])
-        unseal, spec_of = layout.unseal, layout.envelope_spec
+        values = self._kv.get_column(layout.SPEC, job_ids)
         try:
-            return [
-                None if value is None else spec_of(unseal(layout.SPEC, job_id, value))
-                for job_id, value in zip(job_ids, values, strict=True)
-            ]
+            return unseal_specs(layout.SPEC, job_ids, values)
         except RecordCorrupt:
             self.corrupt_records += 1
             raise
@@ -399,7 +395,7 @@ class Store:
             owners=dict(self._owners),
             documents=[one for kind in Kind for one in self.documents.of(kind).values()],
             audit_last=int.from_bytes(last[0][0], "big") if last else 0,
-            # Numbers begin at 0, and rows of owners are never deleted: they tell how many there are.
+            # Numbers begin at 0 and no row is ever deleted: the rows tell how many there are.
             owners_next=max(self._kv.count(layout.OWNERS), max(self._owners, default=-1) + 1),
             jobs_live=self._kv.count(layout.LIVE),
             live=lambda: self._live(corrupt),
