@@ -1,6 +1,7 @@
 """Rows on disk: locks, crashes, full disks, filesystems."""
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from headrace.store.contract import (
 )
 from headrace.store.layout import Table
 from headrace.store.lmdb import DATA_FILE, LmdbKeyValue, filesystem_of
+from headrace.store.pages import check_pages
 from headrace.store.store import Batch, Store
 
 Make = Callable[[Path], Store]
@@ -180,6 +182,40 @@ def test_killed_writer_leaves_whole_batches_and_all_it_has_told(tmp_path: Path) 
         assert kv.count(3) == last + 2
         kv.close()
         first = last + 1
+
+
+# Appending --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_behind_the_end_and_among_the_others_all_arrive(
+    tmp_path: Path, seed: int, environment: None
+) -> None:
+    """Keys mostly rise, from a moving end: it is deleted, and jumped over, in the same commit."""
+    choose = random.Random(seed)
+    kv = LmdbKeyValue(tmp_path, accept_any_filesystem=True)
+    model: dict[bytes, bytes] = {}
+    end = 0
+    for _ in range(120):
+        rows: dict[bytes, bytes | None] = {}
+        for _ in range(choose.choice([0, 1, 5, 300])):
+            end += choose.choice([1, 1, 1, 50])
+            rows[end.to_bytes(4, "big")] = bytes(choose.choice([0, 90, 90, 1_000, 9_000]))
+        for number in (end, end - 1, choose.randrange(end + 1), choose.randrange(end + 1)):
+            key = max(number, 0).to_bytes(4, "big")
+            rows[key] = None if choose.random() < 0.6 else bytes(choose.choice([1, 90, 3_000]))
+        if choose.random() < 0.05:
+            rows |= dict.fromkeys(model)  # all of them go
+        shuffled = list(rows.items())
+        choose.shuffle(shuffled)
+        kv.write({2: dict(shuffled), 3: {}})
+        model |= {key: value for key, value in rows.items() if value is not None}
+        for key in [key for key, value in rows.items() if value is None]:
+            model.pop(key, None)
+        assert kv.count(2) == len(model)
+    assert list(walk(kv, 2)) == sorted(model.items())
+    kv.close()
+    check_pages(tmp_path / DATA_FILE, os.sysconf("SC_PAGE_SIZE"))
 
 
 # Full and broken disks --------------------------------------------------------------------------

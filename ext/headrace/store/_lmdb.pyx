@@ -91,17 +91,27 @@ cdef void sort_changes(Change* changes, size_t count) noexcept nogil:
 
 
 cdef int write_table(MDB_txn* txn, MDB_dbi table, Change* changes, size_t count) noexcept nogil:
-    """Put and delete in the order of the keys: the cursor mostly stands on the right page."""
+    """Put and delete in the order of the keys: the cursor mostly stands on the right page.
+
+    Keys behind the last one of the table are appended: no search, and pages that are filled.
+    """
     cdef MDB_cursor* cursor
-    cdef MDB_val old
-    cdef size_t i
+    cdef MDB_val last, old
+    cdef size_t i, tail = count
     cdef int code = mdb.cursor_open(txn, table, &cursor)
     if code:
         return code
     sort_changes(changes, count)
-    for i in range(count):
+    code = mdb.cursor_get(cursor, &last, &old, MDB_LAST)
+    while tail and (code == MDB_NOTFOUND or compare(&changes[tail - 1].key, &last) > 0):
+        tail -= 1
+    if code == MDB_NOTFOUND:
+        code = 0
+    for i in range(count if code == 0 else 0):
         if changes[i].value.mv_data != NULL:
-            code = mdb.cursor_put(cursor, &changes[i].key, &changes[i].value, 0)
+            code = mdb.cursor_put(
+                cursor, &changes[i].key, &changes[i].value, 0 if i < tail else MDB_APPEND
+            )
         else:
             code = mdb.cursor_get(cursor, &changes[i].key, &old, MDB_SET)
             if code == 0:

@@ -42,6 +42,7 @@ cdef enum:
     MDB_RDONLY = 0x20000
     MDB_NORDAHEAD = 0x800000
     MDB_CREATE = 0x40000
+    MDB_APPEND = 0x20000
     MDB_FIRST = 0
     MDB_LAST = 6
     MDB_NEXT = 8
