@@ -21,6 +21,7 @@ cdef enum:
     ROW_HEAD_BYTES = 20  # next and id
     BUCKETS_MIN = 64     # a power of two
     BUCKETS_AHEAD = 16   # rows whose buckets are on their way from memory
+    AHEAD = 8            # the same of rows, and of buckets that splits will need
 
 cdef uint32_t FREED = 0xFFFFFFFE  # `next` of a row not in use; its id holds the next free row
 cdef uint32_t ROWS_MAX = 0xFFFFFFF0
