@@ -5,7 +5,9 @@ keeps. What it keeps is ahead of the disk; handlers read the store's own table (
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec import UnsetType
 
 from headrace.core.commands import Caller, DropDocument, Expect, PutDocument
 from headrace.core.effects import AuditNoted, DocumentDropped, DocumentStored, Effect
@@ -164,16 +166,27 @@ def note(
 
 def queue_changed(live: "Live", name: str) -> None:
     """Have the match index do what the document says, or else the configuration."""
-    capacity = live.config.queue_capacities.get(name)
-    paused = False
     document = live.documents.get(Kind.QUEUE, name)
-    if document is not None:
-        value: QueueDocument = document.value()
-        paused = value.paused
-        if value.capacity is None or isinstance(value.capacity, int):
-            capacity = value.capacity
+    capacity, paused, _ = queue_settings(document, live.config.queue_capacities.get(name))
     live.classes.queue_set(name, capacity, paused)
     live.room = True
+
+
+class QueueSettings(NamedTuple):
+    """What holds for a queue."""
+
+    capacity: int | None
+    paused: bool = False
+    description: str = ""
+
+
+def queue_settings(document: Document | None, configured: int | None) -> QueueSettings:
+    """Return what holds where the configuration gives the capacity `configured`."""
+    if document is None:
+        return QueueSettings(configured)
+    value: QueueDocument = document.value()
+    capacity = configured if isinstance(value.capacity, UnsetType) else value.capacity
+    return QueueSettings(capacity, value.paused, value.description)
 
 
 def queue_in_use(live: "Live", name: str) -> Problem | None:

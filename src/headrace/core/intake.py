@@ -188,11 +188,11 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
         spec.tenant = come.caller.tenant
     spec.owner = come.caller.user
     if job.queue != spec.queue:
-        spec.queue = _printable(job.queue, "/queue")
+        spec.queue = printable(job.queue, "/queue")
     spec.priority = min(_priority(job.priority), come.priority_max)
     if job.tags:
         for position, tag in enumerate(job.tags):
-            _printable(tag, f"/tags/{position}")
+            printable(tag, f"/tags/{position}")
         spec.tags = job.tags
     requirements = _requirements(job.requirements, spec, is_wasm)
     if job.max_retries is None:
@@ -217,7 +217,7 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
         spec.start_before = rfc3339(start_before_at_ms)
     key_digest = b""
     if job.idempotency_key is not None:
-        spec.idempotency_key = _printable(job.idempotency_key, "/idempotency_key")
+        spec.idempotency_key = printable(job.idempotency_key, "/idempotency_key")
         key_digest = _digest(come.caller.tenant, spec.queue, job.idempotency_key)
     encoded = _encode(spec)
     # The params stand behind the type, which comes third and may be left out.
@@ -250,7 +250,7 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
 
 def _name(job: SubmitJob, is_wasm: bool) -> str:
     if job.name is not None:
-        return _printable(job.name, "/name")
+        return printable(job.name, "/name")
     if is_wasm:
         raise invalid("a WASM job needs a name", "/name")
     return job.type or ""
@@ -259,7 +259,7 @@ def _name(job: SubmitJob, is_wasm: bool) -> str:
 def _typed_fields(job: SubmitJob, spec: Spec) -> None:
     if job.type is None:
         raise invalid('a job needs a "type", a "wasm_module" or a "wasm_sha256"', "/type")
-    spec.type = _printable(job.type, "/type")
+    spec.type = printable(job.type, "/type")
     given = {
         "entry_point": job.entry_point,
         "arguments": job.arguments,
@@ -281,7 +281,7 @@ def _wasm_fields(job: SubmitJob, spec: Spec, module_sha256: str) -> None:
             "/params" if job.params else "/parameters",
         )
     spec.wasm_sha256 = module_sha256
-    spec.entry_point = _printable(job.entry_point or ENTRY_POINT_DEFAULT, "/entry_point")
+    spec.entry_point = printable(job.entry_point or ENTRY_POINT_DEFAULT, "/entry_point")
     arguments, environment = job.arguments or [], job.environment or {}
     for position, argument in enumerate(arguments):
         _no_nul(argument, f"/arguments/{position}")
@@ -354,11 +354,11 @@ def gpu_models(given: str | list[str] | None, pointer: str) -> frozenset[str]:
     if not given:
         return frozenset()
     if isinstance(given, str):
-        return frozenset({_printable(given, pointer)})
+        return frozenset({printable(given, pointer)})
     if len(given) > limits.GPU_TYPES_MAX:
         raise invalid(f"at most {limits.GPU_TYPES_MAX} alternatives", pointer)
     return frozenset(
-        _printable(model, f"{pointer}/{position}") for position, model in enumerate(given)
+        printable(model, f"{pointer}/{position}") for position, model in enumerate(given)
     )
 
 
@@ -486,7 +486,7 @@ _SAME_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def _printable(text: str, pointer: str) -> str:
+def printable(text: str, pointer: str) -> str:
     """Names go to logs, metrics and terminals, so they hold nothing that could act there."""
     if not _is_name(text):
         raise invalid(

@@ -16,6 +16,7 @@ _REF: Final = "#/components/schemas/{name}"
 _PATH_PARAM: Final = re.compile(r"\{(\w+)\}")
 _PATH_TEXT: Final = {
     "id": "Id of a job",
+    "name": "The name, percent-encoded",
     "sha256": "sha256 of the module's bytes, in hex",
     "lease": "The lease, as the poll gave it",
 }

@@ -550,6 +550,18 @@ class Pump:
     def owner_name(self, owner_id: int) -> tuple[str, str]:
         return self._engine.live.owner_names[owner_id]
 
+    def queues_used(self) -> set[str]:
+        """Return the queues of all live jobs."""
+        return self._engine.live.classes.queues_used()
+
+    def queue_has_jobs(self, queue: str) -> bool:
+        return self._engine.live.classes.queue_has_jobs(queue)
+
+    def queue_counts(self, queue: str) -> tuple[int, int]:
+        """Return how many jobs of a queue wait for a worker, and how many workers hold."""
+        live = self._engine.live
+        return live.stats.queued.get(queue, 0), live.classes.queue_leases(queue)
+
     @property
     def last_commit_age_ms(self) -> int:
         return int((self._loop.time() - self._committed_at_s) * 1000)

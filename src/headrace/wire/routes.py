@@ -5,53 +5,11 @@ from typing import Any, Final, Literal
 import msgspec
 
 from headrace.wire import schema
+from headrace.wire.document_routes import DOCUMENT_ROUTES
 from headrace.wire.problems import ProblemCode as P
+from headrace.wire.route import ALWAYS, COMMITS, WHO, WITH_BODY, Method, Param, Route
 from headrace.wire.schema import Duration
 
-Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE"]
-
-
-class Param(msgspec.Struct, frozen=True):
-    """A parameter of the query, or a header."""
-
-    name: str
-    summary: str
-    type: Literal["string", "integer", "boolean"] = "string"
-    place: Literal["query", "header"] = "query"
-    many: bool = False
-    """May be repeated."""
-
-
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    method: Method
-    path: str
-    summary: str
-    tag: str
-    params: tuple[Param, ...] = ()
-    body: Any = None
-    """A type of `wire.schema`, or None."""
-    body_media: str = "application/json"
-    """Beside JSON, MessagePack is always accepted."""
-    answer: Any = None
-    """A type of the JSON answer, or None."""
-    answer_media: str = "application/json"
-    status: int = 200
-    problems: tuple[P, ...] = ()
-    """Beside `ALWAYS`, and beside `WITH_BODY` where there is a body."""
-
-
-ALWAYS: Final = (P.REQUEST_MALFORMED, P.INTERNAL)
-WITH_BODY: Final = (
-    P.BODY_TOO_LARGE,
-    P.BODY_TIMEOUT,
-    P.CONTENT_TYPE_UNSUPPORTED,
-    P.CONTENT_ENCODING_UNSUPPORTED,
-    P.BODY_MALFORMED,
-    P.FIELD_INVALID,
-)
-COMMITS: Final = (P.STORAGE_FULL, P.OVERLOADED, P.SHUTTING_DOWN, P.OUTCOME_UNKNOWN)
-"""Of every route that changes something."""
 MODULE_REFUSALS: Final = (
     P.MODULE_MALFORMED,
     P.MODULE_HASH_MISMATCH,
@@ -64,14 +22,12 @@ MODULE_REFUSALS: Final = (
 OF_A_JOB: Final = (P.JOB_UNKNOWN, P.FORBIDDEN, P.RECORD_CORRUPT)
 OF_A_LEASE: Final = (P.LEASE_UNKNOWN, P.LEASE_STALE, P.LEASE_ALREADY_REPORTED)
 
-WHO: Final = (
-    Param("X-User-ID", "Who asks, in open mode; default anonymous", place="header"),
-    Param("X-Tenant-ID", "Whose jobs, in open mode; default default", place="header"),
-)
 WAIT: Final = (
     Param("wait", "Answer when the job has ended, or after this long: 30s, at most 60s"),
     Param("Prefer", "wait=30 asks for the same", place="header"),
 )
+
+__all__ = ["ALWAYS", "COMMITS", "ROUTES", "WITH_BODY", "Param", "Route"]
 
 
 # Answers that have no Struct elsewhere ----------------------------------------------------------
@@ -314,6 +270,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             ("progress", "News of the attempt, and its heartbeat", schema.LeaseProgress),
         )
     ),
+    *DOCUMENT_ROUTES,
     # Operations
     Route(
         name="stats",

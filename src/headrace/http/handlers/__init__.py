@@ -3,7 +3,7 @@
 from typing import Final
 
 from headrace.http.errors import Handler
-from headrace.http.handlers import jobs, logs, modules, operations, submit, work
+from headrace.http.handlers import audit, jobs, logs, modules, operations, queues, submit, work
 
 HANDLERS: Final[dict[str, Handler]] = {
     "jobs_submit": submit.jobs_submit,
@@ -24,6 +24,13 @@ HANDLERS: Final[dict[str, Handler]] = {
     "lease_fail": work.lease_fail,
     "lease_release": work.lease_release,
     "lease_progress": work.lease_progress,
+    "queues_list": queues.queues_list,
+    "queue_get": queues.queue_get,
+    "queue_put": queues.queue_put,
+    "queue_delete": queues.queue_delete,
+    "queue_pause": queues.queue_pause,
+    "queue_resume": queues.queue_resume,
+    "audit_list": audit.audit_list,
     "stats": operations.stats,
     "health": operations.health,
     "health_head": operations.health,

@@ -1,0 +1,160 @@
+"""The routes of documents and of the audit log, and the shapes of what they take and answer."""
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from headrace.wire import limits
+from headrace.wire.documents import Description
+from headrace.wire.problems import ProblemCode as P
+from headrace.wire.route import COMMITS, WHO, Param, Route
+from headrace.wire.schema import Request
+
+PAGE: Final = (
+    Param("limit", "1 to 1000, default 100", type="integer"),
+    Param("after", "next of the page before: names behind this one"),
+)
+CONDITIONS: Final = (
+    Param("If-Match", "The ETag of what is meant, or *: only if it is there", place="header"),
+    Param("If-None-Match", "*: only if there is none", place="header"),
+)
+CHANGES: Final = (P.PRECONDITION_FAILED, *COMMITS)
+
+
+class Removed(msgspec.Struct, kw_only=True):
+    name: str
+    removed: bool = True
+
+
+# Queues -----------------------------------------------------------------------------------------
+
+
+class QueueSettings(Request, kw_only=True):
+    """A queue's settings, all of them: what is left out goes back to the configuration."""
+
+    capacity: Annotated[int, Meta(ge=0, le=limits.QUEUE_CAPACITY_MAX)] | UnsetType | None = UNSET
+    """Jobs that run at once; null: no limit."""
+    paused: bool = False
+    """Nothing of it is given out; what runs goes on."""
+    description: Description = ""
+
+
+class QueueView(msgspec.Struct, kw_only=True):
+    name: str
+    capacity: int | None
+    """Jobs that run at once; null: no limit."""
+    paused: bool
+    description: str
+    depth: int
+    """Jobs that wait for a worker and for nothing else."""
+    running: int
+    """Jobs that workers hold."""
+    version: int
+    """Also its ETag; 0: as the configuration says."""
+    changed_at: str | None
+    changed_by: str | None
+
+
+class QueuesAnswer(msgspec.Struct, kw_only=True):
+    queues: list[QueueView]
+    count: int
+    next: str | None = None
+    """For after; null at the end."""
+
+
+# Audit ------------------------------------------------------------------------------------------
+
+
+class AuditView(msgspec.Struct, kw_only=True):
+    number: int
+    at: str | None
+    tenant_id: str
+    user: str
+    key_id: str | None
+    """null: without a key, in open mode."""
+    act: str
+    name: str
+    detail: str
+
+
+class AuditAnswer(msgspec.Struct, kw_only=True):
+    entries: list[AuditView]
+    """Newest first."""
+    count: int
+    next: int | None = None
+    """For before; null at the end."""
+
+
+DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        name="queues_list",
+        method="GET",
+        path="/api/v1/queues",
+        summary="Queues: those with settings, and those with jobs",
+        tag="queues",
+        params=(*WHO, *PAGE),
+        answer=QueuesAnswer,
+    ),
+    Route(
+        name="queue_get",
+        method="GET",
+        path="/api/v1/queues/{name}",
+        summary="A queue, its settings, and how much waits and runs",
+        tag="queues",
+        params=WHO,
+        answer=QueueView,
+        problems=(P.DOCUMENT_UNKNOWN,),
+    ),
+    Route(
+        name="queue_put",
+        method="PUT",
+        path="/api/v1/queues/{name}",
+        summary="Set a queue's capacity, pause and description; {} goes back to the configuration",
+        tag="queues",
+        params=(*WHO, *CONDITIONS),
+        body=QueueSettings,
+        answer=QueueView,
+        problems=(P.DOCUMENTS_TOO_MANY, *CHANGES),
+    ),
+    Route(
+        name="queue_delete",
+        method="DELETE",
+        path="/api/v1/queues/{name}",
+        summary="Remove a queue that has no jobs",
+        tag="queues",
+        params=(*WHO, CONDITIONS[0]),
+        answer=Removed,
+        problems=(P.DOCUMENT_UNKNOWN, P.DOCUMENT_IN_USE, *CHANGES),
+    ),
+    *(
+        Route(
+            name=f"queue_{act}",
+            method="POST",
+            path=f"/api/v1/queues/{{name}}/{act}",
+            summary=summary,
+            tag="queues",
+            params=WHO,
+            answer=QueueView,
+            problems=(P.DOCUMENT_UNKNOWN, P.DOCUMENTS_TOO_MANY, *CHANGES),
+        )
+        for act, summary in (
+            ("pause", "Give out no more jobs of a queue; what runs goes on"),
+            ("resume", "Give out jobs of a queue again"),
+        )
+    ),
+    Route(
+        name="audit_list",
+        method="GET",
+        path="/api/v1/audit",
+        summary="Who changed what and when, newest first",
+        tag="audit",
+        params=(
+            *WHO,
+            Param("limit", "1 to 1000, default 100", type="integer"),
+            Param("before", "next of the page before: entries below this number", "integer"),
+        ),
+        answer=AuditAnswer,
+        problems=(P.FORBIDDEN, P.RECORD_CORRUPT),
+    ),
+)
