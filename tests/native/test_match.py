@@ -267,6 +267,54 @@ def test_many_classes_give_the_answers_of_a_scan(seed: int, related: str) -> Non
     assert len(native) == 0
 
 
+@pytest.mark.parametrize("traits", ["one kind", "many kinds"])
+@pytest.mark.parametrize("offers", ["of all sizes", "of one size"])
+def test_a_deep_tree_gives_the_answers_of_a_scan_while_it_grows_and_shrinks(
+    traits: str, offers: str
+) -> None:
+    random_ = random.Random(f"{traits}, {offers}")
+    native, twin = MatchIndex(), MatchIndexTwin()
+    shapes = []
+    for number in range(4):
+        some = frozenset(range(number, 40, 3))
+        shape = (None, None, -1, NONE) if traits == "one kind" else (some, None, number, some)
+        shapes.append(native.shape_add(*shape))
+        assert shapes[-1] == twin.shape_add(*shape)
+    live: list[int] = []
+    job_of: dict[int, int] = {}
+    for step in range(8_000):
+        if random_.random() < (0.95 if step < 3_000 else 0.1):
+            kind, gpus, tags, need = 0, NONE, NONE, random_need(random_)
+            if traits == "many kinds":
+                kind = random_.randrange(40)
+                gpus = frozenset(random_.sample(range(4), random_.choice([0, 0, 1, 2])))
+                tags = frozenset(random_.sample(range(40), random_.choice([0, 0, 0, 1])))
+            cls = native.class_add(0, kind, need, gpus, tags)
+            assert cls == twin.class_add(0, kind, need, gpus, tags)
+            live.append(cls)
+            if random_.random() < 0.9:
+                job_of[cls], key = step, random_.randrange(1_000_000)
+                native.push(cls, step, key)
+                twin.push(cls, step, key)
+        elif live:
+            at = random_.randrange(len(live))
+            live[at], live[-1] = live[-1], live[at]
+            cls = live.pop()
+            if cls in job_of:
+                handle = job_of.pop(cls)
+                assert native.remove(handle)
+                assert twin.remove(handle)
+            native.class_drop(cls)
+            twin.class_drop(cls)
+        if step % 20 == 0:
+            served = random_.choice(shapes)
+            free = random_need(random_) if offers == "of all sizes" else (4_000, 16_384, 0, 0)
+            assert native.peek(served, *free) == twin.peek(served, *free)
+        if step % 500 == 0:
+            native.check()
+    assert native.classes() == sorted(live) == []
+
+
 @pytest.mark.parametrize("priorities", [1, 3, 40, 1_000_000])
 def test_a_deep_class_keeps_its_order_through_removal_and_late_arrivals(priorities: int) -> None:
     random_ = random.Random(priorities)

@@ -14,6 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 
+from headrace._native.amounts cimport Amounts, amounts_note, amounts_renew
 from headrace._native.heap cimport (
     KEY_MAX,
     NONE,
@@ -33,7 +34,6 @@ from headrace._native.heap cimport (
 from headrace._native.node cimport (
     DIMENSIONS,
     Class,
-    Node,
     Shape,
     Traits,
     class_suits,
@@ -55,12 +55,12 @@ from headrace._native.queue cimport Queue, queue_check_number, queue_is_open
 from headrace._native.tree cimport (
     Search,
     Tree,
-    node_search,
-    summary_may_fit,
+    tree_bytes,
     tree_check,
     tree_free,
     tree_insert,
     tree_remove,
+    tree_search,
     tree_update,
 )
 
@@ -94,7 +94,6 @@ cdef class MatchIndex:
     cdef size_t classes_count     # numbers ever used
     cdef size_t classes_capacity
     cdef list classes_free
-    cdef uint32_t born            # classes ever added; may wrap
     cdef Shape** shapes
     cdef size_t shapes_count
     cdef size_t shapes_capacity
@@ -103,11 +102,13 @@ cdef class MatchIndex:
     cdef Positions job_at         # in the order of its class
     cdef Positions job_class
     cdef size_t size
+    cdef Amounts amounts          # by which trees put classes together
 
     def __cinit__(self):
         self.classes_free = []
         self.shapes_free = []
         self.traits = {}
+        amounts_renew(&self.amounts)
 
     def __dealloc__(self):
         cdef size_t i
@@ -169,6 +170,7 @@ cdef class MatchIndex:
                 raise MemoryError
             queue.capacity = -1
             summary_clear(&queue.tree.summary)
+            queue.tree.extent.amounts = &self.amounts
             self.queues[number] = queue
         return self.queues[number]
 
@@ -234,8 +236,6 @@ cdef class MatchIndex:
         order_init(&cls.jobs)
         cls.queue = <uint32_t>queue
         cls.kind = kind
-        cls.born = self.born
-        self.born += 1
         cls.traits = traits
         for i in range(DIMENSIONS):
             cls.need[i] = <int32_t>amounts[i]
@@ -540,6 +540,7 @@ cdef class MatchIndex:
                 amounts[d] if amounts[d] < AMOUNT_MAX_C else AMOUNT_MAX_C
             )
             search.limits[d] = rounded(search.free[d])
+        amounts_note(&self.amounts, search.limits)
         if not shape.any_queue:
             for i in range(shape.queues_count):
                 at = position_of(&self.queue_at, shape.numbers[shape.kinds_count + i])
@@ -566,9 +567,7 @@ cdef class MatchIndex:
                     depth += 1
 
     cdef inline void search_queue(self, Search* search, uint32_t at) noexcept:
-        cdef Tree* tree = &self.queues[self.queue_heap.entries[at].handle].tree
-        if summary_may_fit(&tree.summary, search):
-            node_search(tree.root, search)
+        tree_search(&self.queues[self.queue_heap.entries[at].handle].tree, search)
 
     def fits(
         self,
@@ -625,7 +624,7 @@ cdef class MatchIndex:
                 total += sizeof(Class) + order_bytes(&self.classes_by_number[i].jobs)
         for i in range(self.queues_capacity):
             if self.queues[i] != NULL:
-                total += sizeof(Queue) + self.queues[i].tree.nodes * sizeof(Node)
+                total += sizeof(Queue) + tree_bytes(&self.queues[i].tree)
         total += (self.job_at.capacity + self.job_class.capacity) * sizeof(uint32_t)
         return total + self.classes_capacity * sizeof(Class*)
 

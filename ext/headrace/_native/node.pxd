@@ -1,4 +1,4 @@
-"""A node of the class tree: up to 16 entries side by side, each summing up what is below it.
+"""A node of the class tree: up to 32 entries side by side, each summing up what is below it.
 
 A summary holds the first (key, handle), the elementwise smallest need and 32-bit masks of
 traits, over the classes that have a job queued:
@@ -8,8 +8,13 @@ traits, over the classes that have a job queued:
     labels  a bit for each label; above: their intersection. Skip if the shape lacks one.
 
 Masks are hashes and needs are rounded, so they say only what may fit; the class itself knows.
-Rounded needs are 16 bits wide and side by side for each dimension: the 16 entries are compared
-with the free amounts in a few vector instructions and two cache lines.
+Rounded needs are 16 bits wide and side by side for each dimension: the 32 entries are compared
+with the free amounts in a few vector instructions and four cache lines. Where a search is refused
+by needs, as most often, it has seen nothing else of the node; so they come first in it.
+Free slots hold the summary of nothing, so that loops over all 32 need no count.
+
+An inner node also has the corner of each entry: needs and masks over all classes, queued jobs or
+not. It says where a class belongs, and searches do not look at it.
 """
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -19,7 +24,7 @@ from headrace._native.order cimport Order
 
 cdef extern from *:
     """
-    #define HEADRACE_FANOUT 16
+    #define HEADRACE_FANOUT 32
     #if defined(__SSE2__)
     #include <emmintrin.h>
     static inline uint32_t headrace_fitting(
@@ -49,19 +54,42 @@ cdef extern from *:
         return fits;
     }
     #endif
-    static inline uint32_t headrace_up_to(const uint64_t *keys, uint64_t key) {
-        uint32_t bits = 0;
-        /* Without branches: which heads come early is as good as random to the processor. */
-        #pragma GCC unroll 16
-        for (int i = 0; i < HEADRACE_FANOUT; i++) bits |= (uint32_t)(keys[i] <= key) << i;
-        return bits;
+    /* The next three have no branches: which heads come early is as good as random. */
+    static inline int headrace_first(const uint64_t *keys, const uint32_t *handles, int count) {
+        int first = 0;
+        uint64_t key = keys[0];
+        for (int i = 1; i < count; i++) {
+            first = keys[i] < key ? i : first;
+            key = keys[i] < key ? keys[i] : key;
+        }
+        for (int i = first + 1; i < count; i++)
+            if (keys[i] == key && handles[i] < handles[first]) first = i;
+        return first;
+    }
+    static inline uint64_t headrace_earliest(const uint64_t *keys, uint32_t bits) {
+        uint64_t key = UINT64_MAX;
+        for (; bits; bits &= bits - 1) {
+            const uint64_t other = keys[__builtin_ctz(bits)];
+            key = other < key ? other : key;
+        }
+        return key;
+    }
+    static inline int headrace_up_to(
+        const uint64_t *keys, uint64_t key, uint32_t bits, uint8_t *slots
+    ) {
+        int count = 0;
+        for (; bits; bits &= bits - 1) {
+            slots[count] = (uint8_t)__builtin_ctz(bits);
+            count += keys[slots[count]] <= key;
+        }
+        return count;
     }
     static inline int headrace_lowest(uint32_t bits) { return __builtin_ctz(bits); }
     static inline void headrace_prefetch(const void *node) {
-        __builtin_prefetch(node);
-        __builtin_prefetch((const char *)node + 64);
-        __builtin_prefetch((const char *)node + 128);
-        __builtin_prefetch((const char *)node + 192);
+        for (int line = 0; line < 5; line++) __builtin_prefetch((const char *)node + 64 * line);
+    }
+    static inline void headrace_prefetch_keys(const void *node) {
+        for (int line = 5; line < 9; line++) __builtin_prefetch((const char *)node + 64 * line);
     }
     static inline int headrace_bits(uint32_t value) {
         return value ? 32 - __builtin_clz(value) : 0;
@@ -69,20 +97,26 @@ cdef extern from *:
     """
     # The entries, as bits, none of whose four rounded needs exceeds its limit.
     uint32_t fitting "headrace_fitting"(
-        const int16_t (*needs)[16], const int16_t* limits
+        const int16_t (*needs)[32], const int16_t* limits
     ) noexcept nogil
-    # The entries, as bits, whose key is at most `key`.
-    uint32_t up_to "headrace_up_to"(const uint64_t* keys, uint64_t key) noexcept nogil
+    # The entry with the least (key, handle) of the first `count`.
+    int first_of "headrace_first"(
+        const uint64_t* keys, const uint32_t* handles, int count
+    ) noexcept nogil
+    # The least key of the entries given as bits.
+    uint64_t earliest "headrace_earliest"(const uint64_t* keys, uint32_t bits) noexcept nogil
+    # Put those of them whose key is at most `key` into `slots`; return how many.
+    int up_to "headrace_up_to"(
+        const uint64_t* keys, uint64_t key, uint32_t bits, uint8_t* slots
+    ) noexcept nogil
     int lowest_bit "headrace_lowest"(uint32_t bits) noexcept nogil
-    void prefetch "headrace_prefetch"(const void* node) noexcept nogil  # needs and keys
+    void prefetch "headrace_prefetch"(const void* node) noexcept nogil  # up to the needs
+    void prefetch_keys "headrace_prefetch_keys"(const void* node) noexcept nogil
     int bit_length "headrace_bits"(uint32_t value) noexcept nogil
 
 cdef enum:
-    FANOUT = 16  # HEADRACE_FANOUT
+    FANOUT = 32  # HEADRACE_FANOUT
     DIMENSIONS = 4
-    AXES = DIMENSIONS + 1
-    BORN_SHIFT = 4  # 16 classes born together count as one; after 2**18 the count wraps
-    BORN_MASK = 0x3FFF
     BARRED = 0x7FFF  # the rounded need of what holds no job: exceeds every limit
 
 
@@ -104,7 +138,7 @@ cdef struct Class:
     uint32_t number
     uint32_t queue
     uint32_t kind
-    uint32_t born  # how many classes were added before it
+    uint32_t born  # how many classes were added to the tree before it; may wrap
     uint8_t slot
 
 
@@ -130,12 +164,21 @@ cdef struct Summary:
     int16_t need[4]  # rounded
 
 
-cdef struct Rank:
-    uint32_t traits
-    int16_t axes[AXES]  # rounded needs and the time of birth
+cdef struct Corner:
+    int16_t need[4]  # rounded
+    uint32_t kinds
+    uint32_t gpus
+    uint32_t labels
+    uint32_t labels_any  # the union
+    uint32_t born        # of the oldest
 
 
 cdef struct Node:
+    Node* parent
+    uint8_t slot
+    uint8_t count
+    uint8_t first  # the entry with the first head
+    uint8_t height  # 0 for a leaf
     int16_t needs[4][FANOUT]  # rounded; BARRED when nothing is queued below, and in free slots
     uint64_t keys[FANOUT]     # KEY_MAX and NONE when nothing is queued below
     uint32_t handles[FANOUT]
@@ -143,16 +186,11 @@ cdef struct Node:
     uint32_t gpus[FANOUT]
     uint32_t labels[FANOUT]
     void* below[FANOUT]       # Class* in a leaf, Node* in an inner node
-    Node* parent
-    uint8_t slot
-    uint8_t count
-    uint8_t first  # the entry with the first head
-    bint is_leaf
 
 
 cdef struct Inner:
     Node node
-    Rank lows[FANOUT]  # entry i holds ranks from lows[i] to lows[i + 1]; lows[0] is not looked at
+    Corner corners[FANOUT]
 
 
 cdef inline int16_t rounded(int32_t amount) noexcept nogil:
@@ -213,49 +251,6 @@ cdef inline bint need_fits(const int32_t* need, const int32_t* free_amounts) noe
     )
 
 
-cdef inline void class_rank(Class* cls, Rank* rank) noexcept nogil:
-    cdef uint32_t labels = cls.traits.labels_mask, gpus = cls.traits.gpus_mask
-    cdef uint32_t label = 0, gpu = 0
-    cdef int d
-    while labels & 1 == 0 and label < 32:
-        labels >>= 1
-        label += 1
-    while gpus & 1 == 0 and gpu < 31:
-        gpus >>= 1
-        gpu += 1
-    rank.traits = (cls.kind % 32) << 16 | label << 8 | gpu
-    for d in range(DIMENSIONS):
-        rank.axes[d] = rounded(cls.need[d])
-    rank.axes[DIMENSIONS] = <int16_t>((cls.born >> BORN_SHIFT) & BORN_MASK)
-
-
-cdef inline int rank_jump(const Rank* one, const Rank* next_one) noexcept nogil:
-    """How high the boundary is between two neighbours in rank: the larger, the further apart."""
-    cdef uint32_t most = 0, differs
-    cdef int d
-    if one.traits != next_one.traits:
-        return 32 + bit_length(one.traits ^ next_one.traits)
-    for d in range(AXES):
-        differs = <uint32_t>(one.axes[d] ^ next_one.axes[d])
-        if most < differs:
-            most = differs
-    return bit_length(most)
-
-
-cdef inline bint rank_before(const Rank* one, const Rank* other) noexcept nogil:
-    """Order by traits, then by the axis that differs in the highest bit."""
-    cdef uint32_t most = 0, differs
-    cdef int d, decides = 0
-    if one.traits != other.traits:
-        return one.traits < other.traits
-    for d in range(AXES):
-        differs = <uint32_t>(one.axes[d] ^ other.axes[d])
-        if most < differs and most < (most ^ differs):
-            most = differs
-            decides = d
-    return one.axes[decides] < other.axes[decides]
-
-
 cdef inline void summary_clear(Summary* summary) noexcept nogil:
     """Make it the summary of no jobs, which adds nothing to any other."""
     cdef int d
@@ -265,6 +260,18 @@ cdef inline void summary_clear(Summary* summary) noexcept nogil:
     summary.labels = 0xFFFFFFFF
     for d in range(DIMENSIONS):
         summary.need[d] = BARRED
+
+
+cdef inline void summary_add(Summary* summary, const Summary* other) noexcept nogil:
+    cdef int d
+    if before(other.key, other.handle, summary.key, summary.handle):
+        summary.key = other.key
+        summary.handle = other.handle
+    summary.kinds |= other.kinds
+    summary.gpus |= other.gpus
+    summary.labels &= other.labels
+    for d in range(DIMENSIONS):
+        summary.need[d] = min(summary.need[d], other.need[d])
 
 
 cdef inline void class_summarize(Class* cls, Summary* summary) noexcept nogil:
@@ -281,33 +288,101 @@ cdef inline void class_summarize(Class* cls, Summary* summary) noexcept nogil:
         summary.need[d] = rounded(cls.need[d])
 
 
+cdef inline void corner_clear(Corner* corner) noexcept nogil:
+    """Make it the corner of no classes, which adds nothing to any other."""
+    cdef int d
+    corner.kinds = corner.gpus = corner.labels_any = 0
+    corner.labels = corner.born = 0xFFFFFFFF
+    for d in range(DIMENSIONS):
+        corner.need[d] = BARRED
+
+
+cdef inline void corner_add(Corner* corner, const Corner* other) noexcept nogil:
+    cdef int d
+    corner.kinds |= other.kinds
+    corner.gpus |= other.gpus
+    corner.labels &= other.labels
+    corner.labels_any |= other.labels_any
+    corner.born = min(corner.born, other.born)
+    for d in range(DIMENSIONS):
+        corner.need[d] = min(corner.need[d], other.need[d])
+
+
+cdef inline bint corner_equals(const Corner* one, const Corner* other) noexcept nogil:
+    return (
+        one.kinds == other.kinds
+        and one.gpus == other.gpus
+        and one.labels == other.labels
+        and one.labels_any == other.labels_any
+        and one.born == other.born
+        and one.need[0] == other.need[0]
+        and one.need[1] == other.need[1]
+        and one.need[2] == other.need[2]
+        and one.need[3] == other.need[3]
+    )
+
+
+cdef inline void class_corner(Class* cls, Corner* corner) noexcept nogil:
+    cdef int d
+    corner.kinds = trait_bit(cls.kind, 32)
+    corner.gpus = cls.traits.gpus_mask
+    corner.labels = corner.labels_any = cls.traits.labels_mask
+    corner.born = cls.born
+    for d in range(DIMENSIONS):
+        corner.need[d] = rounded(cls.need[d])
+
+
+cdef inline void entry_corner(const Node* node, int slot, Corner* corner) noexcept nogil:
+    if node.height == 0:
+        class_corner(<Class*>node.below[slot], corner)
+    else:
+        corner[0] = (<const Inner*>node).corners[slot]
+
+
+cdef inline void node_corner(const Node* node, Corner* corner) noexcept nogil:
+    cdef Corner part
+    cdef int i
+    corner_clear(corner)
+    for i in range(node.count):
+        entry_corner(node, i, &part)
+        corner_add(corner, &part)
+
+
 cdef inline int node_first(const Node* node) noexcept nogil:
     """Find the entry with the first head, or 0."""
-    cdef uint64_t key = node.keys[0]
-    cdef uint32_t handle = node.handles[0]
-    cdef int i, first = 0
-    for i in range(1, node.count):
-        if before(node.keys[i], node.handles[i], key, handle):
-            key = node.keys[i]
-            handle = node.handles[i]
-            first = i
-    return first
+    return first_of(node.keys, node.handles, node.count)
 
 
 cdef inline void node_summarize(Node* node, Summary* summary) noexcept nogil:
+    cdef uint32_t kinds = 0, gpus = 0, labels = 0xFFFFFFFF
+    cdef int16_t need
     cdef int i, d
-    summary_clear(summary)
     node.first = <uint8_t>node_first(node)
     summary.key = node.keys[node.first]
     summary.handle = node.handles[node.first]
-    for i in range(node.count):
-        summary.kinds |= node.kinds[i]
-        summary.gpus |= node.gpus[i]
-        summary.labels &= node.labels[i]
+    for i in range(FANOUT):
+        kinds |= node.kinds[i]
+        gpus |= node.gpus[i]
+        labels &= node.labels[i]
+    summary.kinds = kinds
+    summary.gpus = gpus
+    summary.labels = labels
     for d in range(DIMENSIONS):
-        for i in range(node.count):
-            if node.needs[d][i] < summary.need[d]:
-                summary.need[d] = node.needs[d][i]
+        need = BARRED
+        for i in range(FANOUT):
+            need = min(need, node.needs[d][i])
+        summary.need[d] = need
+
+
+cdef inline void entry_get(const Node* node, int slot, Summary* summary) noexcept nogil:
+    cdef int d
+    summary.key = node.keys[slot]
+    summary.handle = node.handles[slot]
+    summary.kinds = node.kinds[slot]
+    summary.gpus = node.gpus[slot]
+    summary.labels = node.labels[slot]
+    for d in range(DIMENSIONS):
+        summary.need[d] = node.needs[d][slot]
 
 
 cdef inline void entry_set(Node* node, int slot, const Summary* summary) noexcept nogil:
@@ -341,39 +416,38 @@ cdef inline bint entry_equals(const Node* node, int slot, const Summary* summary
     )
 
 
-cdef inline void entry_adopt(Node* node, int slot) noexcept nogil:
-    """Tell what is below an entry where it is now."""
-    if node.is_leaf:
-        (<Class*>node.below[slot]).leaf = node
-        (<Class*>node.below[slot]).slot = <uint8_t>slot
+cdef inline void entry_adopt(Node* node, int slot, void* below) noexcept nogil:
+    """Put something below an entry, and tell it where it is now."""
+    node.below[slot] = below
+    if node.height == 0:
+        (<Class*>below).leaf = node
+        (<Class*>below).slot = <uint8_t>slot
     else:
-        (<Node*>node.below[slot]).parent = node
-        (<Node*>node.below[slot]).slot = <uint8_t>slot
+        (<Node*>below).parent = node
+        (<Node*>below).slot = <uint8_t>slot
 
 
-cdef inline void entry_move(Node* source, int slot, Node* target, int to) noexcept nogil:
-    cdef int d
-    target.keys[to] = source.keys[slot]
-    target.handles[to] = source.handles[slot]
-    target.kinds[to] = source.kinds[slot]
-    target.gpus[to] = source.gpus[slot]
-    target.labels[to] = source.labels[slot]
-    for d in range(DIMENSIONS):
-        target.needs[d][to] = source.needs[d][slot]
-    if not source.is_leaf:
-        (<Inner*>target).lows[to] = (<Inner*>source).lows[slot]
-    target.below[to] = source.below[slot]
-    entry_adopt(target, to)
+cdef inline void entry_append(
+    Node* node, void* below, const Summary* summary, const Corner* corner
+) noexcept nogil:
+    """Fill the next free slot; there is one."""
+    entry_set(node, node.count, summary)
+    entry_adopt(node, node.count, below)
+    if node.height:
+        (<Inner*>node).corners[node.count] = corner[0]
+    node.count += 1
 
 
 cdef inline void entry_delete(Node* node, int slot) noexcept nogil:
-    """Close the gap: in a leaf with the last entry, in an inner node in order."""
-    cdef int i
-    node.count -= 1
-    if node.is_leaf:
-        if slot != node.count:
-            entry_move(node, node.count, node, slot)
-    else:
-        for i in range(slot, node.count):
-            entry_move(node, i + 1, node, i)
-    entry_clear(node, node.count)
+    """Close the gap with the last entry."""
+    cdef Summary summary
+    cdef int last = node.count - 1
+    if slot != last:
+        entry_get(node, last, &summary)
+        entry_set(node, slot, &summary)
+        entry_adopt(node, slot, node.below[last])
+        if node.height:
+            (<Inner*>node).corners[slot] = (<Inner*>node).corners[last]
+    entry_clear(node, last)
+    node.count = <uint8_t>last
+    node.first = <uint8_t>node_first(node)

@@ -1,62 +1,68 @@
 """A tree over the classes of one queue that finds the first fitting class head.
 
-Leaves hold classes, nodes above hold nodes (node.pxd). A search skips an entry when its head
-comes after the best one found or its summary cannot fit, and goes into the others in order of
-their heads, so that usually one path is walked.
+Leaves hold classes, nodes above hold nodes (node.pxd); all leaves are equally deep. A search
+skips an entry when its head comes after the best one found or its summary cannot fit, and goes
+into the others in order of their heads, so that usually one path is walked. Which classes share
+a leaf is for cluster.pxd to say.
 
-Leaves are ordered by traits, then by the Morton order of needs and time of birth, so that
-classes that are refused together lie together: those that nothing fits grow old together.
-Order decides only how well entries can be skipped, never which class is found; hence leaves
-are unsorted inside and separators may be stale.
-
-Source: B-trees; Morton order compared without interleaving as in T. M. Chan, Closest-point
-problems simplified on the RAM (SODA 2002).
+Source: branch and bound over corners and heads, as in priority search trees, E. M. McCreight
+(SIAM J. Comput. 1985), but with wide nodes.
 """
 
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
+from headrace._native.amounts cimport amounts_note
+from headrace._native.cluster cimport Extent, nearest, split_choose
 from headrace._native.heap cimport NONE, before
 from headrace._native.node cimport (
     DIMENSIONS,
     FANOUT,
     Class,
+    Corner,
     Inner,
     Node,
-    Rank,
     Shape,
     Summary,
-    class_rank,
+    class_corner,
     class_suits,
     class_summarize,
-    entry_adopt,
+    corner_add,
+    corner_clear,
+    corner_equals,
+    earliest,
+    entry_append,
     entry_clear,
+    entry_corner,
     entry_delete,
     entry_equals,
-    entry_move,
+    entry_get,
     entry_set,
     fitting,
     lowest_bit,
     need_fits,
+    node_corner,
     node_first,
     node_summarize,
     prefetch,
-    rank_before,
-    rank_jump,
+    prefetch_keys,
+    summary_add,
     summary_clear,
     up_to,
 )
 
 cdef enum:
-    SPLIT_FROM = 4  # a split leaves at least this many on either side
-    MERGE_BELOW = 4  # a node this small joins its neighbour ...
-    MERGE_UP_TO = 12  # ... unless both together would soon split again
+    MERGE_BELOW = 8  # a node this small joins another one ...
+    MERGE_UP_TO = 24  # ... unless both together would soon split again
 
 
 cdef struct Tree:
     Node* root
     Summary summary
+    Extent extent
     uint32_t nodes
+    uint32_t inners  # nodes that are no leaves
 
 
 cdef struct Search:
@@ -82,19 +88,42 @@ cdef inline void tree_refresh(Tree* tree, Node* node) noexcept nogil:
         node = node.parent
 
 
+cdef inline void tree_grow(Tree* tree, Node* node, int slot) noexcept nogil:
+    """Take over an entry that now says more than it did; stop where nothing changes."""
+    cdef Summary part, summary
+    entry_get(node, slot, &part)
+    while True:
+        if before(part.key, part.handle, node.keys[node.first], node.handles[node.first]):
+            node.first = <uint8_t>slot
+        slot = node.slot
+        node = node.parent
+        if node == NULL:
+            summary_add(&tree.summary, &part)
+            return
+        entry_get(node, slot, &summary)
+        summary_add(&summary, &part)
+        if entry_equals(node, slot, &summary):
+            return
+        entry_set(node, slot, &summary)
+
+
 cdef inline void tree_update(Tree* tree, Class* cls) noexcept nogil:
     """Take over the head of a class after its jobs have changed."""
     cdef Node* node = cls.leaf
-    cdef int i, slot = cls.slot
+    cdef int slot = cls.slot
     cdef uint64_t key = cls.jobs.head_key
     cdef uint32_t handle = cls.jobs.head_handle
     cdef Summary summary
     if node.keys[slot] == key and node.handles[slot] == handle:
         return
-    if node.handles[slot] == NONE or handle == NONE:
+    if handle == NONE:
+        entry_clear(node, slot)
+        tree_refresh(tree, node)
+        return
+    if node.handles[slot] == NONE:
         class_summarize(cls, &summary)
         entry_set(node, slot, &summary)
-        tree_refresh(tree, node)
+        tree_grow(tree, node, slot)
         return
     # A non-empty class stays non-empty: only heads change on the way up.
     while True:
@@ -118,17 +147,18 @@ cdef inline void tree_update(Tree* tree, Class* cls) noexcept nogil:
             return
 
 
-cdef inline Node* node_new(Tree* tree, bint is_leaf) except NULL:
+cdef inline Node* node_new(Tree* tree, uint8_t height) except NULL:
     cdef int i
-    cdef Node* node = <Node*>malloc(sizeof(Node) if is_leaf else sizeof(Inner))
+    cdef Node* node = <Node*>malloc(sizeof(Inner) if height else sizeof(Node))
     if node == NULL:
         raise MemoryError
     node.parent = NULL
     node.slot = 0
     node.count = 0
     node.first = 0
-    node.is_leaf = is_leaf
+    node.height = height
     tree.nodes += 1
+    tree.inners += height > 0
     for i in range(FANOUT):
         entry_clear(node, i)
     return node
@@ -136,175 +166,131 @@ cdef inline Node* node_new(Tree* tree, bint is_leaf) except NULL:
 
 cdef inline void node_free(Tree* tree, Node* node) noexcept:
     tree.nodes -= 1
+    tree.inners -= node.height > 0
     free(node)
 
 
-cdef inline void leaf_sort(Node* leaf) noexcept nogil:
-    """Order the classes of a full leaf by rank, before it is split."""
-    cdef Rank ranks[FANOUT]
-    cdef void* below[FANOUT]
-    cdef Rank rank
-    cdef void* cls
-    cdef Summary summary
-    cdef int i, j
-    for i in range(leaf.count):
-        cls = leaf.below[i]
-        class_rank(<Class*>cls, &rank)
-        j = i
-        while j > 0 and rank_before(&rank, &ranks[j - 1]):
-            ranks[j] = ranks[j - 1]
-            below[j] = below[j - 1]
-            j -= 1
-        ranks[j] = rank
-        below[j] = cls
-    for i in range(leaf.count):
-        leaf.below[i] = below[i]
-        class_summarize(<Class*>below[i], &summary)
-        entry_set(leaf, i, &summary)
-        entry_adopt(leaf, i)
-
-
-cdef inline int node_middle(Node* node, Rank* low) noexcept nogil:
-    """Choose where to split: at the highest boundary of the middle half; set the low rank there.
-
-    So nodes become cells of the Morton order, whose smallest needs say much.
-    """
-    cdef Rank ranks[FANOUT]
-    cdef int i, jump, most = -1, middle = FANOUT // 2
-    for i in range(FANOUT):
-        if node.is_leaf:
-            class_rank(<Class*>node.below[i], &ranks[i])
-        else:
-            ranks[i] = (<Inner*>node).lows[i]
-    for i in range(SPLIT_FROM, FANOUT - SPLIT_FROM + 1):
-        jump = rank_jump(&ranks[i - 1], &ranks[i])
-        if jump > most or (jump == most and abs(2 * i - FANOUT) < abs(2 * middle - FANOUT)):
-            most = jump
-            middle = i
-    low[0] = ranks[middle]
-    return middle
-
-
 cdef inline int node_split(Tree* tree, Node* node) except -1:
-    """Move the upper part of a full node to a new right neighbour; the parent has room.
+    """Move a part of a full node to a new one beside it; the parent has room.
 
     The root gets a parent first.
     """
-    cdef Node* right = node_new(tree, node.is_leaf)
+    cdef Node* right = node_new(tree, node.height)
     cdef Node* parent = node.parent
-    cdef Rank low
+    cdef Inner whole
+    cdef uint8_t order[FANOUT]
     cdef Summary summary
+    cdef Corner corner
     cdef int i, middle
     if parent == NULL:
         try:
-            parent = node_new(tree, False)
+            parent = node_new(tree, <uint8_t>(node.height + 1))
         except MemoryError:
             node_free(tree, right)
             raise
-        parent.count = 1
-        parent.below[0] = node
-        entry_adopt(parent, 0)
+        entry_append(parent, node, &tree.summary, &tree.extent.corner)
         tree.root = parent
-    if node.is_leaf:
-        leaf_sort(node)
-    middle = node_middle(node, &low)
+    middle = split_choose(&tree.extent, node, order)
+    memcpy(&whole, node, sizeof(Inner) if node.height else sizeof(Node))
+    node.count = 0
+    for i in range(FANOUT):
+        entry_get(&whole.node, order[i], &summary)
+        entry_append(
+            node if i < middle else right,
+            whole.node.below[order[i]],
+            &summary,
+            &whole.corners[order[i]],
+        )
     for i in range(middle, FANOUT):
-        entry_move(node, i, right, i - middle)
         entry_clear(node, i)
-    node.count = <uint8_t>middle
-    right.count = <uint8_t>(FANOUT - middle)
-    i = parent.count
-    while i > node.slot + 1:
-        entry_move(parent, i - 1, parent, i)
-        i -= 1
-    parent.below[i] = right
-    parent.count += 1
-    (<Inner*>parent).lows[i] = low
-    entry_adopt(parent, i)
     node_summarize(right, &summary)
-    entry_set(parent, i, &summary)
+    node_corner(right, &corner)
+    entry_append(parent, right, &summary, &corner)
     node_summarize(node, &summary)
+    node_corner(node, &corner)
     entry_set(parent, node.slot, &summary)
+    (<Inner*>parent).corners[node.slot] = corner
     parent.first = <uint8_t>node_first(parent)
     return 0
 
 
 cdef inline int tree_insert(Tree* tree, Class* cls) except -1:
-    """Add a class; full nodes on the way down are split first, so a parent has room."""
+    """Add a class without jobs; full nodes on the way down are split, so a parent has room."""
     cdef Node* node
+    cdef Node* child
+    cdef Corner corner
     cdef Summary summary
-    cdef Rank rank
-    cdef int i
-    class_rank(cls, &rank)
+    cdef int slot, room = FANOUT
     if tree.root == NULL:
-        tree.root = node_new(tree, True)
+        tree.root = node_new(tree, 0)
+        corner_clear(&tree.extent.corner)
+    cls.born = tree.extent.born
+    tree.extent.born += 1
+    class_corner(cls, &corner)
+    amounts_note(tree.extent.amounts, corner.need)
+    corner_add(&tree.extent.corner, &corner)
     if tree.root.count == FANOUT:
         node_split(tree, tree.root)
     node = tree.root
-    while not node.is_leaf:
-        i = node.count - 1
-        while i > 0 and rank_before(&rank, &(<Inner*>node).lows[i]):
-            i -= 1
-        if (<Node*>node.below[i]).count == FANOUT:
-            node_split(tree, <Node*>node.below[i])
-            if not rank_before(&rank, &(<Inner*>node).lows[i + 1]):
-                i += 1
-        node = <Node*>node.below[i]
-    i = node.count
-    node.count += 1
-    class_summarize(cls, &summary)
-    entry_set(node, i, &summary)
-    node.below[i] = cls
-    entry_adopt(node, i)
-    tree_refresh(tree, node)
+    while node.height:
+        slot = nearest(&tree.extent, <Inner*>node, &corner, NULL, room)
+        child = <Node*>node.below[slot]
+        if child.count == FANOUT:
+            node_split(tree, child)
+            room = FANOUT - 1  # the split may have filled `node`: no second one
+        else:
+            corner_add(&(<Inner*>node).corners[slot], &corner)
+            node = child
+            room = FANOUT
+    summary_clear(&summary)
+    entry_append(node, cls, &summary, &corner)
     return 0
 
 
 cdef inline void node_merge(Tree* tree, Node* node) noexcept:
-    """Join a small node with a neighbour under the same parent, if both are small enough."""
-    cdef Node* parent = node.parent
-    cdef Node* left
-    cdef Node* right
-    cdef int i, slot
+    """Join a small node with the nearest one under the same parent that has room for it."""
+    cdef Inner* parent = <Inner*>node.parent
+    cdef Node* other
     cdef Summary summary
-    if parent.count < 2:
+    cdef Corner corner = parent.corners[node.slot]
+    cdef int i, slot
+    slot = nearest(&tree.extent, parent, &corner, node, MERGE_UP_TO - node.count)
+    if slot < 0:
         return
-    slot = node.slot if node.slot + 1 < parent.count else node.slot - 1
-    left = <Node*>parent.below[slot]
-    right = <Node*>parent.below[slot + 1]
-    if left.count + right.count > MERGE_UP_TO:
-        return
-    if not left.is_leaf:
-        (<Inner*>right).lows[0] = (<Inner*>parent).lows[slot + 1]
-    for i in range(right.count):
-        entry_move(right, i, left, left.count)
-        left.count += 1
-    entry_delete(parent, slot + 1)
-    node_free(tree, right)
-    node_summarize(left, &summary)
-    entry_set(parent, slot, &summary)
-    parent.first = <uint8_t>node_first(parent)
+    other = <Node*>parent.node.below[slot]
+    for i in range(node.count):
+        entry_get(node, i, &summary)
+        entry_corner(node, i, &corner)
+        entry_append(other, node.below[i], &summary, &corner)
+    node_summarize(other, &summary)
+    entry_set(&parent.node, slot, &summary)
+    corner_add(&parent.corners[slot], &parent.corners[node.slot])
+    entry_delete(&parent.node, node.slot)
+    node_free(tree, node)
 
 
 cdef inline void tree_remove(Tree* tree, Class* cls) noexcept:
+    """Remove a class without jobs."""
     cdef Node* node = cls.leaf
-    cdef Node* parent
+    cdef Inner* parent
+    cdef Corner corner
     entry_delete(node, cls.slot)
     cls.leaf = NULL
-    while True:
-        parent = node.parent
-        if parent == NULL:
+    while node.parent != NULL:
+        parent = <Inner*>node.parent
+        node_corner(node, &corner)
+        if node.count >= MERGE_BELOW and corner_equals(&parent.corners[node.slot], &corner):
             break
+        parent.corners[node.slot] = corner
         if node.count == 0:
-            entry_delete(parent, node.slot)
+            entry_delete(&parent.node, node.slot)
             node_free(tree, node)
-        else:
-            tree_refresh(tree, node)
-            if node.count >= MERGE_BELOW:
-                break
+        elif node.count < MERGE_BELOW:
             node_merge(tree, node)
-        node = parent
-    while not tree.root.is_leaf and tree.root.count == 1:
+        node = &parent.node
+    if node.parent == NULL:
+        node_corner(node, &tree.extent.corner)
+    while tree.root.height and tree.root.count == 1:
         node = tree.root
         tree.root = <Node*>node.below[0]
         tree.root.parent = NULL
@@ -312,9 +298,6 @@ cdef inline void tree_remove(Tree* tree, Class* cls) noexcept:
     if tree.root.count == 0:
         node_free(tree, tree.root)
         tree.root = NULL
-        summary_clear(&tree.summary)
-        return
-    tree_refresh(tree, tree.root)
 
 
 cdef inline bint summary_may_fit(const Summary* summary, const Search* search) noexcept nogil:
@@ -340,56 +323,93 @@ cdef inline bint entry_may_fit(const Node* node, int slot, const Search* search)
     )
 
 
-cdef inline void entry_search(const Node* node, int slot, Search* search) noexcept nogil:
-    cdef Class* cls
-    if not node.is_leaf:
-        node_search(<const Node*>node.below[slot], search)
+cdef inline bint class_found(const Node* leaf, int slot, Search* search) noexcept nogil:
+    """Note the class as the best so far, if it fits exactly."""
+    cdef Class* cls = <Class*>leaf.below[slot]
+    if not (need_fits(cls.need, search.free) and class_suits(cls, search.shape)):
+        return False
+    search.key = leaf.keys[slot]
+    search.handle = leaf.handles[slot]
+    search.found = cls
+    return True
+
+
+cdef inline void leaf_search(const Node* leaf, Search* search) noexcept nogil:
+    """Find the first fitting head in a leaf, if it comes before the best one so far."""
+    cdef uint32_t rest, able
+    cdef uint64_t key
+    cdef int i, first = leaf.first
+    prefetch_keys(leaf)
+    able = fitting(leaf.needs, search.limits)
+    # Most often the first head fits, and nothing else here has to be looked at.
+    if able >> first & 1 and entry_may_fit(leaf, first, search) and class_found(leaf, first, search):
         return
-    cls = <Class*>node.below[slot]
-    if need_fits(cls.need, search.free) and class_suits(cls, search.shape):
-        search.key = node.keys[slot]
-        search.handle = node.handles[slot]
-        search.found = cls
+    while able:
+        key = earliest(leaf.keys, able)
+        if key > search.key:
+            return
+        first = -1
+        rest = able
+        while rest:
+            i = lowest_bit(rest)
+            rest &= rest - 1
+            if leaf.keys[i] == key and (first < 0 or leaf.handles[i] < leaf.handles[first]):
+                first = i
+        if entry_may_fit(leaf, first, search) and class_found(leaf, first, search):
+            return
+        able ^= <uint32_t>1 << first
+
+
+cdef inline void below_search(const Node* node, int slot, Search* search) noexcept nogil:
+    if node.height == 1:
+        leaf_search(<const Node*>node.below[slot], search)
+    else:
+        node_search(<const Node*>node.below[slot], search)
 
 
 cdef inline void node_search(const Node* node, Search* search) noexcept nogil:
-    """Find the first fitting head below `node` that comes before the best one so far."""
-    cdef uint32_t able = fitting(node.needs, search.limits) & up_to(node.keys, search.key)
-    cdef uint32_t rest, bit = <uint32_t>1 << node.first
-    cdef uint64_t key
-    cdef uint32_t handle
-    cdef int i, first
-    if able & bit and entry_may_fit(node, node.first, search):
-        # Most often the first head fits, and nothing else here has to be looked at.
-        entry_search(node, node.first, search)
+    """Find the first fitting head below an inner node that comes before the best one so far."""
+    cdef uint32_t able
+    cdef uint8_t slots[FANOUT]
+    cdef uint8_t slot
+    cdef int i, at, some, count = 0
+    prefetch_keys(node)
+    able = fitting(node.needs, search.limits)
+    if able >> node.first & 1 and entry_may_fit(node, node.first, search):
+        below_search(node, node.first, search)
         if search.handle == node.handles[node.first]:
             return
-        able &= up_to(node.keys, search.key)
-    able &= ~bit
-    if not node.is_leaf:
-        rest = able
-        while rest:
-            i = lowest_bit(rest)
-            rest &= rest - 1
-            prefetch(node.below[i])
-    while able:
-        first = -1
-        key = search.key
-        handle = search.handle
-        rest = able
-        while rest:
-            i = lowest_bit(rest)
-            rest &= rest - 1
-            if not entry_may_fit(node, i, search):
-                able ^= <uint32_t>1 << i
-            elif before(node.keys[i], node.handles[i], key, handle):
-                key = node.keys[i]
-                handle = node.handles[i]
-                first = i
-        if first < 0:
+        able ^= <uint32_t>1 << node.first
+    some = up_to(node.keys, search.key, able, slots)
+    for i in range(some):
+        slot = slots[i]
+        if not entry_may_fit(node, slot, search):
+            continue
+        prefetch(node.below[slot])
+        at = count
+        count += 1
+        while at > 0 and node.keys[slots[at - 1]] > node.keys[slot]:
+            slots[at] = slots[at - 1]
+            at -= 1
+        slots[at] = slot
+    for at in range(count):
+        if node.keys[slots[at]] > search.key:
             return
-        able ^= <uint32_t>1 << first
-        entry_search(node, first, search)
+        below_search(node, slots[at], search)
+
+
+cdef inline void tree_search(const Tree* tree, Search* search) noexcept nogil:
+    """Note the first class of the tree that fits, if its head comes before the best so far."""
+    if not summary_may_fit(&tree.summary, search):
+        return
+    if tree.root.height:
+        node_search(tree.root, search)
+    else:
+        leaf_search(tree.root, search)
+
+
+cdef inline size_t tree_bytes(const Tree* tree) noexcept nogil:
+    return tree.nodes * sizeof(Node) + tree.inners * (sizeof(Inner) - sizeof(Node))
 
 
 cdef inline void tree_free(Tree* tree, Node* node) noexcept:
@@ -397,7 +417,7 @@ cdef inline void tree_free(Tree* tree, Node* node) noexcept:
     cdef int i
     if node == NULL:
         return
-    if not node.is_leaf:
+    if node.height:
         for i in range(node.count):
             tree_free(tree, <Node*>node.below[i])
     node_free(tree, node)
@@ -406,6 +426,7 @@ cdef inline void tree_free(Tree* tree, Node* node) noexcept:
 cdef inline int tree_check(Tree* tree, Node* node, size_t* classes, size_t* nodes) except -1:
     """Assert links, counts and summaries from `node` down; count what is there."""
     cdef Summary summary
+    cdef Corner corner
     cdef Class* cls
     cdef Node* child
     cdef int i
@@ -414,7 +435,7 @@ cdef inline int tree_check(Tree* tree, Node* node, size_t* classes, size_t* node
     assert node.first == node_first(node)
     assert node.parent != NULL or node == tree.root
     for i in range(node.count):
-        if node.is_leaf:
+        if node.height == 0:
             cls = <Class*>node.below[i]
             assert cls.leaf == node
             assert cls.slot == i
@@ -426,11 +447,15 @@ cdef inline int tree_check(Tree* tree, Node* node, size_t* classes, size_t* node
             assert child.slot == i
             tree_check(tree, child, classes, nodes)
             node_summarize(child, &summary)
+            node_corner(child, &corner)
+            assert corner_equals(&(<Inner*>node).corners[i], &corner)
         assert entry_equals(node, i, &summary)
     summary_clear(&summary)
     for i in range(node.count, FANOUT):
         assert entry_equals(node, i, &summary)
     if node.parent == NULL:
+        node_corner(node, &corner)
+        assert corner_equals(&tree.extent.corner, &corner)
         node_summarize(node, &summary)
         assert summary.key == tree.summary.key
         assert summary.handle == tree.summary.handle
