@@ -84,6 +84,25 @@ def test_equal_offers_are_served_in_the_order_they_came(rig: Rig) -> None:
     assert [*rig.live.parked.by_ticket] == tickets[2:]
 
 
+def test_a_job_goes_to_the_longest_waiting_of_those_that_serve_its_type_and_fit(rig: Rig) -> None:
+    tickets = {}
+    for name, profile, cpu_milli in (
+        ("other type", Profile(types=frozenset({"other"})), 8_000),
+        ("too small", Profile(types=frozenset({"t"})), 500),
+        ("other queue", Profile(queues=frozenset({"elsewhere"})), 8_000),
+        ("all types", Profile(), 2_000),
+        ("its type", Profile(types=frozenset({"t", "u"})), 4_000),
+    ):
+        rig.poll(wait_ms=9_000, profile=profile, free=Amounts(cpu_milli=cpu_milli, memory_mb=999))
+        tickets[name] = rig.tickets
+    for served in ("all types", "its type"):
+        rig.submit(needs(kind="t", cpu_milli=1_000))
+        answered = [effect.ticket for effect in rig.effects if isinstance(effect, Answered)]
+        assert answered == [tickets.pop(served)]
+    rig.submit(needs(kind="t", cpu_milli=1_000))
+    assert [*rig.live.parked.by_ticket] == [*tickets.values()]
+
+
 def test_a_withdrawn_poll_goes_home_empty_and_once(rig: Rig) -> None:
     rig.poll(wait_ms=9_000)
     ticket = rig.tickets

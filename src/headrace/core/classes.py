@@ -80,6 +80,7 @@ class ClassTable:
         self._entries: dict[int, ClassEntry] = {}
         self.entry = self._entries.__getitem__
         self._by_number: dict[int, ClassEntry] = {}
+        self.numbered = self._by_number.__getitem__
         self._last: ClassEntry | None = None
         """Last acquired: most submits are of one class. One without jobs may be dropped."""
         self._free_ids: list[int] = []

@@ -76,8 +76,9 @@ class Engine:
         """Give parked polls what fits them now.
 
         Called once per batch, after its last command and before its effects are staged.
-        Cost: per group of equal offers, one test for each class that became ready (few), or one
-        search; O(1) if nothing became ready.
+        Cost: per group of equal offers that serves a queue and type of what became ready, one
+        test for each such class (few), or one search; until all those jobs are gone. O(1) if
+        nothing became ready.
         """
         effects: list[Effect] = []
         live = self.live

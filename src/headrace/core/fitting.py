@@ -11,7 +11,8 @@ from headrace.wire.problems import Problem
 
 def never_fits_any(live: Live, entry: ClassEntry) -> str:
     """Return why no known worker could ever run the class; empty if one could, or none is
-    known. Cost: O(kinds of workers) once per class and change of the workers."""
+    known. Cost: O(kinds of workers that serve its queue and type) once per class and change of
+    the workers."""
     if not live.workers.totals:
         return ""
     cached = live.never_fits.get(entry.class_id)
@@ -20,7 +21,7 @@ def never_fits_any(live: Live, entry: ClassEntry) -> str:
     reason = ""
     if not any(
         live.match.fits(entry.number, shape, *total.vector())
-        for shape, total in live.workers.totals
+        for shape, total in live.workers.serving(entry.requirements)
     ):
         reason = "; ".join(misfit(live, entry))
     if len(live.never_fits) > len(live.classes) + 1_000:
@@ -32,14 +33,17 @@ def never_fits_any(live: Live, entry: ClassEntry) -> str:
 def misfit(live: Live, entry: ClassEntry) -> list[str]:
     """Return sentences on why no known worker fits, the tightest dimension first."""
     need = entry.requirements.amounts
-    profiles = {zero_fit(live, entry, shape) for shape, _ in live.workers.totals}
-    if profiles == {False}:
+    suitable = [
+        total
+        for shape, total in live.workers.serving(entry.requirements)
+        if zero_fit(live, entry, shape)
+    ]
+    if not suitable:
         return [
             "no known worker serves its queue and type, or has its GPU model and labels"
             if need.gpu_milli or entry.requirements.labels or entry.requirements.gpu_models
             else "no known worker serves its queue and type"
         ]
-    suitable = [total for shape, total in live.workers.totals if zero_fit(live, entry, shape)]
     reasons = []
     for name in DIMENSIONS:
         most = max(getattr(total, name) for total in suitable)
@@ -74,8 +78,8 @@ def explain(
     queue = entry.requirements.queue
     capacity = live.classes.queue_capacities.get(queue)
     fit = sum(
-        count
-        for (shape, total), count in live.workers.totals.items()
+        live.workers.totals[shape, total]
+        for shape, total in live.workers.serving(entry.requirements)
         if live.match.fits(entry.number, shape, *total.vector())
     )
     reasons: list[str] = []

@@ -10,6 +10,7 @@ from typing import Final
 from headrace.core.engine import Engine
 from headrace.core.job import LEASED, READY, TERMINAL, Job, Status
 from headrace.core.live import Live
+from headrace.core.serving import pairs_of
 
 
 def check(engine: Engine) -> None:
@@ -158,6 +159,9 @@ def sessions_and_polls_agree(live: Live) -> None:
             grouped += 1
     assert sum(map(len, live.parked.groups.values())) == grouped, "a group holds a poll that left"
     assert all(live.parked.groups.values()), "a group is empty"
+    profiles = [next(iter(group.values())).poll.profile for group in live.parked.groups.values()]
+    pairs = sum(len(pairs_of(profile)) for profile in profiles)
+    assert len(live.parked.serving) == pairs, "a group is found by what it does not serve"
 
 
 def workers_counted(live: Live) -> None:

@@ -4,6 +4,7 @@ A poll with nothing to hear is parked until there is something, or until its wai
 session has one parked poll: a newer poll of it sends the older one home empty.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from headrace.core.commands import (
@@ -19,7 +20,7 @@ from headrace.core.job import ORDER_COUNTER_BITS, Event, Status
 from headrace.core.live import ArchiveFault, Live
 from headrace.core.reporting import report
 from headrace.core.resources import Amounts
-from headrace.core.workers import KnownWorker, Lease, Parked, Session
+from headrace.core.workers import Group, KnownWorker, Lease, Parked, Session
 from headrace.wire import limits
 
 LEASE: Final = Event.LEASE  # looked up in its class it costs as much as the move itself
@@ -315,14 +316,34 @@ def dispatch_parked(live: Live, now_ms: int, effects: list[Effect]) -> None:
     then can serve them, unless a queue has room again. That spares a search per group, which is
     dear where many classes wait and none fits.
     """
-    search = live.room or len(live.ready) > CLASSES_TRIED_MAX
-    for (shape, free), group in list(live.parked.groups.items()):
-        if not search and not any(live.match.fits(number, shape, *free) for number in live.ready):
+    match = live.match
+    groups: Iterable[Group]
+    ready: list[int] = []
+    if live.room:
+        groups = [*live.parked.groups.values()]
+    else:
+        ready = [number for number in live.ready if waits(live, number)]
+        groups = live.parked.serving.find(
+            [live.classes.numbered(number).requirements for number in ready], removing=True
+        )
+    for group in groups:
+        if 0 < len(ready) <= CLASSES_TRIED_MAX and not any(
+            match.fits(number, group.shape, *group.free) for number in ready
+        ):
             continue
         while group:
             ticket, parked = next(iter(group.items()))
-            grants = take(live, now_ms, parked.poll, shape, effects)
+            grants = take(live, now_ms, parked.poll, group.shape, effects)
             if not grants:
                 break
             unpark(live, ticket)
             effects.append(Answered(ticket, PollReply(jobs=grants)))
+            if ready:
+                ready = [number for number in ready if waits(live, number)]
+                if not ready:
+                    return
+
+
+def waits(live: Live, number: int) -> bool:
+    """Whether a job of the class could be leased now."""
+    return live.match.class_len(number) > 0 and live.match.runnable(number)

@@ -4,10 +4,13 @@ Nothing here is stored. After a restart leases come back from the store and find
 name; parked polls are gone with their connections.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 from headrace.core.commands import Poll
-from headrace.core.resources import Amounts, Profile
+from headrace.core.resources import Amounts, Profile, Requirements
+from headrace.core.serving import Serving
 from headrace.wire.limits import WORKERS_KNOWN_MAX
 
 SEQS_KEPT = 8
@@ -78,19 +81,32 @@ class Parked(msgspec.Struct):
     """Tokens whose orders it would carry."""
 
 
+class Group(dict[int, Parked]):
+    """Polls with equal offers (profile and free amounts) by ticket, the longest waiting first."""
+
+    __slots__ = ("free", "number", "shape")
+
+    def __init__(self, shape: int, free: tuple[int, int, int, int]) -> None:
+        self.shape = shape
+        self.free = free
+        self.number = 0
+        """In the index of what is served."""
+
+
 class ParkedPolls:
     """Polls that wait, oldest first within equal offers.
 
-    Equal offers (profile and free amounts) form a group: what fits one fits all, so a job that
-    fits none of a group's head fits none of the group.
-    Cost: park and withdraw O(1); a dispatch asks once per group.
+    Equal offers form a group: what fits one fits all, so a job that fits none of a group's head
+    fits none of the group.
+    Cost: park and withdraw O(1); a dispatch asks the groups that may serve what became ready.
     """
 
     def __init__(self) -> None:
         self.by_ticket: dict[int, Parked] = {}
         self._by_slot: dict[int, int] = {}
         self._free_slots: list[int] = []
-        self.groups: dict[tuple[int, tuple[int, int, int, int]], dict[int, Parked]] = {}
+        self.groups: dict[tuple[int, tuple[int, int, int, int]], Group] = {}
+        self.serving: Serving[Group] = Serving()
 
     def add(self, poll: Poll, shape: int, until_ms: int, leases: list[str]) -> Parked:
         slot = self._free_slots.pop() if self._free_slots else len(self.by_ticket)
@@ -98,7 +114,12 @@ class ParkedPolls:
         self.by_ticket[poll.ticket] = parked
         self._by_slot[slot] = poll.ticket
         if poll.jobs_max:
-            self.groups.setdefault((shape, poll.free.vector()), {})[poll.ticket] = parked
+            key = (shape, poll.free.vector())
+            group = self.groups.get(key)
+            if group is None:
+                group = self.groups[key] = Group(*key)
+                group.number = self.serving.add(poll.profile, group)
+            group[poll.ticket] = parked
         return parked
 
     def remove(self, ticket: int) -> Parked | None:
@@ -113,6 +134,7 @@ class ParkedPolls:
             del group[ticket]
             if not group:
                 del self.groups[key]
+                self.serving.remove(parked.poll.profile, group.number)
         return parked
 
     def ticket_of(self, slot: int) -> int:
@@ -139,6 +161,8 @@ class KnownWorkers:
         self.by_name: dict[str, KnownWorker] = {}
         self.totals: dict[tuple[int, Amounts], int] = {}
         """Workers per (shape, total)."""
+        self._serving: Serving[tuple[int, Amounts]] = Serving()
+        self._number: dict[tuple[int, Amounts], int] = {}
         self.version = 0
         """Rises when an answer to "does it fit any" may change."""
 
@@ -150,6 +174,7 @@ class KnownWorkers:
         self.by_name[name] = worker
         key = (worker.shape, worker.total)
         if key not in self.totals:
+            self._number[key] = self._serving.add(worker.profile, key)
             self.version += 1
         self.totals[key] = self.totals.get(key, 0) + 1
 
@@ -160,8 +185,13 @@ class KnownWorkers:
             self.totals[key] -= 1
             if not self.totals[key]:
                 del self.totals[key]
+                self._serving.remove(worker.profile, self._number.pop(key))
                 self.version += 1
         return worker
+
+    def serving(self, requirements: Requirements) -> Iterator[tuple[int, Amounts]]:
+        """Yield each (shape, total) that may serve the queue and the kind."""
+        return self._serving.find([requirements])
 
     def full(self) -> bool:
         return len(self.by_name) >= WORKERS_KNOWN_MAX
