@@ -19,6 +19,13 @@ def nested(depth: int) -> bytes:
     return b'{"type":"t","params":' + b"[" * depth + b"]" * depth + b"}"
 
 
+async def test_an_empty_body_is_called_empty(server: Server) -> None:
+    for path in (JOBS, "/api/v1/work/poll"):
+        reply = await server.send("POST", path, data=b"", headers=JSON)
+        assert reply.code == "body_malformed"
+        assert reply.json["detail"].startswith("the body is empty; send JSON")
+
+
 BAD_BODIES: list[tuple[bytes, str, str | None]] = [
     # body, code, pointer
     (b"", "body_malformed", None),

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from http_tools import EMPTY_MODULE, Server, open_server
 
-from headrace.http import deadlines, lane
-from headrace.http.lane import Exchange
+from headrace.http import deadlines, lane, singles
+from headrace.http.head import Passage
+from headrace.http.lane import LaneConnection
 from headrace.http.waits import EndWait
 from headrace.wire import limits
 
@@ -234,13 +235,13 @@ class Both:
 @pytest.fixture
 def takes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     taken: list[str] = []
-    begin = Exchange.begin
+    take = LaneConnection._take
 
-    def noted(self: Exchange, asked: Any) -> None:
-        taken.append(self._route)
-        begin(self, asked)
+    def noted(self: LaneConnection, passage: Passage, *more: Any) -> None:
+        taken.append(passage.route)
+        take(self, passage, *more)
 
-    monkeypatch.setattr(Exchange, "begin", noted)
+    monkeypatch.setattr(LaneConnection, "_take", noted)
     return taken
 
 
@@ -480,7 +481,8 @@ async def test_a_module_whose_client_went_away_is_left(server: Server) -> None:
     await settled(connection)
     begun = connection.data_received
     begun(request(msgspec.json.encode({**WASM, "wasm_module": MODULE})))
-    assert connection._exchange is not None
+    while connection._exchange is None:
+        await asyncio.sleep(0)
     task = connection._exchange._task
     assert task is not None
     writer.transport.abort()
@@ -539,14 +541,16 @@ async def test_a_defect_on_the_lane_is_answered_as_one(
     assert takes == ["work_poll", "jobs_submit"]
 
 
+@pytest.mark.parametrize("sent", [request(), request(b"{}"), poll()])
 async def test_an_answer_that_cannot_be_sent_ends_the_connection_only(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("no words")
 
     with monkeypatch.context() as patch:
         patch.setattr(lane, "wire_bytes", broken)
-        assert await talk(server, [b"", request()]) in (b"", b"(reset)")
+        patch.setattr(singles, "wire_bytes", broken)
+        assert await talk(server, [b"", sent]) in (b"", b"(reset)")
     assert await server.submit()
     assert not server.node.pump.failed

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from headrace._native import id_text, job_texts, reference_text
+from headrace._native import id_text, job_texts, job_texts_each, reference_text
 
 MANY = 1_000
 
@@ -93,6 +93,30 @@ def told(texts: Any) -> Any:
 def test_native_and_twin_agree(body: bytes, alike_max: int) -> None:
     texts = job_texts(body, MANY, alike_max)
     assert told(texts) == told(reference_text.job_texts(body, MANY, alike_max))
+
+
+BODIES = st.lists(
+    st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join)
+    | st.tuples(FRAMES, VALUES, st.sampled_from([b"", b"", b" ", b"x", b",{}", b"\0"])).map(
+        lambda made: (
+            (made[0][0] if made[0][1] is None else made[0][0] + made[1] + made[0][1]) + made[2]
+        )
+    ),
+    max_size=6,
+)
+
+
+@given(BODIES, st.integers(1, 4))
+@settings(max_examples=2_000, deadline=None)
+@example([b'{"params":1}', b'{"params":1e5} x', b'{"params":1}'], 4)
+@example([b'{"params":[1', b"2]}"], 4)
+@example([b'{"a":"', b'"}'], 4)
+@example([b"", b" ", b"[]", b"{}", b"{}"], 4)
+def test_native_and_twin_agree_about_bodies_of_one_job(bodies: list[bytes], most: int) -> None:
+    runs, others = job_texts_each(bodies, most)
+    twins, twin_others = reference_text.job_texts_each(bodies, most)
+    assert (told(runs), others) == (told(twins), twin_others)
+    assert sum(map(len, runs)) + len(others) == len(bodies)
 
 
 @given(arrays())

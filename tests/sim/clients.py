@@ -15,6 +15,8 @@ from headrace.core.commands import (
     PutDocument,
     PutModule,
     Submit,
+    SubmitEach,
+    Submitted,
 )
 from headrace.core.job import Status
 from headrace.core.resources import Amounts, Requirements
@@ -40,12 +42,14 @@ class Ask:
     Jobs are fields of `NewJobs`: one job, or several that are alike.
     """
 
-    __slots__ = ("jobs", "modules", "tries")
+    __slots__ = ("each", "jobs", "modules", "tries")
 
-    def __init__(self, jobs: list[dict[str, Any]], modules: bool) -> None:
+    def __init__(self, jobs: list[dict[str, Any]], modules: bool, each: bool) -> None:
         self.jobs = jobs
         self.modules = modules
         """Whether it brings the modules of its jobs."""
+        self.each = each
+        """Whether its jobs are taken or refused one by one."""
         self.tries = 0
 
 
@@ -79,7 +83,8 @@ class Client:
             self._net.ask(lambda: PutModule(module), self._heard, TIMEOUT_MS)
         elif len(self._model.jobs) < self._settings.jobs_wanted:
             count = 1 if world.chance(0.7) else world.between(2, BATCH_MAX)
-            self._send(Ask([self._job() for _ in range(count)], world.chance(0.5)))
+            jobs = [self._job() for _ in range(count)]
+            self._send(Ask(jobs, world.chance(0.5), count > 1 and world.chance(0.5)))
         else:
             world.at(3 * self._settings.pause_ms, self._turn)
             return
@@ -145,11 +150,12 @@ class Client:
             ]
             shas = {job.module_sha256 for job in jobs if job.module_sha256}
             modules = [Module(sha, b"\0asm" + sha) for sha in sorted(shas)] if ask.modules else []
-            return Submit(self.caller, jobs, modules)
+            return (SubmitEach if ask.each else Submit)(self.caller, jobs, modules)
 
         def done(reply: Any) -> None:
             if isinstance(reply, list):
-                self._known.extend(submitted.job_ids for submitted in each_submitted(reply))
+                told = [one for one in each_submitted(reply) if isinstance(one, Submitted)]
+                self._known.extend(submitted.job_ids for submitted in told)
                 del self._known[:-KNOWN_MAX]
                 if world.chance(self._net.rates.get("client_repeat_submit", 0)):
                     self._again(ask)

@@ -20,6 +20,7 @@ from headrace.core.commands import (
     Poll,
     PutDocument,
     Submit,
+    SubmitEach,
     Tick,
 )
 from headrace.core.effects import (
@@ -40,7 +41,7 @@ from headrace.core.job import Event, Status
 from headrace.wire import limits
 from headrace.wire.documents import Document, Kind
 from headrace.wire.problems import Problem
-from sim import checkers, document_checkers
+from sim import checkers, checkers_submits, document_checkers
 from sim.model_job import (
     HELD,
     READY,
@@ -141,7 +142,7 @@ class Model:
                 job = self._held_by(token)
                 if job is not None:
                     job.heard_at = now
-        elif type(command) is Submit:
+        elif isinstance(command, Submit):
             for new in each_new(command.jobs):
                 self.sent[new.job_ids] = new
                 self.owners[new.job_ids] = command.caller
@@ -154,7 +155,7 @@ class Model:
         return job if job is not None and job.lease == token else None
 
     def refused(self, command: Command) -> None:
-        if type(command) is Submit:
+        if isinstance(command, Submit):
             ids = {new.job_ids for new in each_new(command.jobs)}
             self.refused_ids |= ids
             checkers.refused_leaves_no_trace(self, ids)
@@ -162,8 +163,11 @@ class Model:
     def applied(self, now_ms: int, command: Command, reply: Any, effects: list[Effect]) -> None:
         kind = type(command)
         self.world.note(kind.__name__, (command, reply, effects))
-        if kind is Submit:
-            checkers.one_job_per_key(self, command, reply)
+        if isinstance(command, Submit):
+            if isinstance(command, SubmitEach):
+                checkers_submits.each_taken_by_itself(self, command, reply)
+            else:
+                checkers_submits.one_job_per_key(self, command, reply)
             self._take(now_ms, command, effects)
             checkers.submit_tells_status(self, reply)
         elif kind is Poll:
@@ -496,17 +500,18 @@ class Model:
     def left(self, command: Command, reply: Any, store: Any) -> None:
         """A reply leaves the server: from here on it is a promise."""
         kind = type(command)
-        if kind is Submit:
+        if isinstance(command, Submit):
+            sent = list(each_new(command.jobs))
             if isinstance(reply, Problem):
-                ids = {new.job_ids for new in each_new(command.jobs)}
-                self.refused_ids |= ids
-                checkers.refused_leaves_no_trace(self, ids)
-                return
-            sent = each_new(command.jobs)
-            for new, submitted in zip(sent, each_submitted(reply), strict=True):
-                checkers.same_id_for_key(self, new, submitted)
-                self.acked.add(submitted.job_ids)
-                checkers.no_acked_submit_lost(self, (submitted.job_ids,))
+                reply = [reply] * len(sent)
+            for new, told in zip(sent, each_submitted(reply), strict=True):
+                if isinstance(told, Problem):
+                    self.refused_ids.add(new.job_ids)
+                    checkers.refused_leaves_no_trace(self, {new.job_ids})
+                    continue
+                checkers.same_id_for_key(self, new, told)
+                self.acked.add(told.job_ids)
+                checkers.no_acked_submit_lost(self, (told.job_ids,))
         elif kind is Poll:
             for report, ack in zip(command.reports, reply.acks, strict=True):
                 if ack.problem is None and report.outcome is Outcome.COMPLETED:

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.core.commands import NewJobs, Submitted
+from headrace.core.commands import NewJobs
 from headrace.core.effects import JobsStored
 from headrace.core.ids import ID_BYTES
 from headrace.core.job import Status
 from headrace.core.resources import Amounts, Profile, Requirements
+from headrace.wire.problems import Problem
 
 _RECORD: Final = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
 READY: Final = (Status.QUEUED, Status.RESUMING)
@@ -35,10 +36,14 @@ def each_new(jobs: list[NewJobs]) -> Iterator[NewJobs]:
             yield msgspec.structs.replace(new, job_ids=job_id, specs=[spec])
 
 
-def each_submitted(reply: list[Submitted]) -> Iterator[Submitted]:
-    for submitted in reply:
-        for job_id in ids_of(submitted.job_ids):
-            yield msgspec.structs.replace(submitted, job_ids=job_id)
+def each_submitted(reply: list[Any]) -> Iterator[Any]:
+    """Yield what is told of each job: `Submitted` of it alone, or the `Problem`."""
+    for told in reply:
+        if isinstance(told, Problem):
+            yield told
+        else:
+            for job_id in ids_of(told.job_ids):
+                yield msgspec.structs.replace(told, job_ids=job_id)
 
 
 class StoredJob(msgspec.Struct):

@@ -22,7 +22,7 @@ from headrace.core import (
 )
 from headrace.core import live as live_module
 from headrace.core.classes import ClassTable
-from headrace.core.commands import Ack, Act, Outcome, Poll, Report, Submitted, Tick
+from headrace.core.commands import Ack, Act, Outcome, Poll, Report, SubmitEach, Submitted, Tick
 from headrace.core.effects import (
     AuditNoted,
     DocumentDropped,
@@ -43,6 +43,7 @@ from headrace.runtime.pump import Pump
 from headrace.store import layout
 from headrace.store.store import Store
 from headrace.wire.documents import Kind
+from headrace.wire.problems import Problem
 from sim.model_job import ids_of
 from sim.run import Mutant
 
@@ -440,6 +441,19 @@ def batch_counts_as_one(stack: ExitStack) -> None:
         return checked
 
     old = put(stack, submitting, "submit_check", check)
+
+
+@planted
+def refusal_of_one_is_told_to_all(stack: ExitStack) -> None:
+    """Of jobs that came each by itself, one that is refused takes the others with it."""
+
+    def each(live: Live, now_ms: int, command: SubmitEach, effects: list[Any]) -> Any:
+        reply = submitting.submit(live, now_ms, command, effects)
+        if isinstance(reply, Problem):
+            return [reply] * sum(len(new.specs) for new in command.jobs)
+        return reply
+
+    stack.enter_context(mock.patch.dict(engine._HANDLERS, {SubmitEach: each}))
 
 
 # Documents --------------------------------------------------------------------------------------

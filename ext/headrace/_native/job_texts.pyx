@@ -212,6 +212,62 @@ def job_texts(bytes body not None, Py_ssize_t jobs_max, Py_ssize_t alike_max):
         return runs if at == end else None
 
 
+def job_texts_each(list bodies not None, Py_ssize_t alike_max):
+    """Return the jobs of bodies that are one each, in runs of such as are alike, and the positions
+    of the bodies of which `job_texts` would say None, or that are arrays.
+
+    Nothing of one body is read as part of another. Each is UTF-8, which is not looked at again.
+    """
+    cdef bytes joined = b"\0".join(bodies)
+    cdef const uint8_t* text = <const uint8_t*>PyBytes_AS_STRING(joined)
+    cdef const uint8_t* at = text
+    cdef const uint8_t* end
+    cdef const uint8_t* behind
+    cdef JobTexts run = None, fresh
+    cdef list runs = [], others = []
+    cdef Py_ssize_t position
+    cdef bint plain
+    cdef bytes body
+    for position, body in enumerate(bodies):
+        end = at + PyBytes_GET_SIZE(body)
+        at = space_end(at)
+        behind = NULL
+        if run is not None and run.size < alike_max:
+            plain = run.plain
+            behind = run.more(text, at, end)
+            if behind != NULL and space_end(behind) != end:  # there is more in this body
+                run.size -= 1
+                run.plain = plain
+                behind = NULL
+        if behind == NULL:
+            fresh = begun(joined, at, end)
+            if fresh is None:
+                others.append(position)
+            else:
+                run = fresh
+                runs.append(run)
+        at = end + 1
+    return runs, others
+
+
+cdef JobTexts begun(bytes joined, const uint8_t* at, const uint8_t* end):
+    """Return a run of the one job between two places; None if there is none, or more."""
+    cdef const uint8_t* text = <const uint8_t*>PyBytes_AS_STRING(joined)
+    cdef const uint8_t* behind
+    cdef JobTexts run
+    cdef Span job, params
+    cdef int noticed = 0
+    behind = job_end(text, at, end, &params, &noticed)
+    if behind == NULL or space_end(behind) != end:
+        return None
+    job.begin = at - text
+    job.end = behind - text
+    run = JobTexts.__new__(JobTexts)
+    run.body = joined
+    run.begin(job, params, noticed)
+    return run
+
+
 cdef const uint8_t* job_end(
     const uint8_t* text, const uint8_t* at, const uint8_t* end, Span* params, int* noticed
 ) noexcept:

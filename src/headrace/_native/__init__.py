@@ -6,7 +6,7 @@
 """
 
 from headrace._native.heap import Heap
-from headrace._native.job_texts import JobTexts, job_texts
+from headrace._native.job_texts import JobTexts, job_texts, job_texts_each
 from headrace._native.jobs import JobTable
 from headrace._native.match import MatchIndex
 from headrace._native.record import ORDER_BITS, RECORD_BYTES, RECORD_FORMAT, Job, learn_life
@@ -30,6 +30,7 @@ __all__ = [
     "id_texts",
     "ids_after",
     "job_texts",
+    "job_texts_each",
     "json_is_plain",
     "learn_life",
     "take_ready",

@@ -29,3 +29,10 @@ def job_texts(body: bytes, jobs_max: int, alike_max: int) -> list[JobTexts] | No
     Of a job only that it is JSON is known, its params not nested deeper than 64. The body is UTF-8,
     which is not looked at again. A run has at most `alike_max` jobs.
     """
+
+def job_texts_each(bodies: list[bytes], alike_max: int) -> tuple[list[JobTexts], list[int]]:
+    """Return the jobs of bodies that are one each, in runs of such as are alike, and the positions
+    of the bodies of which `job_texts` would say None, or that are arrays.
+
+    Nothing of one body is read as part of another. Each is UTF-8, which is not looked at again.
+    """

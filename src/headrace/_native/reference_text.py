@@ -173,11 +173,28 @@ def job_texts(body: bytes, jobs_max: int, alike_max: int) -> list[JobTexts] | No
         return None
     runs: list[JobTexts] = []
     for frame, params in jobs:
-        if runs and runs[-1].frame == frame and len(runs[-1]) < alike_max:
-            runs[-1]._params.append(params)
-        else:
-            runs.append(JobTexts(frame, [params]))
+        _add(runs, frame, params, alike_max)
     return runs
+
+
+def _add(runs: list[JobTexts], frame: bytes, params: bytes, alike_max: int) -> None:
+    if runs and runs[-1].frame == frame and len(runs[-1]) < alike_max:
+        runs[-1]._params.append(params)
+    else:
+        runs.append(JobTexts(frame, [params]))
+
+
+def job_texts_each(bodies: list[bytes], alike_max: int) -> tuple[list[JobTexts], list[int]]:
+    runs: list[JobTexts] = []
+    others: list[int] = []
+    for position, body in enumerate(bodies):
+        is_array = body.lstrip(b" \t\r\n").startswith(b"[")
+        texts = None if is_array else job_texts(body, 1, 1)
+        if texts is None:
+            others.append(position)
+        else:
+            _add(runs, texts[0].frame, texts[0].params_of(0), alike_max)
+    return runs, others
 
 
 def _jobs_of(text: str, at: int) -> tuple[list[tuple[bytes, bytes]], int]:

@@ -79,6 +79,14 @@ class Submit(msgspec.Struct):
     modules: list[Module] = []
 
 
+class SubmitEach(Submit):
+    """Jobs that came each by itself, of one caller: each is taken or refused by itself, in order.
+
+    Reply: `list[Submitted | Problem]` in the order of the jobs; a `Submitted` may be of several, a
+    `Problem` is of one.
+    """
+
+
 class Submitted(msgspec.Struct, frozen=True, gc=False):
     """How jobs that are alike were taken."""
 
@@ -280,5 +288,14 @@ class Tick(msgspec.Struct):
 
 
 Command = (
-    Submit | PutModule | Control | Explain | Poll | Withdraw | PutDocument | DropDocument | Tick
+    Submit
+    | SubmitEach
+    | PutModule
+    | Control
+    | Explain
+    | Poll
+    | Withdraw
+    | PutDocument
+    | DropDocument
+    | Tick
 )

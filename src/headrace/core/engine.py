@@ -26,6 +26,7 @@ from headrace.core.commands import (
     PutDocument,
     PutModule,
     Submit,
+    SubmitEach,
     Tick,
     Withdraw,
 )
@@ -37,9 +38,11 @@ from headrace.core.live import Archive, ArchiveFault, EngineConfig, Live, Restor
 from headrace.core.passing import tick
 from headrace.core.polling import dispatch_parked, poll, withdraw
 from headrace.core.submitting import put_module, submit
+from headrace.core.submitting_each import submit_each
 
 _HANDLERS: Final[dict[type, Callable[[Live, int, Any, list[Effect]], Any]]] = {
     Submit: submit,
+    SubmitEach: submit_each,
     PutModule: put_module,
     Control: control,
     Explain: explain,

@@ -15,6 +15,7 @@ import msgspec
 
 from headrace._native import JobTexts as JobTexts
 from headrace._native import job_texts as job_texts
+from headrace._native import job_texts_each as job_texts_each
 from headrace._native import json_is_plain
 from headrace.core.commands import Caller, NewJobs
 from headrace.core.ids import id_text

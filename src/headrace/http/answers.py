@@ -1,8 +1,17 @@
 """An answer before it is bytes on a connection: what handlers make, whatever carries it."""
 
-from typing import NamedTuple
+from http import HTTPStatus
+from typing import Final, NamedTuple
 
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
+
+SERVER_NAME: Final = "headrace"
+"""Versions of what runs here are nobody's business."""
+
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
 
 
 class Answer(NamedTuple):
@@ -19,3 +28,17 @@ class Answer(NamedTuple):
         if self.closes:
             response.force_close()
         return response
+
+
+def wire_bytes(answer: Answer) -> bytes:
+    """Return an answer as aiohttp would send it."""
+    return wire_head(answer.status, answer.headers, len(answer.body)) + answer.body
+
+
+def wire_head(status: int, headers: dict[str, str], body_bytes: int) -> bytes:
+    """Return what stands before the body."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return (
+        f"{_STATUS_LINES[status]}{lines}Server: {SERVER_NAME}\r\n"
+        f"Content-Length: {body_bytes}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
+    ).encode()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs, web
 
+from headrace.http.answers import SERVER_NAME
 from headrace.http.decode import BODIES, BodyBudget
 from headrace.http.errors import Handler, problems
 from headrace.http.handlers import HANDLERS
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 assert HANDLERS.keys() == {route.name for route in ROUTES}, "every route has its handler"
 
-SERVER_NAME: Final = "headrace"
-"""Versions of what runs here are nobody's business."""
 UNROUTED: Final = "unrouted"
 """The metric's word for requests to no route."""
 

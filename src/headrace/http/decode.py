@@ -167,7 +167,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
     try:
         return decoder.decode(body)
     except (ValueError, RecursionError) as error:
-        raise problem_of(error) from None
+        raise (problem_of(error) if body else _empty()) from None
 
 
 def decode_batch(body: bytes) -> Sequence[SubmitJob | Problem]:
@@ -234,6 +234,12 @@ def problem_of(error: Exception) -> Problem:
             text = "the body ends early, or holds half of a surrogate pair"
         return Problem(ProblemCode.BODY_MALFORMED, text)
     return Problem(ProblemCode.BODY_MALFORMED, "the body cannot be decoded")
+
+
+def _empty() -> Problem:
+    return Problem(
+        ProblemCode.BODY_MALFORMED, "the body is empty; send JSON, as /openapi.json describes it"
+    )
 
 
 def _invalid(detail: str, pointer: str) -> Problem:

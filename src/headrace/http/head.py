@@ -14,7 +14,9 @@ import msgspec
 
 from headrace.core.commands import Caller
 from headrace.core.ids import id_parse
+from headrace.http._wire import HeadForm
 from headrace.http.decode import JSON_TYPES, media_type
+from headrace.http.encode import wants_msgpack
 from headrace.http.identity import TENANT_HEADER, USER_HEADER, caller_of
 from headrace.http.origin import is_here
 from headrace.wire import limits
@@ -28,6 +30,8 @@ HEADS_REMEMBERED: Final = 1_024
 
 ROUTES: Final = ("jobs_submit", "work_poll", "job_get", "job_result")
 """Names of the routes that may take the lane."""
+SINGLES: Final = "jobs_submit"
+"""The route whose requests may be carried together."""
 
 _POSTS: Final = {
     b"POST /api/v1/jobs HTTP/1.1": "jobs_submit",
@@ -41,6 +45,7 @@ _GET: Final = re.compile(
 _START: Final = re.compile(rb"([A-Z]+) [!-~]+ HTTP/1\.1")
 _LINES: Final = re.compile(rb"\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ -~]*\r\n)*)\r\n")
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+_DIGITS: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _KEY: Final = "idempotency-key"
 _USER: Final = USER_HEADER.lower()
 _TENANT: Final = TENANT_HEADER.lower()
@@ -69,6 +74,8 @@ class Passage(msgspec.Struct, frozen=True):
     caller: Caller
     accept: str | None
     key: str | None
+    is_single: bool = False
+    """If its body is one job, it may be taken together with others (see `singles`)."""
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -151,4 +158,26 @@ def _passage(route: str, fields: dict[str, str]) -> Passage | None:
         who = caller_of(fields.get(_USER), fields.get(_TENANT))
     except Problem:
         return None  # aiohttp's way has the words for it
-    return Passage(route, is_here(fields["host"]), who, fields.get("accept"), fields.get(_KEY))
+    accept, key = fields.get("accept"), fields.get(_KEY)
+    is_single = route == SINGLES and key is None and not (accept and wants_msgpack(accept))
+    return Passage(route, is_here(fields["host"]), who, accept, key, is_single)
+
+
+def form_of(head: bytes, read: Head) -> HeadForm | None:
+    """Return the form of a header with a passage, if its client may send the like again."""
+    digits = _DIGITS.search(head)
+    if read.passage is None or read.job_id or digits is None:
+        return None
+    return _form(head[: digits.start(1)], head[digits.end(1) :], read.passage)
+
+
+@lru_cache(HEADS_REMEMBERED)
+def _form(before: bytes, behind: bytes, passage: Passage) -> HeadForm:
+    """Return the same object for the same form: many connections are of one kind of client."""
+    return HeadForm(
+        before,
+        behind,
+        passage,
+        head_bytes_max=HEAD_BYTES_MAX,
+        body_bytes_max=limits.BODY_BYTES_MAX,
+    )

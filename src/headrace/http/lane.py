@@ -1,14 +1,15 @@
 """The lane: hot requests past aiohttp, on the same connections.
 
-    bytes ──▶ plain, whole, a hot route, nothing under way? ── yes ──▶ Exchange ──▶ answer
-                                  │ no                                     (no task, no future)
+    bytes ──▶ plain, whole, a hot route, nothing under way? ── yes ─┬▶ Exchange ─┬▶ answer
+                                  │ no                              └▶ Singles ──┘
                                   ▼
                         aiohttp, byte for byte
 
 aiohttp costs about 40 µs a request, more than all of a submit. The lane takes a request when it
 comes whole in one piece and `head.read_head` understands all of it; it then does what the handlers
 do, through the same functions, and answers in the same bytes. Everything else is aiohttp's: other
-routes, every refusal that a header earns, everything that comes in pieces.
+routes, every refusal that a header earns, everything that comes in pieces. A client's next request
+mostly has the header of its last, so that is looked for first.
 
 Both sides share a connection, so they must agree where a request ends. The lane follows the
 framing of what it hands over while that is plain; where it is not, the connection is aiohttp's from
@@ -19,22 +20,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
 from typing import Any, Final
 
-from aiohttp.helpers import rfc822_formatted_time
-
 from headrace.core.commands import Poll
-from headrace.http.answers import Answer
-from headrace.http.app import SERVER_NAME
+from headrace.http._wire import HeadForm
+from headrace.http.answers import Answer, wire_bytes
 from headrace.http.deadlines import Connection, Server
 from headrace.http.decode import check_utf8
 from headrace.http.errors import problem_answer, problem_of
 from headrace.http.handlers.jobs import job, result
 from headrace.http.handlers.submit import submit
 from headrace.http.handlers.work import poll
-from headrace.http.head import HEAD_BYTES_MAX, ROUTES, Head, Passage, read_head
+from headrace.http.head import HEAD_BYTES_MAX, ROUTES, Passage, form_of, read_head
 from headrace.http.hot import Asked, Handler, Look, Question
+from headrace.http.singles import Singles
 from headrace.http.site import Site
 from headrace.http.waits import EndWait
 from headrace.wire.problems import Problem
@@ -54,37 +53,47 @@ HANDLERS: Final[dict[str, Handler]] = {
 }
 assert HANDLERS.keys() == set(ROUTES)
 
-_STATUS_LINES: Final = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
-}
-
 
 def connections_of(site: Site) -> Callable[..., Connection]:
     """Return what makes the connections of a site, as its configuration says."""
-    return partial(LaneConnection, site=site) if site.config.lane else Connection
+    if not site.config.lane:
+        return Connection
+    return partial(LaneConnection, site=site, singles=Singles(site))
 
 
 class LaneConnection(Connection):
     """A connection with a lane."""
 
-    def __init__(self, manager: Server, *, site: Site, **options: Any) -> None:
+    def __init__(self, manager: Server, *, site: Site, singles: Singles, **options: Any) -> None:
         super().__init__(manager, **options)
         self._site = site
+        self._singles = singles
+        self._form: HeadForm | None = None
+        """Of the header of the last request that took the lane."""
+        self._busy = False
+        """What arrives waits: a request is under way on the lane, until its answer is in the
+        system's hands; or aiohttp has sent an answer, and is about to be idle."""
+        self._answered = False
+        """The request under way is answered, but the client does not read."""
         self._exchange: Exchange | None = None
-        """What is under way on the lane, until its answer is in the system's hands."""
+        """Of the request under way, if it goes alone."""
         self._lacking = 0
         """Bytes that the request last handed over still lacks; 0: a request begins; or `LOST`."""
         self._held = b""
-        self._settling = False
-        """aiohttp has sent an answer, and is about to be idle."""
 
     # In -----------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._exchange is not None or self._settling:
+        if self._busy:
             self._hold(data)
-        else:
-            self._receive(data)
+            return
+        form = self._form
+        if form is not None and self._lacking == 0:
+            body = form.body(data)
+            if body is not None and self._is_idle():
+                self._take(form.passage, body)
+                return
+        self._receive(data)
 
     def _receive(self, data: bytes, *, may_settle: bool = True) -> None:
         if not data or self._lacking == LOST:
@@ -103,7 +112,8 @@ class LaneConnection(Connection):
             if passage is not None and self._lacking == len(data) and self._may_come(passage):
                 if self._is_idle():
                     self._lacking = 0
-                    self._take(passage, head, data[end:])
+                    self._form = form_of(data[:end], head)
+                    self._take(passage, data[end:], head.job_id, head.wait_ms)
                     return
                 if may_settle and not self._request_in_progress and not self._messages:
                     self._lacking = 0
@@ -135,21 +145,30 @@ class LaneConnection(Connection):
         The answer to its last request leaves before it is; a quick client would always come too
         early, and never see the lane again.
         """
-        self._settling = True
+        self._busy = True
         self._hold(data)
         self._loop.call_soon(self._settled)
 
     def _settled(self) -> None:
-        self._settling = False
+        self._busy = False
         self._go_on(may_settle=False)
 
-    def _take(self, passage: Passage, head: Head, body: bytes) -> None:
+    def _take(self, passage: Passage, body: bytes, job_id: bytes = b"", wait_ms: int = 0) -> None:
         if self._header_timer is not None:
             self._header_done()
+        self._busy = True
         self._request_in_progress = True  # `shutdown` waits for it
+        if passage.is_single and body.startswith(b"{"):
+            self._singles.add(self, passage, body)
+        else:
+            self.go_alone(passage, body, job_id, wait_ms)
+
+    def go_alone(
+        self, passage: Passage, body: bytes, job_id: bytes = b"", wait_ms: int = 0
+    ) -> None:
         self._exchange = Exchange(self, self._site, passage.route)
         self._exchange.begin(
-            Asked(passage.caller, passage.accept, passage.key, body, head.job_id, head.wait_ms)
+            Asked(passage.caller, passage.accept, passage.key, body, job_id, wait_ms)
         )
 
     def _hold(self, data: bytes) -> None:
@@ -168,40 +187,48 @@ class LaneConnection(Connection):
 
     # Out ----------------------------------------------------------------------------------------
 
-    def send(self, answer: Answer) -> None:
-        """Send the answer of the exchange; it is over when the client reads fast enough."""
+    def tell(self, answer: Answer) -> None:
+        self.send(wire_bytes(answer), self._loop.time())
+
+    def send(self, data: bytes, now_s: float) -> None:
+        """Send the answer; the request is over when the client reads fast enough."""
+        self._answered = True
         transport = self.transport
         if transport is not None and not transport.is_closing():
-            transport.write(wire_bytes(answer))
+            transport.write(data)
         if self._paused:
             return
         if self._held:
             self._loop.call_soon(self._over)  # the pump is in the middle of telling replies
         else:
-            self._over()
+            self._be_idle(now_s)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._over()
 
     def _over(self) -> None:
-        """Be idle again, as aiohttp is after an answer of its own."""
-        if self._exchange is None or not self._exchange.answered or self._paused:
-            return
+        """End the request if it is answered and read, and go on with what was held."""
+        if self._answered and not self._paused and self._be_idle(self._loop.time()):
+            self._go_on(may_settle=True)
+
+    def _be_idle(self, now_s: float) -> bool:
+        """Be as aiohttp is after an answer of its own. Returns whether the connection goes on."""
+        self._busy = self._answered = False
         self._exchange = None
         self._leave()
         transport = self.transport
         if self._force_close or transport is None:
-            return
+            return False
         if self._close:
             transport.close()
-            return
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            return False
+        self._next_keepalive_close_time = now_s + self._keepalive_timeout
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(
                 self._next_keepalive_close_time, self._process_keepalive
             )
-        self._go_on(may_settle=True)
+        return True
 
     def _leave(self) -> None:
         self._request_in_progress = False
@@ -218,11 +245,12 @@ class LaneConnection(Connection):
         exchange, self._exchange, self._held = self._exchange, None, b""
         if exchange is not None:
             exchange.cancel()
+        if self._busy:
             self._leave()
         super().connection_lost(exc)
 
     def _process_keepalive(self) -> None:
-        if self._exchange is None:
+        if not self._busy:
             super()._process_keepalive()
         else:
             self._keepalive_handle = None  # it is not idle; `_over` begins anew
@@ -231,7 +259,7 @@ class LaneConnection(Connection):
 class Exchange:
     """A request on the lane, from its body to its answer. The pump or a wait tells it the reply."""
 
-    __slots__ = ("_connection", "_question", "_route", "_site", "_task", "_wait", "answered")
+    __slots__ = ("_connection", "_question", "_route", "_site", "_task", "_wait")
 
     def __init__(self, connection: LaneConnection, site: Site, route: str) -> None:
         self._connection: LaneConnection | None = connection
@@ -240,7 +268,6 @@ class Exchange:
         self._question: Question | Look | None = None
         self._wait: EndWait | None = None
         self._task: asyncio.Task[Answer] | None = None
-        self.answered = False
 
     def begin(self, asked: Asked) -> None:
         try:
@@ -280,7 +307,7 @@ class Exchange:
             self._conclude(partial(question.answer, reply))
 
     def done(self) -> bool:
-        return self.answered or self._connection is None
+        return self._connection is None
 
     def cancelled(self) -> bool:
         return self._connection is None
@@ -306,14 +333,13 @@ class Exchange:
         self._tell(answer)
 
     def _tell(self, answer: Answer) -> None:
-        self.answered = True
         self._forget()
-        connection = self._connection
+        connection, self._connection = self._connection, None
         if connection is None:
             return
         self._site.meters.count(self._route, answer.status)
         try:
-            connection.send(answer)
+            connection.tell(answer)
         except Exception:  # must not end the pump's turn
             log.exception("an answer cannot be sent")
             connection.abort()
@@ -322,13 +348,3 @@ class Exchange:
         question, self._question = self._question, None
         if isinstance(question, Question) and isinstance(question.command, Poll):
             self._site.poll_ends(question.command)
-
-
-def wire_bytes(answer: Answer) -> bytes:
-    """Return an answer as aiohttp would send it."""
-    lines = [f"{name}: {value}\r\n" for name, value in answer.headers.items()]
-    head = (
-        f"{_STATUS_LINES[answer.status]}{''.join(lines)}Server: {SERVER_NAME}\r\n"
-        f"Content-Length: {len(answer.body)}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
-    )
-    return head.encode() + answer.body

@@ -47,9 +47,9 @@ class Meters(Collector):
         self._registry.register(self)
         node.pump.on_commit = self._on_commit
 
-    def count(self, route: str, status: int) -> None:
+    def count(self, route: str, status: int, requests: int = 1) -> None:
         key = (route, _CLASSES[status // 100 - 1])
-        self._requests[key] = self._requests.get(key, 0) + 1
+        self._requests[key] = self._requests.get(key, 0) + requests
 
     def _on_commit(self, duration_s: float, effects: int) -> None:
         self._commits[bisect_left(COMMIT_BUCKETS_S, duration_s)] += 1

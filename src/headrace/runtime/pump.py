@@ -173,6 +173,8 @@ class Pump:
         self.failure = asyncio.Event()
         """Set when the process must stop."""
         self.position = Position(0, 0, 0)
+        self.gather: Callable[[], None] = lambda: None
+        """Called at the start of a turn, to `post` what has been put by for it; does not raise."""
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _effects: None
         """Called with each commit's duration and number of effects; for metrics."""
         self.on_effects: Callable[[list[Effect]], None] | None = None
@@ -239,6 +241,10 @@ class Pump:
         self._pending_bytes += cost
         self._schedule()
 
+    def turn_soon(self) -> None:
+        """Make sure of a turn, and so of a call of `gather`."""
+        self._schedule()
+
     def forsake(self, command: Command) -> None:
         """Do what is right when the taker of a command went away: withdraw a parked poll."""
         if isinstance(command, Poll) and command.ticket in self._parked:
@@ -282,6 +288,7 @@ class Pump:
 
     def _turn(self) -> None:
         """Apply what has arrived; hand a batch to the writer if it is free."""
+        self.gather()
         self._turn_due = False
         if self.failed:
             self._fail_all()

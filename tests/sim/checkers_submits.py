@@ -1,0 +1,70 @@
+"""What a submit may be answered, by what the model knows (I3, I4, I16)."""
+
+from typing import TYPE_CHECKING, Any
+
+from headrace.core.commands import Submit, SubmitEach
+from headrace.wire.problems import Problem, ProblemCode
+from sim.model_job import each_new, each_submitted
+from sim.world import fail
+
+if TYPE_CHECKING:
+    from sim.model import Model
+
+
+def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
+    """I3, I4: a key in use gives its job again; with another request, a refusal."""
+    seen: dict[bytes, tuple[bytes, bytes]] = {}
+    expected: list[tuple[bytes, bool]] = []
+    brought = {module.sha256 for module in command.modules}
+    for new in each_new(command.jobs):
+        digest = new.key_digest
+        known = (model.keys.get(digest) or seen.get(digest)) if digest else None
+        if known is not None:
+            if known[1] != new.request_digest:
+                if not isinstance(reply, Problem):
+                    fail("one_job_per_key", f"{digest.hex()} taken for another request")
+                return
+            expected.append((known[0], True))
+            continue
+        seen[digest] = (new.job_ids, new.request_digest)
+        expected.append((new.job_ids, False))
+        module = new.module_sha256
+        if module and module not in brought and module not in model.modules:
+            if not isinstance(reply, Problem) or reply.code is not ProblemCode.MODULE_UNKNOWN:
+                fail("module_needed", f"{new}: {reply}")
+            return
+    fresh = sum(not replayed for _, replayed in expected)
+    most = model.settings.jobs_max
+    if most and len(model.jobs) + fresh > most:
+        if not isinstance(reply, Problem) or reply.code is not ProblemCode.QUEUE_FULL:
+            fail("full_queue_refuses", f"{len(model.jobs)} + {fresh} of {most}: {reply}")
+        return
+    if isinstance(reply, Problem):
+        fail("good_submit_taken", f"{reply.code!r}")
+    got = [(submitted.job_ids, submitted.replayed) for submitted in each_submitted(reply)]
+    if got != expected:
+        fail("one_job_per_key", f"replied {got}, not {expected}")
+
+
+def each_taken_by_itself(model: "Model", command: SubmitEach, reply: Any) -> None:
+    """I3, I4 of jobs that came together by chance: what befalls one is nothing to the others."""
+    seen: dict[bytes, tuple[bytes, bytes]] = {}
+    fresh = 0
+    known_modules = {module.sha256 for module in command.modules} | model.modules
+    most = model.settings.jobs_max
+    for new, told in zip(each_new(command.jobs), each_submitted(reply), strict=True):
+        digest, module = new.key_digest, new.module_sha256
+        known = (model.keys.get(digest) or seen.get(digest)) if digest else None
+        expected: Any = (new.job_ids, False) if known is None else (known[0], True)
+        if known is not None and known[1] != new.request_digest:
+            expected = ProblemCode.IDEMPOTENCY_KEY_REUSED
+        elif known is None and module and module not in known_modules:
+            expected = ProblemCode.MODULE_UNKNOWN
+        elif most and len(model.jobs) + fresh + (known is None) > most:
+            expected = ProblemCode.QUEUE_FULL
+        elif known is None:
+            seen[digest] = (new.job_ids, new.request_digest)
+            fresh += 1
+        got = told.code if isinstance(told, Problem) else (told.job_ids, told.replayed)
+        if got != expected:
+            fail("each_taken_by_itself", f"{new}: {got}, not {expected}")
