@@ -32,13 +32,10 @@ class Answer(NamedTuple):
 
 def wire_bytes(answer: Answer) -> bytes:
     """Return an answer as aiohttp would send it."""
-    return wire_head(answer.status, answer.headers, len(answer.body)) + answer.body
-
-
-def wire_head(status: int, headers: dict[str, str], body_bytes: int) -> bytes:
-    """Return what stands before the body."""
+    status, headers, body, _ = answer
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return (
+    head = (
         f"{_STATUS_LINES[status]}{lines}Server: {SERVER_NAME}\r\n"
-        f"Content-Length: {body_bytes}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
-    ).encode()
+        f"Content-Length: {len(body)}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
+    )
+    return head.encode() + body

@@ -293,18 +293,25 @@ class Exchange:
         self._site.pump.post(command, self)
 
     def _on_task(self, task: asyncio.Task[Answer]) -> None:
-        if not task.cancelled():
-            self._conclude(task.result)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._tell(task.result())
+        else:
+            assert isinstance(error, Exception), error
+            self._tell(problem_answer(problem_of(error)))
 
     # What the pump calls ------------------------------------------------------------------------
 
     def set_result(self, reply: Any, /) -> None:
         question = self._question
         assert question is not None
-        if isinstance(reply, Problem):
-            self._tell(problem_answer(reply))
-        else:
-            self._conclude(partial(question.answer, reply))
+        try:
+            answer = problem_answer(reply) if type(reply) is Problem else question.answer(reply)
+        except Exception as error:
+            answer = problem_answer(problem_of(error))
+        self._tell(answer)
 
     def done(self) -> bool:
         return self._connection is None
@@ -324,13 +331,6 @@ class Exchange:
         if isinstance(self._question, Question):
             self._site.pump.forsake(self._question.command)
         self._forget()
-
-    def _conclude(self, result: Callable[[], Answer]) -> None:
-        try:
-            answer = result()
-        except Exception as error:
-            answer = problem_answer(problem_of(error))
-        self._tell(answer)
 
     def _tell(self, answer: Answer) -> None:
         self._forget()

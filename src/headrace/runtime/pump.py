@@ -596,6 +596,13 @@ class Pump:
 
 
 def _cost_bytes(command: Command) -> int:
+    if isinstance(command, Poll):
+        cost = 0
+        for report in command.reports:
+            cost += len(report.body) + len(report.checkpoint or b"")
+        for news in command.progress:
+            cost += len(news.log)
+        return cost
     if isinstance(command, Submit):
         specs = sum([sum(map(len, new.specs)) for new in command.jobs])
         return specs + sum([len(module.data) for module in command.modules])
@@ -603,11 +610,6 @@ def _cost_bytes(command: Command) -> int:
         return len(command.module.data)
     if isinstance(command, PutDocument):
         return len(command.body)
-    if isinstance(command, Poll):
-        reports = sum(
-            len(report.body) + len(report.checkpoint or b"") for report in command.reports
-        )
-        return reports + sum(len(news.log) for news in command.progress)
     return 0
 
 
