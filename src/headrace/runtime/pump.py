@@ -173,8 +173,9 @@ class Pump:
         self.failure = asyncio.Event()
         """Set when the process must stop."""
         self.position = Position(0, 0, 0)
-        self.gather: Callable[[], None] = lambda: None
-        """Called at the start of a turn, to `post` what has been put by for it; does not raise."""
+        self.gather: Callable[[bool], None] = lambda _at_any_rate: None
+        """Called at the start of a turn, to `post` what has been put by; does not raise. True:
+        there is something to commit at any rate."""
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _effects: None
         """Called with each commit's duration and number of effects; for metrics."""
         self.on_effects: Callable[[list[Effect]], None] | None = None
@@ -288,7 +289,7 @@ class Pump:
 
     def _turn(self) -> None:
         """Apply what has arrived; hand a batch to the writer if it is free."""
-        self.gather()
+        self.gather(bool(self._inbox or self._applied))
         self._turn_due = False
         if self.failed:
             self._fail_all()
