@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace._native import Tokens
+from headrace._native import TOKEN_CHARS, Tokens
 from headrace._native.reference_text import Tokens as TokensTwin
 from headrace._native.reference_text import siphash_128
 
@@ -32,7 +32,22 @@ def test_the_twin_gives_the_authors_values(size: int, expected: str) -> None:
 def test_native_and_twin_agree(key: bytes, job_id: bytes, attempt: int, epoch: int) -> None:
     text = Tokens(key).text(job_id, attempt, epoch)
     assert text == TokensTwin(key).text(job_id, attempt, epoch)
-    assert len(text) == 54
+    assert len(text) == TOKEN_CHARS
+    assert Tokens(key).parse(text) == TokensTwin(key).parse(text) == (job_id, attempt, epoch)
+
+
+@given(st.integers(0, TOKEN_CHARS - 1), st.characters())
+def test_one_character_changed_makes_it_no_token(place: int, char: str) -> None:
+    native, twin = Tokens(bytes(16)), TokensTwin(bytes(16))
+    text = native.text(bytes(range(16)), 3, 7)
+    changed = text[:place] + char + text[place + 1 :]
+    assert native.parse(changed) == twin.parse(changed)
+    assert changed == text or native.parse(changed) is None
+
+
+@given(st.text(max_size=60) | st.text("-_abcXYZ019", min_size=TOKEN_CHARS, max_size=TOKEN_CHARS))
+def test_any_other_text_is_no_token(text: str) -> None:
+    assert Tokens(bytes(16)).parse(text) is TokensTwin(bytes(16)).parse(text) is None
 
 
 @pytest.mark.parametrize("make", [Tokens, TokensTwin], ids=["native", "twin"])

@@ -608,12 +608,12 @@ cdef class MatchIndex:
         self.queues[row.queue].leases += 1
         self.queue_place(row.queue)
 
-    def release(self, Py_ssize_t cls):
-        """Uncount a lease. Raises: AssertionError if the class has none."""
+    def release(self, Py_ssize_t cls, uint64_t leases=1):
+        """Uncount leases. Raises: AssertionError if the class has not so many."""
         cdef Class* row = self.class_at(cls)
-        assert row.leases > 0, "a release without a lease"
-        row.leases -= 1
-        self.queues[row.queue].leases -= 1
+        assert row.leases >= leases, "a release without a lease"
+        row.leases -= leases
+        self.queues[row.queue].leases -= leases
         self.queue_place(row.queue)
 
     def memory_bytes(self):

@@ -5,6 +5,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef enum:
     ID_BYTES_C = 16
     RECORD_BYTES_C = 68
+    ORDER_COUNTER_BITS_C = 18  # of an order: milliseconds, then these
+    STATUSES_MAX = 32
+    HAS_CHECKPOINT = 4  # of the flags
 
 
 cdef packed struct Record:  # little-endian, as every machine is that this is built for
@@ -35,8 +38,13 @@ cdef class Job:
     cdef Record row
     cdef char id[ID_BYTES_C]
 
-    cdef uint8_t target(self, int event) noexcept
     cdef void flag(self, uint8_t bit, bint value) noexcept
 
 
 cdef Job job_read(const char* job_id, const char* record)
+# Where an event leads from a status, by `core.job`'s table; 0: it has no such row.
+cdef uint8_t record_target(const Record* row, int event) noexcept
+# Open the next attempt. Raises: OverflowError.
+cdef int record_lease(Record* row, uint32_t epoch) except -1
+# End the current attempt as it was reported.
+cdef void record_close(Record* row, uint8_t outcome) noexcept

@@ -10,25 +10,33 @@ from cpython.object cimport Py_EQ, Py_NE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from headrace._native.record cimport ID_BYTES_C, RECORD_BYTES_C, Record
+from headrace._native.record cimport (
+    HAS_CHECKPOINT,
+    ID_BYTES_C,
+    ORDER_COUNTER_BITS_C,
+    RECORD_BYTES_C,
+    STATUSES_MAX,
+    Record,
+)
 
 assert sizeof(Record) == RECORD_BYTES_C
 
 RECORD_FORMAT = 1
+ID_BYTES = ID_BYTES_C
 RECORD_BYTES = RECORD_BYTES_C
 ORDER_BITS = 60
+ORDER_COUNTER_BITS = ORDER_COUNTER_BITS_C
 
 cdef enum:
     FORMAT = 1
     ORDER_BITS_C = 60
     PRIORITY_MAX = 9
-    KINDS_MAX = 32  # statuses, and events
+    EVENTS_MAX = 32
     ATTEMPT_OPEN = 1
     DUE_IS_WALL = 2
-    HAS_CHECKPOINT = 4
 
-cdef list STATUSES = [None] * KINDS_MAX  # by number; made before the first job, and kept
-cdef uint8_t TARGETS[KINDS_MAX][KINDS_MAX]  # by status and event; 0: no such transition
+cdef list STATUSES = [None] * STATUSES_MAX  # by number; made before the first job, and kept
+cdef uint8_t TARGETS[STATUSES_MAX][EVENTS_MAX]  # by status and event; 0: no such transition
 cdef object REFUSAL = AssertionError
 memset(TARGETS, 0, sizeof(TARGETS))
 
@@ -41,13 +49,13 @@ def learn_life(statuses, dict transitions not None, refusal not None):
     cdef int number, event
     for status in statuses:
         number = status
-        assert 0 < number < KINDS_MAX
+        assert 0 < number < STATUSES_MAX
         STATUSES[number] = status
     memset(TARGETS, 0, sizeof(TARGETS))
     for (start, happened), target in transitions.items():
         number, event = start, happened
-        assert 0 < number < KINDS_MAX
-        assert 0 < event < KINDS_MAX
+        assert 0 < number < STATUSES_MAX
+        assert 0 < event < EVENTS_MAX
         TARGETS[number][event] = target
     REFUSAL = refusal
 
@@ -145,30 +153,21 @@ cdef class Job:
 
     def move(self, event):
         """Take the transition of the table. Raises `InvalidTransition`: a defect of the caller."""
-        cdef uint8_t target = self.target(event)
+        cdef uint8_t target = record_target(&self.row, event)
         if target == 0:
             raise REFUSAL(self.job_id, self.status, event, repr(self))
         self.row.status = target
 
     def can(self, int event):
-        return self.target(event) != 0
+        return record_target(&self.row, event) != 0
 
     def lease(self, uint32_t epoch):
         """Open the next attempt."""
-        if self.row.attempt == 0xFFFFFFFF:
-            raise OverflowError("a job has at most 2**32 - 1 attempts")
-        self.row.attempt += 1
-        self.row.epoch = epoch
-        self.row.flags |= ATTEMPT_OPEN
-        self.row.outcome = 0
+        record_lease(&self.row, epoch)
 
     def close(self, uint8_t outcome):
         """End the current attempt as it was reported."""
-        self.row.flags &= <uint8_t>~ATTEMPT_OPEN
-        self.row.outcome = outcome
-
-    cdef uint8_t target(self, int event) noexcept:
-        return TARGETS[self.row.status][event] if 0 < event < KINDS_MAX else 0
+        record_close(&self.row, outcome)
 
     @property
     def match_key(self):
@@ -344,6 +343,27 @@ cdef Job job_read(const char* job_id, const char* record):
     return job
 
 
+cdef uint8_t record_target(const Record* row, int event) noexcept:
+    if row.status >= STATUSES_MAX or not 0 < event < EVENTS_MAX:
+        return 0
+    return TARGETS[row.status][event]
+
+
+cdef int record_lease(Record* row, uint32_t epoch) except -1:
+    if row.attempt == 0xFFFFFFFF:
+        raise OverflowError("a job has at most 2**32 - 1 attempts")
+    row.attempt += 1
+    row.epoch = epoch
+    row.flags |= ATTEMPT_OPEN
+    row.outcome = 0
+    return 0
+
+
+cdef void record_close(Record* row, uint8_t outcome) noexcept:
+    row.flags &= <uint8_t>~ATTEMPT_OPEN
+    row.outcome = outcome
+
+
 cdef inline uint16_t counted(uint32_t count) noexcept:
     """A counter that has reached the end of its field stays there."""
     return <uint16_t>count if count < 0xFFFF else 0xFFFF
@@ -356,6 +376,6 @@ cdef inline int id_check(bytes job_id) except -1:
 
 
 cdef inline uint8_t status_check(int number) except? 0:
-    if not 0 < number < KINDS_MAX or STATUSES[number] is None:
+    if not 0 < number < STATUSES_MAX or STATUSES[number] is None:
         raise ValueError(f"no job has the status {number}")
     return <uint8_t>number

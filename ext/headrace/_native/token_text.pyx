@@ -8,25 +8,46 @@ RFC 4648, section 5 (base64url).
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
-from cpython.unicode cimport PyUnicode_1BYTE_KIND, PyUnicode_FromKindAndData
+from cpython.unicode cimport (
+    PyUnicode_1BYTE_KIND,
+    PyUnicode_DATA,
+    PyUnicode_FromKindAndData,
+    PyUnicode_GET_LENGTH,
+)
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from headrace._native.token_text cimport ID_BYTES_C, TEXT_CHARS
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+
 cdef enum:
-    ID_BYTES_C = 16
     HEAD_BYTES = 24  # job id, attempt, epoch
     KEY_BYTES = 16
     TOKEN_BYTES = 40
-    TEXT_CHARS = 54
+    DIGITS_COUNT = 64
+
+TOKEN_CHARS = TEXT_CHARS
 
 cdef bytes ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+cdef uint8_t DIGITS[256]  # what a character stands for; 0 for what is no digit
+
+
+cdef void digits_fill() noexcept:
+    cdef const uint8_t* alphabet = <const uint8_t*>PyBytes_AS_STRING(ALPHABET)
+    cdef int place
+    memset(DIGITS, 0, sizeof(DIGITS))
+    for place in range(DIGITS_COUNT):
+        DIGITS[alphabet[place]] = <uint8_t>place
+
+
+digits_fill()
 
 
 @cython.final
 cdef class Tokens:
     """Makes the tokens of one key of 16 bytes."""
-
-    cdef uint64_t key[2]
 
     def __cinit__(self, bytes key not None):
         if len(key) != KEY_BYTES:
@@ -35,17 +56,37 @@ cdef class Tokens:
 
     def text(self, bytes job_id not None, uint32_t attempt, uint32_t epoch):
         """Return the token of an attempt."""
+        cdef char text[TEXT_CHARS]
+        if len(job_id) != ID_BYTES_C:
+            raise ValueError("an id has 16 bytes")
+        self.write(text, PyBytes_AS_STRING(job_id), attempt, epoch)
+        return PyUnicode_FromKindAndData(PyUnicode_1BYTE_KIND, text, TEXT_CHARS)
+
+    def parse(self, str text not None):
+        """Return (job id, attempt, epoch) of a token that this key made; None for any other text."""
+        cdef uint8_t head[HEAD_BYTES]
+        cdef const char* chars = token_chars(text)
+        cdef uint32_t attempt, epoch
+        if chars == NULL:
+            return None
+        token_begin(<char*>head, chars, HEAD_BYTES)
+        attempt, epoch = u32_read(head + ID_BYTES_C), u32_read(head + ID_BYTES_C + 4)
+        if not self.is_token(chars, <const char*>head, attempt, epoch):
+            return None
+        return (<const char*>head)[:ID_BYTES_C], attempt, epoch
+
+    cdef void write(
+        self, char* text, const char* job_id, uint32_t attempt, uint32_t epoch
+    ) noexcept:
         cdef uint64_t head[3]
         cdef uint64_t nonce[2]
         cdef uint8_t raw[TOKEN_BYTES + 2]
-        cdef uint8_t text[TEXT_CHARS + 2]
+        cdef uint8_t padded[TEXT_CHARS + 2]
         cdef const uint8_t* alphabet = <const uint8_t*>PyBytes_AS_STRING(ALPHABET)
         cdef uint32_t three
         cdef int i, at = 0
-        if len(job_id) != ID_BYTES_C:
-            raise ValueError("an id has 16 bytes")
         memset(raw, 0, sizeof(raw))
-        memcpy(raw, PyBytes_AS_STRING(job_id), ID_BYTES_C)
+        memcpy(raw, job_id, ID_BYTES_C)
         for i in range(4):
             raw[ID_BYTES_C + i] = <uint8_t>(attempt >> 8 * (3 - i))
             raw[ID_BYTES_C + 4 + i] = <uint8_t>(epoch >> 8 * (3 - i))
@@ -54,12 +95,59 @@ cdef class Tokens:
         memcpy(raw + HEAD_BYTES, nonce, sizeof(nonce))
         for i in range(0, TOKEN_BYTES, 3):
             three = <uint32_t>raw[i] << 16 | <uint32_t>raw[i + 1] << 8 | raw[i + 2]
-            text[at] = alphabet[three >> 18]
-            text[at + 1] = alphabet[three >> 12 & 63]
-            text[at + 2] = alphabet[three >> 6 & 63]
-            text[at + 3] = alphabet[three & 63]
+            padded[at] = alphabet[three >> 18]
+            padded[at + 1] = alphabet[three >> 12 & 63]
+            padded[at + 2] = alphabet[three >> 6 & 63]
+            padded[at + 3] = alphabet[three & 63]
             at += 4
-        return PyUnicode_FromKindAndData(PyUnicode_1BYTE_KIND, text, TEXT_CHARS)
+        memcpy(text, padded, TEXT_CHARS)
+
+    cdef bint is_token(
+        self, const char* text, const char* job_id, uint32_t attempt, uint32_t epoch
+    ) noexcept:
+        """Return whether a text is the token of an attempt, in the same time whatever it is.
+
+        As text: base64 has several for the same bytes.
+        """
+        cdef char expected[TEXT_CHARS]
+        cdef uint8_t differs = 0
+        cdef int i
+        self.write(expected, job_id, attempt, epoch)
+        for i in range(TEXT_CHARS):
+            differs |= <uint8_t>expected[i] ^ <uint8_t>text[i]
+        return differs == 0
+
+
+cdef const char* token_chars(str text) noexcept:
+    """Return the characters of a text as long as a token; NULL for any other."""
+    if PyUnicode_GET_LENGTH(text) != TEXT_CHARS or not PyUnicode_IS_COMPACT_ASCII(text):
+        return NULL
+    return <const char*>PyUnicode_DATA(text)
+
+
+cdef void token_id(char* job_id, const char* text) noexcept:
+    """Write the job id that a text as long as a token names; any id, if it is no token."""
+    token_begin(job_id, text, ID_BYTES_C)
+
+
+cdef inline void token_begin(char* raw, const char* text, int size) noexcept:
+    """Decode the first bytes of a token."""
+    cdef uint32_t bits = 0
+    cdef int held = 0, at = 0
+    while at < size:
+        bits = bits << 6 | DIGITS[<uint8_t>text[0]]
+        text += 1
+        held += 6
+        if held >= 8:
+            held -= 8
+            raw[at] = <char>(bits >> held)
+            at += 1
+
+
+cdef inline uint32_t u32_read(const uint8_t* raw) noexcept:
+    return (
+        <uint32_t>raw[0] << 24 | <uint32_t>raw[1] << 16 | <uint32_t>raw[2] << 8 | raw[3]
+    )
 
 
 cdef inline uint64_t turned(uint64_t word, int bits) noexcept:

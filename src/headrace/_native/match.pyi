@@ -88,8 +88,8 @@ class MatchIndex:
         """Return whether the class's queue is not paused and below its capacity."""
     def lease(self, cls: int) -> None:
         """Count a lease that was not made by `take`, as after a restart."""
-    def release(self, cls: int) -> None:
-        """Uncount a lease. Raises: AssertionError if the class has none."""
+    def release(self, cls: int, leases: int = 1) -> None:
+        """Uncount leases. Raises: AssertionError if the class has not so many."""
     def queue_leases(self, queue: int) -> int: ...
     def memory_bytes(self) -> int: ...
     def check(self) -> None:

@@ -6,8 +6,11 @@ from typing import Final, final
 from headrace.core.job import Event, Status  # in types only: at run time it hands them down
 
 RECORD_FORMAT: Final = 1
+ID_BYTES: Final = 16
 RECORD_BYTES: Final = 68
 ORDER_BITS: Final = 60
+ORDER_COUNTER_BITS: Final = 18
+"""Of a job's `order`: 42 bits of milliseconds, then these."""
 
 def learn_life(
     statuses: Iterable[Status],

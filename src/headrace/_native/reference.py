@@ -21,6 +21,7 @@ _TAIL = struct.Struct("<Q8xq")
 UNLIMITED = -1
 RECORD_FORMAT = 1
 ORDER_BITS = 60
+ORDER_COUNTER_BITS = 18
 _RECORD = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
 RECORD_BYTES = _RECORD.size  # 68
 ROW_BYTES = ID_BYTES + RECORD_BYTES
@@ -597,10 +598,10 @@ class MatchIndex:
         self.class_info(cls)
         self._leases[cls] += 1
 
-    def release(self, cls: int) -> None:
+    def release(self, cls: int, leases: int = 1) -> None:
         self.class_info(cls)
-        assert self._leases[cls] > 0, "a release without a lease"
-        self._leases[cls] -= 1
+        assert self._leases[cls] >= leases, "a release without a lease"
+        self._leases[cls] -= leases
 
     def queue_leases(self, queue: int) -> int:
         _check_queue(queue)

@@ -10,6 +10,8 @@ import struct
 
 from headrace._native.reference import ID_BYTES, KEY_MAX
 
+TOKEN_CHARS = 54
+
 
 class Tokens:
     """Makes the tokens of one key of 16 bytes."""
@@ -25,6 +27,15 @@ class Tokens:
         head = struct.pack(">16sII", job_id, attempt, epoch)
         token = head + siphash_128(self._key, head)
         return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
+
+    def parse(self, text: str) -> tuple[bytes, int, int] | None:
+        if len(text) != TOKEN_CHARS or not text.isascii():
+            return None
+        try:
+            head = struct.unpack(">16sII", base64.urlsafe_b64decode(text[:32]))
+        except (ValueError, struct.error):
+            return None
+        return head if self.text(*head) == text else None
 
 
 def siphash_128(key: bytes, data: bytes) -> bytes:

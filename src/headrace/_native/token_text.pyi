@@ -1,6 +1,8 @@
 """The text of lease tokens: a SipHash-2-4 of 128 bits, and base64url."""
 
-from typing import Self, final
+from typing import Final, Self, final
+
+TOKEN_CHARS: Final = 54
 
 @final
 class Tokens:
@@ -9,3 +11,8 @@ class Tokens:
     def __new__(cls, key: bytes) -> Self: ...
     def text(self, job_id: bytes, attempt: int, epoch: int) -> str:
         """Return the token of an attempt."""
+    def parse(self, text: str) -> tuple[bytes, int, int] | None:
+        """Return (job id, attempt, epoch) of a token that this key made; None for any other text.
+
+        Whether and where it differs from the right one makes no difference in time.
+        """
