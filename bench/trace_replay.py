@@ -158,6 +158,9 @@ class NoArchive:
     def owner_of(self, _job_id: bytes) -> int | None:
         return None
 
+    def trail(self, _job_id: bytes) -> None:
+        return None
+
     def log_bytes(self, _job_id: bytes) -> int:
         return 0
 
@@ -187,7 +190,7 @@ class Replay:
         self.pod_of: dict[bytes, Pod] = {}
         self.now_ms = START_MS
         self.next_worker = 0
-        self.ends: list[tuple[int, int, int, str]] = []
+        self.ends: list[tuple[int, int, int, str, Pod]] = []
         """Heap of (when, place in the sequence of dispatches, place of the worker, lease)."""
         self.polls = 0
         self.waiting_max = 0
@@ -232,9 +235,8 @@ class Replay:
 
     def end(self) -> None:
         """Let the next job end, and its node ask for more."""
-        self.now_ms, _, place, lease = heappop(self.ends)
+        self.now_ms, _, place, lease, pod = heappop(self.ends)
         worker = self.workers[place]
-        pod = self.pod_of[self.engine.live.leases[lease].job_id]
         worker.cpu += pod.cpu
         worker.memory += pod.memory
         worker.gpu += pod.gpu
@@ -272,7 +274,7 @@ class Replay:
             worker.gpu -= pod.gpu
             assert min(worker.cpu, worker.memory, worker.gpu) >= 0, "a node was overfilled"
             ends_ms = self.now_ms + pod.runs
-            heappush(self.ends, (ends_ms, len(self.dispatched), worker.place, grant.lease))
+            heappush(self.ends, (ends_ms, len(self.dispatched), worker.place, grant.lease, pod))
             self.dispatched.append((worker.node.name, pod.name))
             self.running_max = max(self.running_max, len(self.ends))
         return len(got)

@@ -18,11 +18,20 @@ from headrace.core.commands import (
     Submitted,
     Tick,
 )
-from headrace.core.effects import Answered, Effect, JobChanged, JobFinished
+from headrace.core.effects import (
+    Answered,
+    Effect,
+    JobChanged,
+    JobFinished,
+    JobsCompleted,
+    JobsLeased,
+    ids_split,
+)
 from headrace.core.engine import Engine
-from headrace.core.job import Job, Status
-from headrace.core.live import EngineConfig
+from headrace.core.job import Event, Job, Status
+from headrace.core.live import EngineConfig, Live
 from headrace.core.resources import Amounts, Profile, Requirements
+from headrace.core.workers import Lease
 from headrace.store import Store
 from headrace.store.memory import MemoryKeyValue
 
@@ -38,6 +47,12 @@ PLENTY = Amounts(64_000, 65_536, 1_000_000, 8_000)
 def job_id(number: int) -> bytes:
     """Return a UUIDv7 of slot 0."""
     return START_MS.to_bytes(6, "big") + b"\x70\0" + (1 << 63 | number).to_bytes(8, "big")
+
+
+def leases(live: Live) -> dict[str, Lease]:
+    """Return all leases by their tokens, in the order of their jobs."""
+    held = sorted(live.leases, key=lambda lease: lease.handle)
+    return {live.leases.token(lease): lease for lease in held}
 
 
 def needs(
@@ -116,6 +131,10 @@ class Rig:
                 self.effects = effects
                 return effects
 
+    @property
+    def leases(self) -> dict[str, Lease]:
+        return leases(self.live)
+
     # Clients ------------------------------------------------------------------------------------
 
     def new(
@@ -186,17 +205,19 @@ class Rig:
 
     def events(self) -> list[tuple[bytes, str, str]]:
         """Return (job, event, status after it) of the last command."""
-        return [
-            (
-                effect.job_id,
-                effect.event.name,
-                Status(effect.record[1]).name
-                if isinstance(effect, JobChanged)
-                else effect.finished.status.name,
-            )
-            for effect in self.effects
-            if isinstance(effect, JobChanged | JobFinished)
-        ]
+        found: list[tuple[bytes, Event, Status]] = []
+        for effect in self.effects:
+            if isinstance(effect, JobChanged):
+                found.append((effect.job_id, effect.event, Status(effect.record[1])))
+            elif isinstance(effect, JobFinished):
+                found.append((effect.job_id, effect.event, effect.finished.status))
+            elif isinstance(effect, JobsLeased):
+                of = ids_split(effect.job_ids)
+                found += [(job_id, Event.LEASE, Status.LOCKED) for job_id in of]
+            elif isinstance(effect, JobsCompleted):
+                of = ids_split(effect.job_ids)
+                found += [(job_id, Event.COMPLETE, Status.COMPLETED) for job_id in of]
+        return [(job_id, event.name, status.name) for job_id, event, status in found]
 
 
 MakeRig = Callable[..., Rig]

@@ -130,7 +130,7 @@ def test_a_resumed_job_stands_behind_what_waits(rig: Rig) -> None:
 
 def test_a_suspended_job_holds_no_room_in_its_queue(rig: Rig) -> None:
     job_id = brought_to(rig, Status.SUSPENDING)
-    (lease,) = rig.live.leases
+    (lease,) = rig.leases
     rig.report(lease, Outcome.SUSPENDED)
     assert rig.status(job_id) is Status.SUSPENDED
     assert rig.live.classes.queue_leases("default") == 0

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine_rig import ALICE, LEASE_MS, PLENTY, Rig, needs
+from engine_rig import ALICE, LEASE_MS, PLENTY, Rig, leases, needs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -27,8 +27,11 @@ def durable(live: Live) -> dict[str, Any]:
     return {
         "jobs": jobs,
         "ready": {job_id for job_id in jobs if live.jobs.find(job_id) in live.match},
-        "leases": {token: (lease.worker, lease.session) for token, lease in live.leases.items()},
-        "orders": {token: lease.order for token, lease in live.leases.items()},
+        "leases": {
+            token: (lease.holder.worker, lease.holder.session)
+            for token, lease in leases(live).items()
+        },
+        "orders": {token: lease.order for token, lease in leases(live).items()},
         "classes": {e.class_id: (e.requirements, e.jobs) for e in live.classes.entries()},
         "queued": live.stats.queued,
         "live": live.stats.live,
@@ -224,12 +227,12 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(ms=st.sampled_from([-3_600_000, -5_000, 5_000, 3_600_000]))
     def jump(self, ms: int) -> None:
-        held = set(self.rig.live.leases)
+        held = set(self.rig.leases)
         self.rig.wall_offset_ms += ms
         self.rig.wait(0)
         for answer in self.rig.answers().values():
             self.heard(answer)
-        assert held <= self.rig.live.leases.keys(), "no lease follows the wall clock"
+        assert held <= self.rig.leases.keys(), "no lease follows the wall clock"
 
     @rule()
     def restart(self) -> None:
@@ -286,7 +289,7 @@ class EngineMachine(RuleBasedStateMachine):
                     rig.control(job_id, Act.RESUME)
             rig.wait(60_000)
             reply = rig.poll("last", jobs_max=1_000)
-            for token in [*rig.live.leases]:
+            for token in [*rig.leases]:
                 rig.report(token, Outcome.COMPLETED)
             if not len(rig.live.jobs) and not reply.jobs:
                 break

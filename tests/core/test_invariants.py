@@ -10,7 +10,7 @@ from headrace.core.commands import Act
 from headrace.core.job import Status
 from headrace.core.live import EngineConfig, Live
 from headrace.core.resources import Profile
-from headrace.core.workers import Session
+from headrace.core.workers import Held, Session
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def _forget_deadline(live: Live) -> None:
 
 
 def _shift_lease_timer(live: Live) -> None:
-    lease = next(iter(live.leases.values()))
+    lease = next(iter(live.leases))
     lease.expires_ms += 1
 
 
 def _close_attempt(live: Live) -> None:
-    lease = next(iter(live.leases.values()))
+    lease = next(iter(live.leases))
     job = live.load(lease.handle)
     job.attempt_open = False
     live.jobs.set(lease.handle, job.pack())
@@ -71,7 +71,7 @@ def _count_queued(live: Live) -> None:
 
 
 def _leak_lease(live: Live) -> None:
-    live.match.lease(next(iter(live.leases.values())).number)
+    live.match.lease(0)
 
 
 def _count_class(live: Live) -> None:
@@ -79,7 +79,7 @@ def _count_class(live: Live) -> None:
 
 
 def _forget_session(live: Live) -> None:
-    live.sessions["s"].leases.clear()
+    live.sessions["s"].held = Held()
 
 
 def _invent_session(live: Live) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from engine_rig import ALICE, LEASE_MS, START_MS, STRANGER, Rig, needs
+from engine_rig import ALICE, LEASE_MS, START_MS, STRANGER, Rig, leases, needs
 
 from headrace.core.commands import Act, Grant, Order, Outcome, PollReply, Progress, Submit
 from headrace.core.effects import ClassDropped, ClassStored
@@ -22,7 +22,10 @@ def state(rig: Rig) -> dict[str, Any]:
         "ready": sorted(
             job_id for job_id in live.jobs.ids() if live.jobs.find(job_id) in live.match
         ),
-        "leases": {token: (lease.worker, lease.session) for token, lease in live.leases.items()},
+        "leases": {
+            token: (lease.holder.worker, lease.holder.session)
+            for token, lease in leases(live).items()
+        },
         "classes": {
             entry.class_id: (entry.requirements, entry.jobs) for entry in live.classes.entries()
         },
@@ -42,7 +45,7 @@ def lived(rig: Rig) -> dict[str, bytes]:
             rig.poll(progress=[Progress(token, started=True)], jobs_max=0)
         if status == "suspending":
             rig.control(jobs[status], Act.SUSPEND)
-    others = [token for token, lease in rig.live.leases.items() if lease.worker != "on lapsed"]
+    others = [token for token, lease in rig.leases.items() if lease.holder.worker != "on lapsed"]
     rig.wait(LEASE_MS - 1)
     rig.poll(running=others, jobs_max=0)
     rig.wait(1)
@@ -72,11 +75,11 @@ def test_each_lease_lives_on_for_a_full_term_with_its_worker(rig: Rig) -> None:
     rig.wait(LEASE_MS - 10)
     rig.open()
     rig.wait(LEASE_MS - 1)
-    assert {lease.job_id for lease in rig.live.leases.values()} == {
+    assert {lease.job_id for lease in rig.leases.values()} == {
         jobs[name] for name in ("locked", "running", "suspending", "canceling")
     }
     rig.wait(1)
-    assert not rig.live.leases
+    assert not rig.leases
     assert rig.status(jobs["suspending"]) is Status.SUSPENDED
     assert rig.status(jobs["canceling"]) is Status.CANCELLED
 
@@ -97,7 +100,7 @@ def test_timers_go_on_after_a_restart(rig: Rig) -> None:
 def test_orders_are_told_again_after_a_restart(rig: Rig) -> None:
     lived(rig)
     rig.open()
-    tokens = {lease.worker: token for token, lease in rig.live.leases.items()}
+    tokens = {lease.holder.worker: token for token, lease in rig.leases.items()}
     for word, name in (("suspend", "suspending"), ("cancel", "canceling")):
         token = tokens[f"on {name}"]
         reply = rig.poll(running=[token], jobs_max=0)

@@ -1,8 +1,9 @@
 """What happens when time passes."""
 
+import pytest
 from engine_rig import ALICE, LEASE_MS, START_MS, MakeRig, Rig
 
-from headrace.core.commands import Act, Outcome, Progress, Submit, Tick
+from headrace.core.commands import Act, Outcome, Poll, Progress, Report, Submit, Tick
 from headrace.core.effects import JobChanged, JobFinished, LogAppended
 from headrace.core.job import Event, Status
 from headrace.core.live import EngineConfig
@@ -28,12 +29,12 @@ def test_no_lease_lapses_a_millisecond_early(rig: Rig) -> None:
     rig.submit()
     token = rig.take()
     rig.wait(LEASE_MS - 1)
-    assert token in rig.live.leases
+    assert token in rig.leases
     rig.poll(running=[token], jobs_max=0)
     rig.wait(LEASE_MS - 1)
-    assert token in rig.live.leases
+    assert token in rig.leases
     rig.wait(1)
-    assert token not in rig.live.leases
+    assert token not in rig.leases
 
 
 def test_crashes_end_a_job_exactly_at_their_limit(make_rig: MakeRig) -> None:
@@ -66,7 +67,7 @@ def test_the_servers_stop_comes_a_grace_after_the_timeout_and_needs_no_silence(r
         rig.wait(10_000)
         rig.poll(running=[token], jobs_max=0)
     rig.wait(TIMEOUT_GRACE_MS - 1)
-    assert token in rig.live.leases
+    assert token in rig.leases
     rig.wait(1)
     (finished,) = [effect for effect in rig.effects if isinstance(effect, JobFinished)]
     assert (finished.job_id, finished.finished.status) == (job_id, Status.TIMEOUT)
@@ -116,10 +117,10 @@ def test_a_jump_of_the_wall_clock_moves_schedules_and_nothing_else(rig: Rig) -> 
     rig.wall_offset_ms = 86_400_000
     rig.wait(0)
     assert rig.events() == [(scheduled, "DUE", "QUEUED")]
-    assert token in rig.live.leases
+    assert token in rig.leases
     rig.wall_offset_ms = -86_400_000
     rig.wait(LEASE_MS - 1)
-    assert token in rig.live.leases
+    assert token in rig.leases
 
 
 def test_a_job_that_a_jump_made_due_stands_before_those_submitted_later(rig: Rig) -> None:
@@ -159,3 +160,28 @@ def test_a_lapsed_job_that_ended_meanwhile_needs_no_timer(rig: Rig) -> None:
     rig.poll(progress=[Progress(token, started=True)], jobs_max=0)
     rig.report(token, Outcome.COMPLETED)
     assert rig.engine.due_ms() is None
+
+
+@pytest.mark.parametrize("delay_ms", [0, 5_000])
+def test_a_job_that_waits_again_keeps_its_last_error(rig: Rig, delay_ms: int) -> None:
+    job_id = rig.submit()
+    lease = rig.take()
+    rig.report(lease, Outcome.FAILED, error="boom", code="E1", retry_delay_ms=delay_ms)
+    rig.wait(delay_ms)
+    assert rig.status(job_id) is Status.QUEUED
+    for act in (Act.SUSPEND, Act.RESUME):
+        rig.control(job_id, act)
+    trail = rig.store.trail(job_id)
+    assert trail is not None
+    assert (trail.error, trail.code) == ("boom", "E1")
+
+
+def test_an_error_is_kept_within_one_batch(rig: Rig) -> None:
+    job_id = rig.submit()
+    told = Report(rig.take(), Outcome.FAILED, error="boom", retry_delay_ms=0)
+    _, effects = rig.engine.apply(rig.now_ms, Poll(0, "w", reports=[told]))
+    _, due = rig.engine.apply(rig.now_ms, Tick(rig.wall_ms))
+    rig.effects = effects + due
+    rig.commit()
+    assert rig.status(job_id) is Status.QUEUED
+    assert rig.store.trail(job_id).error == "boom"  # type: ignore[union-attr]

@@ -6,6 +6,7 @@ from engine_rig import ALICE, LEASE_MS, PLENTY, START_MS, MakeRig, Rig, needs
 from headrace.core.commands import (
     Act,
     Grant,
+    Grants,
     Order,
     Outcome,
     Poll,
@@ -15,7 +16,15 @@ from headrace.core.commands import (
     Submit,
     Withdraw,
 )
-from headrace.core.effects import Answered, JobChanged, JobFinished, LogAppended, Noted, Trail
+from headrace.core.effects import (
+    Answered,
+    JobChanged,
+    JobFinished,
+    JobsLeased,
+    LogAppended,
+    Noted,
+    Trail,
+)
 from headrace.core.job import Event, Status
 from headrace.core.live import EngineConfig
 from headrace.core.polling import LOG_CUT, ORDER_AGAIN_MS
@@ -27,10 +36,11 @@ def test_a_grant_is_stored_with_its_attempt_and_its_worker(rig: Rig) -> None:
     job_id = rig.submit(timeout_ms=60_000)
     reply = rig.poll("w1", session="s", seq=4)
     job = rig.job(job_id)
-    token = next(iter(rig.live.leases))
-    assert reply == PollReply(jobs=[Grant(token, job_id, 1, START_MS + 60_000)])
+    token = next(iter(rig.leases))
+    assert reply == PollReply(jobs=Grants(token.encode(), job_id, job.pack(), [START_MS + 60_000]))
+    assert [*reply.jobs] == [Grant(token, job_id, 1, START_MS + 60_000)]
     trail = Trail(START_MS, worker="w1", session="s", seq=4)
-    assert rig.effects == [JobChanged(job_id, Event.LEASE, job.pack(), trail)]
+    assert rig.effects == [JobsLeased(job_id, job.pack(), trail)]
     assert (job.status, job.attempt, job.epoch, job.attempt_open) == (Status.LOCKED, 1, 1, True)
 
 
@@ -38,7 +48,7 @@ def test_the_jobs_of_one_answer_fit_together(rig: Rig) -> None:
     for cpu in (2_000, 3_000, 1_000):
         rig.submit(needs(cpu_milli=cpu))
     reply = rig.poll(free=Amounts(cpu_milli=4_000), jobs_max=10)
-    assert [rig.live.load(lease.handle).class_id for lease in rig.live.leases.values()] == [0, 2]
+    assert [rig.live.load(lease.handle).class_id for lease in rig.leases.values()] == [0, 2]
     assert len(reply.jobs) == 2
 
 
@@ -111,7 +121,7 @@ def test_a_withdrawn_poll_goes_home_empty_and_once(rig: Rig) -> None:
     rig.apply(Withdraw(ticket))
     assert rig.effects == []
     rig.submit()
-    assert not rig.live.leases
+    assert not rig.leases
 
 
 def test_a_poll_goes_home_when_its_wait_is_over(rig: Rig) -> None:
@@ -129,7 +139,7 @@ def test_a_poll_of_a_worker_with_leases_comes_home_in_time_for_its_heartbeat(rig
     ticket = rig.tickets
     rig.wait(LEASE_MS // 2)
     assert rig.answers() == {ticket: PollReply()}
-    assert token in rig.live.leases
+    assert token in rig.leases
 
 
 def test_a_heartbeat_counts_from_its_arrival_and_is_not_stored(rig: Rig) -> None:
@@ -138,7 +148,7 @@ def test_a_heartbeat_counts_from_its_arrival_and_is_not_stored(rig: Rig) -> None
     rig.wait(20_000)
     rig.poll(running=[token], jobs_max=0)
     assert rig.effects == []
-    assert rig.live.leases[token].expires_ms == START_MS + 20_000 + LEASE_MS
+    assert rig.leases[token].expires_ms == START_MS + 20_000 + LEASE_MS
 
 
 def test_a_lease_that_is_not_held_is_lost(rig: Rig) -> None:

@@ -3,20 +3,37 @@
 from typing import Any
 
 import pytest
-from engine_rig import START_MS, Rig
+from engine_rig import ALICE, START_MS, MakeRig, Rig, needs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from headrace.core.commands import Ack, Act, Outcome, Progress, Report
+from headrace.core.commands import (
+    Ack,
+    Act,
+    Completed,
+    Completions,
+    Control,
+    Outcome,
+    Poll,
+    PollReply,
+    Progress,
+    Report,
+)
 from headrace.core.effects import (
     CheckpointStored,
     ClassDropped,
     Finished,
     JobChanged,
     JobFinished,
+    JobsCompleted,
     LogAppended,
     Trail,
 )
+from headrace.core.invariants import check
 from headrace.core.job import TERMINAL, Event, Job, Status
-from headrace.core.live import ArchiveFault
+from headrace.core.live import ArchiveFault, EngineConfig
+from headrace.core.tokens import tokens_split
+from headrace.store.layout import META
 from headrace.wire.problems import ProblemCode
 
 
@@ -43,7 +60,7 @@ def test_a_completion_is_the_jobs_one_terminal_record(rig: Rig) -> None:
         ),
     )
     assert dropped == ClassDropped(0)
-    assert (len(rig.live.jobs), rig.live.leases) == (0, {})
+    assert (len(rig.live.jobs), rig.leases) == (0, {})
 
 
 def test_a_failure_with_tries_left_is_stored_with_its_error_and_a_line_in_the_log(
@@ -110,7 +127,7 @@ def test_every_outcome_is_heard_in_every_state_of_a_lease(
     gone = lapsed and act is Act.CANCEL
     ack = rig.report(lease, outcome)
     assert (ack.status is None) == gone
-    assert lease not in rig.live.leases
+    assert lease not in rig.leases
     if act is Act.CANCEL:
         assert rig.status(job_id) in TERMINAL
     if act is Act.SUSPEND:
@@ -218,3 +235,162 @@ def test_another_spelling_of_a_lease_is_not_the_lease(rig: Rig) -> None:
     assert rig.status(job_id) is Status.LOCKED
     rig.wait(rig.config.lease_ms)
     assert rig.status(job_id) is Status.QUEUED
+
+
+# Many at once -----------------------------------------------------------------------------------
+
+
+def together(*told: tuple[str, bytes]) -> Completions:
+    leases, bodies = zip(*told, strict=True)
+    return Completions("".join(leases).encode(), [*bodies])
+
+
+def test_completions_of_one_poll_are_one_effect_and_one_answer(rig: Rig) -> None:
+    jobs = [rig.submit(needs(kind="a")), rig.submit(needs(kind="b"))]
+    leases = [rig.take("w1"), rig.take("w1")]
+    rig.poll(progress=[Progress(leases[1], started=True)], jobs_max=0)
+    rig.wait(500)
+    told = together((leases[0], b""), (leases[1], b'{"result":1}'))
+    reply = rig.poll("w2", reports=[told], jobs_max=0)
+    assert reply.acks == [Completed(told.leases)]
+    finished, *dropped = rig.effects
+    assert isinstance(finished, JobsCompleted)
+    assert finished == JobsCompleted(
+        b"".join(jobs), finished.records, START_MS + 500, "w1", [START_MS] * 2, told.bodies
+    )
+    assert dropped == [ClassDropped(0), ClassDropped(1)]
+    stats = rig.live.stats
+    assert (stats.finished_total[Status.COMPLETED], stats.run_count) == (2, 2)
+    assert (stats.run_ms_total, stats.run_buckets[0]) == (1_000, 2)
+    for at, job_id in enumerate(jobs):
+        record = Job.unpack(job_id, rig.store.finished(job_id).record)  # type: ignore[union-attr]
+        assert (record.status, record.attempt_open, record.outcome) == (Status.COMPLETED, False, 1)
+        assert rig.store.finished(job_id) == finished.finished(at)
+
+
+def test_completions_that_need_a_closer_look_are_answered_in_their_place(rig: Rig) -> None:
+    jobs = [rig.submit() for _ in range(6)]
+    held = [rig.take("w1") for _ in range(3)]
+    other = rig.take("w2")
+    lapsed, stale = rig.take(), rig.take()
+    rig.wait(rig.config.lease_ms - 1)
+    rig.poll(running=[*held, other], jobs_max=0)
+    rig.wait(1)
+    assert rig.poll(jobs_max=2).jobs[1].job_id == jobs[5]
+    forged = held[2][:-3] + "AAA"
+    told = [held[0], held[0], lapsed, forged, held[1], other, stale, held[2]]
+    reply = rig.poll(reports=[together(*((lease, lease.encode()) for lease in told))], jobs_max=0)
+    acks = [ack if isinstance(ack, Completed) else (ack.lease, ack.status) for ack in reply.acks]
+    assert acks == [
+        Completed(held[0].encode()),
+        (held[0], Status.COMPLETED),
+        (lapsed, None),
+        (forged, None),
+        Completed(held[1].encode()),
+        Completed(other.encode()),
+        (stale, None),
+        Completed(held[2].encode()),
+    ]
+    ended = [effect for effect in rig.effects if isinstance(effect, JobsCompleted)]
+    assert [(effect.job_ids, effect.worker, effect.bodies) for effect in ended] == [
+        (jobs[0], "w1", [held[0].encode()]),
+        (jobs[1], "w1", [held[1].encode()]),
+        (jobs[3], "w2", [other.encode()]),
+        (jobs[2], "w1", [held[2].encode()]),
+    ]
+
+
+def test_a_completion_after_the_lease_ran_out_counts_in_a_run_too(rig: Rig) -> None:
+    job_id = rig.submit()
+    lease = rig.take()
+    rig.wait(rig.config.lease_ms)
+    reply = rig.poll(reports=[together((lease, b"late"))], jobs_max=0)
+    assert reply.acks == [Ack(lease, Status.COMPLETED)]
+    assert rig.store.finished(job_id).body == b"late"  # type: ignore[union-attr]
+
+
+def test_a_completion_makes_room_in_its_queue(make_rig: MakeRig) -> None:
+    rig = make_rig(EngineConfig(queue_capacities={"narrow": 1}))
+    rig.submit(needs(queue="narrow"))
+    lease = rig.take()
+    second = rig.submit(needs(queue="narrow"))
+    assert rig.poll(wait_ms=9_000) is None
+    ticket = rig.tickets
+    rig.poll("other", reports=[together((lease, b""))], jobs_max=0)
+    assert [grant.job_id for grant in rig.answers()[ticket].jobs] == [second]
+
+
+def test_what_was_completed_a_moment_ago_is_known_before_it_is_staged(rig: Rig) -> None:
+    job_id = rig.submit()
+    lease = rig.take()
+    engine = rig.engine
+    told = Poll(0, "w", reports=[together((lease, b"body"))])
+    _, effects = engine.apply(rig.now_ms, told)
+    reply, again = engine.apply(rig.now_ms, told)
+    assert (reply.acks, again) == ([Ack(lease, Status.COMPLETED)], [])
+    assert engine.apply(rig.now_ms, Control(ALICE, job_id, Act.CANCEL))[0].code == (
+        ProblemCode.JOB_STATE_CONFLICT
+    )
+    status, deleted = engine.apply(rig.now_ms, Control(ALICE, job_id, Act.DELETE))
+    assert status is Status.COMPLETED
+    assert engine.apply(rig.now_ms, Control(ALICE, job_id, Act.DELETE))[0].code == (
+        ProblemCode.JOB_UNKNOWN
+    )
+    rig.effects = effects + deleted
+    rig.commit()
+    assert rig.store.finished(job_id) is None
+
+
+def said(reply: PollReply) -> Any:
+    """Return what a reply says, without the nonces of its tokens: each store has its own."""
+    acks: list[Ack] = []
+    for ack in reply.acks:
+        if isinstance(ack, Completed):
+            acks += [Ack(lease, Status.COMPLETED) for lease in tokens_split(ack.leases)]
+        else:
+            acks.append(ack)
+    return (
+        [(ack.lease[:32], ack.status, ack.problem and ack.problem.members()) for ack in acks],
+        [(order.lease[:32], order.do) for order in reply.orders],
+        [(grant.lease[:32], grant.job_id, grant.deadline_at_ms) for grant in reply.jobs],
+    )
+
+
+reported = st.lists(
+    st.tuples(st.integers(0, 9), st.sampled_from([b"", b"{}", b"x" * 2_000])), max_size=12
+)
+
+
+@given(reported, st.sets(st.integers(0, 9)), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_reports_in_runs_do_what_they_do_one_by_one(
+    told: list[tuple[int, bytes]], stopping: set[int], lapses: bool
+) -> None:
+    """Ten jobs of three classes and two workers, some of them asked to stop."""
+    rigs = [Rig(), Rig()]
+    replies = []
+    for rig in rigs:
+        jobs = [rig.submit(needs(kind=str(number % 3))) for number in range(10)]
+        leases = [rig.take(f"w{number // 4 % 2}", session="s") for number in range(10)]
+        for number in sorted(stopping):
+            rig.control(jobs[number], (Act.SUSPEND, Act.CANCEL)[number % 2])
+        if lapses:
+            rig.wait(rig.config.lease_ms)
+        runs: list[Report | Completions] = []
+        for number, body in told:
+            if rig is rigs[0]:
+                runs.append(Report(leases[number], Outcome.COMPLETED, body))
+            elif runs and isinstance(runs[-1], Completions):
+                runs[-1].leases += leases[number].encode()
+                runs[-1].bodies.append(body)
+            else:
+                runs.append(together((leases[number], body)))
+        replies.append(rig.poll(reports=runs, running=leases, session="s", jobs_max=3))
+        check(rig.engine)
+    assert said(replies[1]) == said(replies[0])
+    first, second = (
+        {table: dict(rows.rows) for table, rows in rig.kv._tables.items() if table != META}
+        for rig in rigs
+    )
+    assert first == second
+    assert rigs[0].live.stats == rigs[1].live.stats

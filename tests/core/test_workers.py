@@ -10,15 +10,16 @@ BIG, SMALL = Amounts(cpu_milli=9), Amounts(cpu_milli=1)
 def test_a_session_remembers_its_last_answers() -> None:
     session = Session("s")
     for seq in range(SEQS_KEPT + 1):
-        session.remember(seq, [f"lease {seq}"])
-    session.remember(SEQS_KEPT, ["one more"])
+        session.remember(seq, b"lease %d" % seq)
+    session.remember(SEQS_KEPT, b"one more")
     assert min(session.grants) == 1
-    assert session.grants[SEQS_KEPT] == [f"lease {SEQS_KEPT}", "one more"]
+    assert session.grants[SEQS_KEPT] == b"lease %done more" % SEQS_KEPT
 
 
 def test_sessions_share_nothing() -> None:
-    Session("a").leases["t"] = None
-    assert Session("b").leases == {}
+    Session("a").grants[1] = b"lease"
+    assert Session("b").grants == {}
+    assert Session("a").held is not Session("b").held
 
 
 def test_parked_polls_with_equal_offers_form_one_group_in_their_order() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.cli import main
-from headrace.core import polling
+from headrace.core import reporting
 from headrace.core.commands import Ack, Report
 from headrace.core.effects import Effect
 from headrace.core.live import Live
@@ -29,7 +29,7 @@ WRITE_DELAY_S: Final = float(os.environ.get("WRITE_DELAY_S", "0.03"))
 
 _commit = Pump._commit
 _write = Store.write
-_report = polling.report
+_report = reporting.report
 
 
 def commit_eagerly(self: Pump, now_ms: int) -> None:
@@ -48,10 +48,11 @@ def write_late(self: Store, *args: Any, **kwargs: Any) -> None:
 def report_for_whoever_asks(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
     token = token_parse(live.tokens, told.lease)
     handle = -1 if token is None else live.jobs.find(token.job_id)
-    current = live.lease_of.get(handle)
+    current = live.leases.of(handle)
     if current is None:
         return _report(live, now_ms, told, effects)
-    ack = _report(live, now_ms, msgspec.structs.replace(told, lease=current.token), effects)
+    token = live.leases.token(current)
+    ack = _report(live, now_ms, msgspec.structs.replace(told, lease=token), effects)
     return msgspec.structs.replace(ack, lease=told.lease)
 
 
@@ -64,7 +65,7 @@ def lie(defect: str) -> None:
         Pump._commit = commit_eagerly  # type: ignore[method-assign]
         Store.write = write_late  # type: ignore[method-assign]
     elif defect == "stale-lease":
-        polling.report = report_for_whoever_asks
+        reporting.report = report_for_whoever_asks
     elif defect == "keys-forgotten":
         Live.key = key_of_this_batch  # type: ignore[method-assign]
     else:

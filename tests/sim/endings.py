@@ -32,5 +32,5 @@ def drains(model: "Model", server: "Server") -> None:
         job = next(iter(model.jobs.values()))
         fail("drains", f"{len(model.jobs)} jobs are left, as {job.new} {job.status!r}")
     live = server.engine.live
-    if live.leases or live.lease_of or len(live.classes) or live.stats.queued:
+    if len(live.leases) or len(live.classes) or live.stats.queued:
         fail("drains", "something is left of jobs that ended")

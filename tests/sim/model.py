@@ -54,6 +54,7 @@ from sim.model_job import (
     less,
 )
 from sim.settings import Settings
+from sim.single import single_acks, single_effects, single_reports
 from sim.world import World
 
 
@@ -163,6 +164,7 @@ class Model:
     def applied(self, now_ms: int, command: Command, reply: Any, effects: list[Effect]) -> None:
         kind = type(command)
         self.world.note(kind.__name__, (command, reply, effects))
+        effects = single_effects(effects)
         if isinstance(command, Submit):
             if isinstance(command, SubmitEach):
                 checkers_submits.each_taken_by_itself(self, command, reply)
@@ -187,11 +189,11 @@ class Model:
 
     def settled(self, now_ms: int, effects: list[Effect]) -> None:
         self.world.note("settle", (effects,))
-        self._take(now_ms, None, effects)
+        self._take(now_ms, None, single_effects(effects))
 
     def wrote(self, effects: list[Effect]) -> None:
         durable = self.durable
-        for effect in effects:
+        for effect in single_effects(effects):
             kind = type(effect)
             if kind is JobChanged:
                 durable[effect.job_id].record = effect.record
@@ -432,10 +434,11 @@ class Model:
 
     def _polled(self, now_ms: int, poll: Poll, reply: Any, effects: list[Effect]) -> None:
         at = 0
-        acks = reply.acks if reply is not None else []
-        if len(acks) != len(poll.reports):
-            checkers.fail("each_report_answered", f"{len(acks)} acks for {len(poll.reports)}")
-        for report, ack in zip(poll.reports, acks, strict=True):
+        acks = single_acks(reply.acks) if reply is not None else []
+        reports = single_reports(poll.reports)
+        if [ack.lease for ack in acks] != [report.lease for report in reports]:
+            checkers.fail("each_report_answered", f"{acks} for {reports}")
+        for report, ack in zip(reports, acks, strict=True):
             job = checkers.stale_lease_refused(self, report, ack)
             if job is None:
                 continue
@@ -513,7 +516,8 @@ class Model:
                 self.acked.add(told.job_ids)
                 checkers.no_acked_submit_lost(self, (told.job_ids,))
         elif kind is Poll:
-            for report, ack in zip(command.reports, reply.acks, strict=True):
+            acks = single_acks(reply.acks)
+            for report, ack in zip(single_reports(command.reports), acks, strict=True):
                 if ack.problem is None and report.outcome is Outcome.COMPLETED:
                     self.acked_ends.setdefault(report.lease, report)
             for grant in reply.jobs:

@@ -13,7 +13,7 @@ from headrace.core.job import Status
 from headrace.core.resources import Amounts, Profile, Requirements
 from headrace.wire.problems import Problem
 
-_RECORD: Final = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
+RECORD: Final = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
 READY: Final = (Status.QUEUED, Status.RESUMING)
 HELD: Final = (Status.LOCKED, Status.RUNNING, Status.SUSPENDING, Status.CANCELING)
 ENDED: Final = (
@@ -58,7 +58,7 @@ class StoredJob(msgspec.Struct):
 
 def each_stored(effect: JobsStored) -> Iterator[StoredJob]:
     keys = {position: (key, request) for position, key, request in effect.keys}
-    size = _RECORD.size
+    size = RECORD.size
     assert len(effect.records) == size * len(effect.specs)
     for at, job_id in enumerate(ids_of(effect.job_ids)):
         record = effect.records[at * size : (at + 1) * size]
@@ -95,7 +95,7 @@ class ModelJob:
         self.read(record)
 
     def read(self, record: bytes) -> None:
-        fields = _RECORD.unpack(record)
+        fields = RECORD.unpack(record)
         self.record = record
         self.status = Status(fields[1])
         self.priority = fields[2]

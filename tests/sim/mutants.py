@@ -3,6 +3,8 @@
 A mutant is a function that patches until its stack is closed; its docstring says what is wrong.
 """
 
+import base64
+import struct
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final
@@ -18,25 +20,36 @@ from headrace.core import (
     polling,
     reporting,
     submitting,
-    tokens,
 )
 from headrace.core import live as live_module
 from headrace.core.classes import ClassTable
-from headrace.core.commands import Ack, Act, Outcome, Poll, Report, SubmitEach, Submitted, Tick
+from headrace.core.commands import (
+    Ack,
+    Act,
+    Completions,
+    Outcome,
+    Poll,
+    Report,
+    SubmitEach,
+    Submitted,
+    Tick,
+)
 from headrace.core.effects import (
     AuditNoted,
     DocumentDropped,
-    JobChanged,
     JobFinished,
+    JobsCompleted,
+    JobsLeased,
     JobsStored,
     LogAppended,
     ModuleStored,
     Trail,
+    ids_split,
 )
-from headrace.core.job import READY, Event, Job, Status
+from headrace.core.job import READY, RECORD_BYTES, Event, Job, Status
 from headrace.core.live import Live
 from headrace.core.stats import EngineStats
-from headrace.core.tokens import token_parse
+from headrace.core.tokens import Token, token_parse
 from headrace.core.workers import Lease, Session
 from headrace.runtime.clock import Clock
 from headrace.runtime.pump import Pump
@@ -152,14 +165,14 @@ def key_in_next_commit(stack: ExitStack) -> None:
 def attempt_not_stored(stack: ExitStack) -> None:
     """The number of the attempt is counted in memory only."""
 
-    def changed(rows: Any, effect: JobChanged) -> None:
-        if effect.event is Event.LEASE:
-            attempt = layout.record_attempt(effect.record) - 1
-            record = effect.record[:16] + attempt.to_bytes(4, "little") + effect.record[20:]
-            effect = msgspec.structs.replace(effect, record=record)
-        old(rows, effect)
+    def leased(rows: Any, effect: JobsLeased) -> None:
+        records = bytearray(effect.records)
+        for at in range(0, len(records), RECORD_BYTES):
+            attempt = layout.record_attempt(effect.records[at : at + RECORD_BYTES]) - 1
+            records[at + 16 : at + 20] = attempt.to_bytes(4, "little")
+        old(rows, msgspec.structs.replace(effect, records=bytes(records)))
 
-    old = translate(stack, JobChanged, changed)
+    old = translate(stack, JobsLeased, leased)
 
 
 @planted
@@ -182,7 +195,13 @@ def finished_job_stays_live_on_disk(stack: ExitStack) -> None:
         old(rows, effect)
         del rows[layout.LIVE][effect.job_id]
 
+    def completed(rows: Any, effect: JobsCompleted) -> None:
+        old_completed(rows, effect)
+        for job_id in ids_split(effect.job_ids):
+            del rows[layout.LIVE][job_id]
+
     old = translate(stack, JobFinished, finished)
+    old_completed = translate(stack, JobsCompleted, completed)
 
 
 @planted
@@ -193,7 +212,46 @@ def long_result_lost(stack: ExitStack) -> None:
         old(rows, effect)
         rows.get(layout.BODIES, {}).pop(effect.job_id, None)
 
+    def completed(rows: Any, effect: JobsCompleted) -> None:
+        old_completed(rows, effect)
+        for job_id in ids_split(effect.job_ids):
+            rows.get(layout.BODIES, {}).pop(job_id, None)
+
     old = translate(stack, JobFinished, finished)
+    old_completed = translate(stack, JobsCompleted, completed)
+
+
+@planted
+def last_of_many_leases_not_stored(stack: ExitStack) -> None:
+    """Of jobs that are given out together, the last is not written."""
+
+    def leased(rows: Any, effect: JobsLeased) -> None:
+        old(rows, effect)
+        if len(effect.records) > RECORD_BYTES:
+            del rows[layout.LIVE][ids_split(effect.job_ids)[-1]]
+
+    old = translate(stack, JobsLeased, leased)
+
+
+@planted
+def results_of_many_mixed_up(stack: ExitStack) -> None:
+    """Of jobs that are completed together, each has the result of the one before."""
+
+    def complete(live: Live, now_ms: int, told: Completions, *more: Any) -> None:
+        bodies = told.bodies[-1:] + told.bodies[:-1]
+        old(live, now_ms, msgspec.structs.replace(told, bodies=bodies), *more)
+
+    old = put(stack, reporting, "complete", complete)
+
+
+@planted
+def completion_unseen_until_committed(stack: ExitStack) -> None:
+    """What was completed a moment ago is not known until it is staged."""
+
+    def fresh(self: Live) -> Any:
+        return self.fresh_finished
+
+    put(stack, Live, "fresh", fresh)
 
 
 @planted
@@ -262,18 +320,26 @@ def fence_ignored(stack: ExitStack) -> None:
         token = token_parse(live.tokens, told.lease)
         handle = -1 if token is None else live.jobs.find(token.job_id)
         if handle >= 0 and live.load(handle).attempt_open:
-            lease = live.lease_of.get(handle)
+            lease = live.leases.of(handle)
             return Ack(told.lease, reporting.close(live, now_ms, handle, told, effects, lease))
         ack: Ack = old(live, now_ms, told, effects)
         return ack
 
-    old = put(stack, polling, "report", report)
+    old = put(stack, reporting, "report", report)
 
 
 @planted
 def forged_tokens_taken(stack: ExitStack) -> None:
     """The nonce of a token is not compared."""
-    put(stack, tokens.hmac, "compare_digest", lambda *_: True)
+
+    def token_parse(_tokens: Any, text: str) -> Token | None:
+        try:
+            raw = base64.urlsafe_b64decode(text + "==")
+        except ValueError:
+            return None
+        return Token(*struct.unpack_from(">16sII", raw)) if len(raw) == 40 else None
+
+    put(stack, reporting, "token_parse", token_parse)
 
 
 @planted
@@ -321,10 +387,7 @@ def lease_runs_out_in_a_stall(stack: ExitStack) -> None:
 def deadline_forgotten(stack: ExitStack) -> None:
     """A lease that is renewed outlives the job's timeout."""
 
-    def lease_timer(self: Live, lease: Lease) -> None:
-        self.timers_lease.set(lease.handle, lease.expires_ms)
-
-    put(stack, Live, "lease_timer", lease_timer)
+    put(stack, Live, "lease_due_ms", lambda _self, lease: lease.expires_ms)
 
 
 @planted
@@ -537,9 +600,9 @@ def cancelled_job_stays_queued(stack: ExitStack) -> None:
 def counter_drifts(stack: ExitStack) -> None:
     """A job that times out is still counted among the live ones."""
 
-    def moved(self: EngineStats, before: Status, after: Status) -> None:
+    def moved(self: EngineStats, before: Status, after: Status, *jobs: int) -> None:
         if after is not Status.TIMEOUT:
-            old(self, before, after)
+            old(self, before, after, *jobs)
 
     old = put(stack, EngineStats, "moved", moved)
 
@@ -549,9 +612,9 @@ def capacity_leaks_on_lapse(stack: ExitStack) -> None:
     """A lease that runs out keeps its place in its queue."""
 
     def lease_due(live: Live, now_ms: int, lease: Lease, effects: Any) -> None:
-        number = lease.number
+        number = live.classes.entry(live.load(lease.handle).class_id).number
         old(live, now_ms, lease, effects)
-        if lease.token not in live.leases and number in live.match.classes():
+        if lease not in live.leases and number in live.match.classes():
             live.match.lease(number)
 
     old = put(stack, passing, "lease_due", lease_due)

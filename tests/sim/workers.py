@@ -9,11 +9,14 @@ from headrace.wire.problems import Problem
 from sim.model import Model
 from sim.net import Net
 from sim.settings import GPU_MODELS, KINDS, LABELS, QUEUES, Settings
+from sim.single import joined
 from sim.world import World
 
 FOREVER_MS: Final = 1 << 40
 OLD_TOKENS: Final = 20
 LONE_REPORTS: Final = 0.1
+JOINED: Final = 0.7
+"""Polls whose completions come as those of a body do, together."""
 PLENTY: Final = Amounts(1 << 20, 1 << 20, 1 << 20, 1 << 20)
 EVERYTHING: Final = Profile(wasm=True, labels=frozenset(LABELS))
 
@@ -134,7 +137,8 @@ class Worker:
             token, outcome = world.pick(self._old)
             outcome = outcome if world.chance(0.5) else self._outcome()
             sent.extra.append(self._report(token, outcome))
-        reports = sent.reports + sent.extra
+        told = sent.reports + sent.extra
+        reports = joined(told) if told and world.chance(JOINED) else [*told]
 
         def make() -> Poll:
             return Poll(

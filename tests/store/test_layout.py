@@ -7,8 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_samples import record_of
 
-from headrace.core.effects import Finished, Trail
-from headrace.core.job import RECORD_BYTES, Job, Status
+from headrace.core.effects import (
+    Finished,
+    JobChanged,
+    JobFinished,
+    JobsCompleted,
+    JobsLeased,
+    StoredEffect,
+    Trail,
+)
+from headrace.core.job import RECORD_BYTES, Event, Job, Status
 from headrace.store import layout
 from headrace.store._rows import put_jobs, unseal_specs
 from headrace.store.contract import RecordCorrupt
@@ -110,6 +118,56 @@ def test_long_body_has_its_own_row() -> None:
     assert layout.body_apart(payload)
     assert layout.finished_unpack(payload).body == b""
     assert len(payload) < 200
+
+
+JOBS = st.lists(
+    st.tuples(
+        st.binary(min_size=16, max_size=16),
+        st.binary(min_size=RECORD_BYTES, max_size=RECORD_BYTES),
+        st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, -1, 127, 128, -32, -33, 2**32]),
+        st.binary(max_size=40)
+        | st.sampled_from([b"b" * n for n in (255, 256, layout.BODY_INLINE_BYTES_MAX)])
+        | st.just(b"b" * (layout.BODY_INLINE_BYTES_MAX + 1)),
+    ),
+    unique_by=lambda job: job[0],
+    max_size=5,
+)
+
+
+def rows_of(*effects: StoredEffect) -> layout.NewRows:
+    rows: layout.NewRows = defaultdict(dict)
+    for effect in effects:
+        layout.TRANSLATIONS[type(effect)](rows, effect)
+    return rows
+
+
+@given(JOBS, st.integers(0, 2**63 - 1), st.text(max_size=300))
+def test_jobs_completed_together_have_the_rows_of_each_by_itself(
+    jobs: list[tuple[bytes, bytes, int, bytes]], at_ms: int, worker: str
+) -> None:
+    ids, records, started_at_ms, bodies = map(list, zip(*jobs, strict=True)) if jobs else ([],) * 4
+    together = JobsCompleted(b"".join(ids), b"".join(records), at_ms, worker, started_at_ms, bodies)
+    apart = [
+        JobFinished(
+            job_id,
+            Event.COMPLETE,
+            Finished(Status.COMPLETED, at_ms, record, started_at_ms, worker, body=body),
+        )
+        for job_id, record, started_at_ms, body in jobs
+    ]
+    assert [together.finished(at) for at in range(len(jobs))] == [one.finished for one in apart]
+    assert {t: r for t, r in rows_of(together).items() if r} == rows_of(*apart)
+
+
+@given(JOBS, st.builds(Trail, st.integers(0, 2**63 - 1), worker=st.text(max_size=300)))
+def test_jobs_leased_together_have_the_rows_of_each_by_itself(
+    jobs: list[tuple[bytes, bytes, int, bytes]], trail: Trail
+) -> None:
+    together = JobsLeased(
+        b"".join(job_id for job_id, *_ in jobs), b"".join(record for _, record, *_ in jobs), trail
+    )
+    apart = [JobChanged(job_id, Event.LEASE, record, trail) for job_id, record, *_ in jobs]
+    assert {t: r for t, r in rows_of(together).items() if r} == rows_of(*apart)
 
 
 def test_keys_sort_as_their_numbers_do() -> None:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from headrace.store._rows import (
     link,
+    put_completed,
     put_jobs,
+    put_leased,
     seal,
     unseal,
     unseal_records,
@@ -161,6 +163,36 @@ def test_new_jobs_that_do_not_fit_together_are_refused(wrong: dict[str, Any]) ->
     put_jobs(**right)
     with pytest.raises(ValueError):
         put_jobs(**{**right, **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"job_ids": bytes(31)}, {"records": bytes(7)}, {"bodies": [b""]}, {"started_at_ms": [1]}],
+)
+def test_completed_jobs_that_do_not_fit_together_are_refused(wrong: dict[str, Any]) -> None:
+    right: dict[str, Any] = {
+        "rows": {table: {} for table in range(4)},
+        "tables": (0, 1, 2, 3),
+        "status": 10,
+        "finished_at_ms": 5,
+        "job_ids": bytes(32),
+        "records": bytes(8),
+        "started_at_ms": [1, 2],
+        "worker": "w",
+        "bodies": [b"", b""],
+        "body_bytes_max": 10,
+    }
+    put_completed(**right)
+    with pytest.raises(ValueError):
+        put_completed(**{**right, **wrong})
+
+
+@pytest.mark.parametrize("wrong", [{"job_ids": bytes(31)}, {"records": bytes(7)}])
+def test_leased_jobs_that_do_not_fit_together_are_refused(wrong: dict[str, bytes]) -> None:
+    right: dict[str, Any] = {"job_ids": bytes(32), "records": bytes(8), "trail": b"t"}
+    put_leased({3: {}}, 3, **right)
+    with pytest.raises(ValueError):
+        put_leased({3: {}}, 3, **{**right, **wrong})
 
 
 def sealed_envelope(key: bytes, key_digest: bytes, request_digest: bytes, spec: bytes) -> bytes:

@@ -7,7 +7,7 @@ Generation (2008).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from headrace.store.contract import RecordCorrupt, StoreDamaged
@@ -17,6 +17,10 @@ cdef enum:
     ENVELOPE_HEAD = 6
     ID_BYTES = 16
     OWNER_BYTES = 4
+    FINISHED_BYTES_MAX = 128  # without record, worker and body
+    SHORT_TEXT = 32  # bytes; these and more are long, in MessagePack
+    BINARY = 0xC4
+    TEXT = 0xD9
     STEP = 16
     TABLES_MAX_C = 256
 
@@ -281,6 +285,168 @@ def unseal_specs(unsigned char table, list keys not None, list values not None):
             raise RecordCorrupt(table, key)
         specs.append(PyBytes_FromStringAndSize(<const char*>at + begin, size - begin))
     return specs
+
+
+def put_leased(
+    rows not None,
+    int live_table,
+    bytes job_ids not None,
+    bytes records not None,
+    bytes trail not None,
+):
+    """Put the rows of jobs that one poll got into the table LIVE.
+
+    Shape: ids and records are joined; the payload is a record and the trail.
+    """
+    cdef Py_ssize_t i, count = PyBytes_GET_SIZE(job_ids) // ID_BYTES
+    cdef Py_ssize_t record_bytes = PyBytes_GET_SIZE(records) // count if count else 0
+    cdef bytes payload = PyBytes_FromStringAndSize(NULL, record_bytes + PyBytes_GET_SIZE(trail))
+    cdef char* begin = PyBytes_AS_STRING(payload)
+    cdef dict live_rows = rows[live_table]
+    cdef bytes job_id
+    fitting(job_ids, records, count, record_bytes)
+    memcpy(begin + record_bytes, PyBytes_AS_STRING(trail), PyBytes_GET_SIZE(trail))
+    for i in range(count):
+        memcpy(begin, PyBytes_AS_STRING(records) + i * record_bytes, record_bytes)
+        job_id = PyBytes_FromStringAndSize(PyBytes_AS_STRING(job_ids) + i * ID_BYTES, ID_BYTES)
+        live_rows[job_id] = sealed(live_table, job_id, begin, PyBytes_GET_SIZE(payload))
+
+
+def put_completed(
+    rows not None,
+    tuple tables not None,
+    unsigned char status,
+    int64_t finished_at_ms,
+    bytes job_ids not None,
+    bytes records not None,
+    list started_at_ms not None,
+    str worker not None,
+    list bodies not None,
+    Py_ssize_t body_bytes_max,
+):
+    """Put the rows of jobs that ended well into LIVE (deleted), DONE, BODIES and BY_STATUS.
+
+    Shape: ids and records are joined. The payload of DONE is what `layout.finished_pack` makes,
+    that of BODIES a body longer than the most, that of BY_STATUS empty.
+    """
+    cdef int live_table, done_table, bodies_table, by_status_table
+    cdef Py_ssize_t i, count = len(bodies)
+    cdef Py_ssize_t record_bytes = PyBytes_GET_SIZE(records) // count if count else 0
+    cdef bytes worker_text = worker.encode()
+    cdef bytes payload = PyBytes_FromStringAndSize(
+        NULL,
+        FINISHED_BYTES_MAX + record_bytes + PyBytes_GET_SIZE(worker_text) + body_bytes_max,
+    )
+    cdef char* begin = PyBytes_AS_STRING(payload)
+    cdef char* at
+    cdef dict live_rows, done_rows, by_status_rows
+    cdef bytes job_id, body, by_status
+    cdef int64_t started
+    cdef bint is_apart
+    fitting(job_ids, records, count, record_bytes)
+    if len(started_at_ms) != count:
+        raise ValueError("each job was started once")
+    live_table, done_table, bodies_table, by_status_table = tables
+    live_rows, done_rows, by_status_rows = (
+        rows[live_table], rows[done_table], rows[by_status_table]
+    )
+    for i in range(count):
+        job_id = PyBytes_FromStringAndSize(PyBytes_AS_STRING(job_ids) + i * ID_BYTES, ID_BYTES)
+        body = bodies[i]
+        started = started_at_ms[i]
+        is_apart = PyBytes_GET_SIZE(body) > body_bytes_max
+        if is_apart:
+            rows[bodies_table][job_id] = seal(bodies_table, job_id, body)
+            body = b""
+        at = pack_byte(begin, is_apart)
+        at = pack_byte(at, 0x80 | (3 + (started != 0) + (len(worker_text) > 0) + (len(body) > 0)))
+        at = pack_int(pack_name(at, b"status", 6), status)
+        at = pack_int(pack_name(at, b"finished_at_ms", 14), finished_at_ms)
+        at = pack_size(pack_name(at, b"record", 6), BINARY, record_bytes)
+        at = pack_raw(at, PyBytes_AS_STRING(records) + i * record_bytes, record_bytes)
+        if started:
+            at = pack_int(pack_name(at, b"started_at_ms", 13), started)
+        if len(worker_text):
+            at = pack_name(at, b"worker", 6)
+            if len(worker_text) < SHORT_TEXT:
+                at = pack_name(at, PyBytes_AS_STRING(worker_text), <int>len(worker_text))
+            else:
+                at = pack_size(at, TEXT, len(worker_text))
+                at = pack_raw(at, PyBytes_AS_STRING(worker_text), len(worker_text))
+        if len(body):
+            at = pack_size(pack_name(at, b"body", 4), BINARY, len(body))
+            at = pack_raw(at, PyBytes_AS_STRING(body), len(body))
+        live_rows[job_id] = None
+        done_rows[job_id] = sealed(done_table, job_id, begin, at - begin)
+        by_status = PyBytes_FromStringAndSize(NULL, 1 + ID_BYTES)
+        pack_raw(
+            pack_byte(PyBytes_AS_STRING(by_status), status), PyBytes_AS_STRING(job_id), ID_BYTES
+        )
+        by_status_rows[by_status] = sealed(by_status_table, by_status, NULL, 0)
+
+
+cdef int fitting(
+    bytes job_ids, bytes records, Py_ssize_t count, Py_ssize_t record_bytes
+) except -1:
+    if PyBytes_GET_SIZE(job_ids) != count * ID_BYTES:
+        raise ValueError("an id has 16 bytes, each job one")
+    if PyBytes_GET_SIZE(records) != count * record_bytes:
+        raise ValueError("records are of one size, each job has one")
+    return 0
+
+
+# MessagePack: each writes, in the shortest form, and returns what is behind.
+
+
+cdef inline char* pack_byte(char* at, int number) noexcept:
+    at[0] = <char><unsigned char>number
+    return at + 1
+
+
+cdef inline char* pack_raw(char* at, const char* data, Py_ssize_t size) noexcept:
+    memcpy(at, data, size)
+    return at + size
+
+
+cdef inline char* pack_big(char* at, uint64_t number, int size) noexcept:
+    cdef int i
+    for i in range(size):
+        at[i] = <char><unsigned char>(number >> 8 * (size - 1 - i))
+    return at + size
+
+
+cdef inline char* pack_name(char* at, const char* name, int size) noexcept:
+    """Write a short text."""
+    return pack_raw(pack_byte(at, 0xA0 | size), name, size)
+
+
+cdef inline char* pack_size(char* at, int code, Py_ssize_t size) noexcept:
+    """Write the head of a text that is not short, or of binary data."""
+    if size < 1 << 8:
+        return pack_big(pack_byte(at, code), size, 1)
+    if size < 1 << 16:
+        return pack_big(pack_byte(at, code + 1), size, 2)
+    return pack_big(pack_byte(at, code + 2), size, 4)
+
+
+cdef inline char* pack_int(char* at, int64_t number) noexcept:
+    if -32 <= number < 1 << 7:
+        return pack_byte(at, <int>number)
+    if number >= 0:
+        if number < 1 << 8:
+            return pack_big(pack_byte(at, 0xCC), number, 1)
+        if number < 1 << 16:
+            return pack_big(pack_byte(at, 0xCD), number, 2)
+        if number < <int64_t>1 << 32:
+            return pack_big(pack_byte(at, 0xCE), number, 4)
+        return pack_big(pack_byte(at, 0xCF), number, 8)
+    if number >= -(1 << 7):
+        return pack_big(pack_byte(at, 0xD0), number, 1)
+    if number >= -(1 << 15):
+        return pack_big(pack_byte(at, 0xD1), number, 2)
+    if number >= -(<int64_t>1 << 31):
+        return pack_big(pack_byte(at, 0xD2), number, 4)
+    return pack_big(pack_byte(at, 0xD3), number, 8)
 
 
 def link(rows not None):

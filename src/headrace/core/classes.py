@@ -119,9 +119,9 @@ class ClassTable:
             effects.append(ClassStored(class_id, requirements))
         return self._entries[class_id]
 
-    def release(self, entry: ClassEntry, effects: list[Effect]) -> None:
-        """Count one live job less; the last one drops the class."""
-        entry.jobs -= 1
+    def release(self, entry: ClassEntry, effects: list[Effect], jobs: int = 1) -> None:
+        """Count live jobs less; the last one drops the class."""
+        entry.jobs -= jobs
         if entry.jobs == 0:
             self._drop(entry)
             effects.append(ClassDropped(entry.class_id))

@@ -3,12 +3,15 @@
 Each command names its reply. A refusal is a `wire.problems.Problem` in the reply's place.
 """
 
+from collections.abc import Iterator
 from enum import IntEnum, unique
 
 import msgspec
 
-from headrace.core.job import Status
+from headrace.core.ids import ID_BYTES
+from headrace.core.job import RECORD_BYTES, Job, Status
 from headrace.core.resources import Amounts, Profile, Requirements
+from headrace.core.tokens import TOKEN_CHARS, tokens_split
 from headrace.wire.documents import Kind
 from headrace.wire.problems import Problem
 
@@ -163,6 +166,25 @@ class Report(msgspec.Struct, gc=False):
     """Encoded JSON, for SUSPENDED (and any other planned stop)."""
 
 
+class Completions(msgspec.Struct, gc=False):
+    """Reports that follow each other, of attempts that came to their good end; nothing else told.
+
+    Each is a `Report` with `Outcome.COMPLETED` and a body, made without an object of its own.
+    """
+
+    leases: bytes
+    """The leases' texts, joined: each as long as a token, and ASCII."""
+    bodies: list[bytes]
+    """As `Report.body`, one each."""
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    def report(self, position: int) -> Report:
+        (lease,) = tokens_split(_part(self.leases, TOKEN_CHARS, position))
+        return Report(lease, Outcome.COMPLETED, self.bodies[position])
+
+
 class Progress(msgspec.Struct):
     """News of a running attempt."""
 
@@ -193,7 +215,7 @@ class Poll(msgspec.Struct):
     total: Amounts | None = None
     jobs_max: int = 0
     wait_ms: int = 0
-    reports: list[Report] = []
+    reports: list[Report | Completions] = []
     progress: list[Progress] = []
     running: list[str] = []
 
@@ -204,6 +226,13 @@ class Ack(msgspec.Struct, frozen=True):
     lease: str
     status: Status | None = None
     problem: Problem | None = None
+
+
+class Completed(msgspec.Struct, frozen=True, gc=False):
+    """The answer to reports that follow each other: each attempt is completed."""
+
+    leases: bytes
+    """Joined, as in `Completions`."""
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
@@ -217,6 +246,40 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
     has_checkpoint: bool = False
 
 
+class Grants(msgspec.Struct, frozen=True, gc=False):
+    """The jobs given out to one poll: a sequence of `Grant`s that are made when they are read."""
+
+    leases: bytes = b""
+    """The tokens, joined; so are the next two."""
+    job_ids: bytes = b""
+    records: bytes = b""
+    deadlines_at_ms: list[int] = []
+    with_checkpoint: list[int] = []
+    """Positions of the jobs that have one."""
+
+    def __len__(self) -> int:
+        return len(self.deadlines_at_ms)
+
+    def __iter__(self) -> Iterator[Grant]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, position: int) -> Grant:
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        job = self.job(position)
+        (lease,) = tokens_split(_part(self.leases, TOKEN_CHARS, position))
+        at_ms = self.deadlines_at_ms[position]
+        return Grant(lease, job.job_id, job.attempt, at_ms, job.has_checkpoint)
+
+    def job(self, position: int) -> Job:
+        job_id = _part(self.job_ids, ID_BYTES, position)
+        return Job.unpack(job_id, _part(self.records, RECORD_BYTES, position))
+
+
+def _part(joined: bytes, size: int, position: int) -> bytes:
+    return joined[position * size : (position + 1) * size]
+
+
 class Order(msgspec.Struct, frozen=True):
     """What a worker shall do about a lease: cancel, suspend, or forget it (lost)."""
 
@@ -225,8 +288,9 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class PollReply(msgspec.Struct, frozen=True):
-    acks: list[Ack] = []
-    jobs: list[Grant] = []
+    acks: list[Ack | Completed] = []
+    """To the reports in their order."""
+    jobs: Grants = Grants()
     orders: list[Order] = []
 
 

@@ -39,7 +39,7 @@ def control_finished(live: Live, command: Control, effects: list[Effect]) -> Sta
     if problem is not None:
         return problem
     if command.act is Act.DELETE:
-        live.fresh_finished[command.job_id] = None
+        live.fresh()[command.job_id] = None
         effects.append(JobDeleted(command.job_id, owner_id))
         return finished.status
     if command.act is Act.CANCEL and finished.status is Status.CANCELLED:
@@ -50,7 +50,7 @@ def control_finished(live: Live, command: Control, effects: list[Effect]) -> Sta
 def cancel(live: Live, now_ms: int, handle: int, job: Job, effects: list[Effect]) -> Status:
     if job.status is Status.CANCELING:
         return job.status
-    lease = live.lease_of.get(handle)
+    lease = live.leases.of(handle)
     if lease is None:
         live.leave(handle, job)
         live.finish(now_ms, handle, job, Event.CANCEL, effects)
@@ -69,7 +69,7 @@ def suspend(
         return job.status
     if not job.can(Event.SUSPEND):
         return conflict(job.status, Act.SUSPEND)
-    lease = live.lease_of.get(handle)
+    lease = live.leases.of(handle)
     if lease is None:
         live.leave(handle, job)
         job.stops += 1

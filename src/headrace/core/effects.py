@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from headrace.core.commands import PollReply
-from headrace.core.job import Event, Status
+from headrace.core.ids import ID_BYTES
+from headrace.core.job import RECORD_BYTES, Event, Status
 from headrace.core.resources import Requirements
 from headrace.wire.documents import AuditEntry, Document, Kind
 
@@ -80,6 +81,15 @@ class JobChanged(msgspec.Struct, frozen=True, gc=False, tag=6):
     trail: Trail
 
 
+class JobsLeased(msgspec.Struct, frozen=True, gc=False, tag=11):
+    """Live jobs took LEASE, all by one poll."""
+
+    job_ids: bytes
+    """Joined, as are the records."""
+    records: bytes
+    trail: Trail
+
+
 class Finished(msgspec.Struct, omit_defaults=True, gc=False):
     """The terminal record: written once, never changed."""
 
@@ -99,6 +109,30 @@ class JobFinished(msgspec.Struct, frozen=True, gc=False, tag=7):
     job_id: bytes
     event: Event
     finished: Finished
+
+
+class JobsCompleted(msgspec.Struct, frozen=True, gc=False, tag=12):
+    """Live jobs took COMPLETE, all reported in one poll, and left by one worker."""
+
+    job_ids: bytes
+    """Joined, as are the records."""
+    records: bytes
+    finished_at_ms: int
+    worker: str
+    started_at_ms: list[int]
+    bodies: list[bytes]
+
+    def finished(self, position: int) -> Finished:
+        """Return what `JobFinished` would say of one of them."""
+        at = position * RECORD_BYTES
+        return Finished(
+            Status.COMPLETED,
+            self.finished_at_ms,
+            self.records[at : at + RECORD_BYTES],
+            self.started_at_ms[position],
+            self.worker,
+            body=self.bodies[position],
+        )
 
 
 class JobDeleted(msgspec.Struct, frozen=True, tag=8):
@@ -143,7 +177,9 @@ StoredEffect = (
     | ModuleStored
     | JobsStored
     | JobChanged
+    | JobsLeased
     | JobFinished
+    | JobsCompleted
     | JobDeleted
     | LogAppended
     | CheckpointStored
@@ -169,3 +205,8 @@ class Noted(msgspec.Struct, frozen=True, gc=False):
 
 
 Effect = StoredEffect | Answered | Noted
+
+
+def ids_split(joined: bytes) -> list[bytes]:
+    """Return the job ids that are joined."""
+    return [joined[at : at + ID_BYTES] for at in range(0, len(joined), ID_BYTES)]

@@ -11,7 +11,8 @@ Rules:
 3. A parked poll's answer is the effect `Answered`; a reply of None to a Poll means: parked.
 
 Follow one job: `submitting.submit` → `live.enter` → `polling.grant` (from a poll, or from
-`settle`) → `reporting.report` → `live.finish`. Leases that end badly: `passing.lease_due`.
+`settle`) → `reporting.report` → `live.finish`, or for both `reporting.complete`. Leases that end
+badly: `passing.lease_due`.
 """
 
 from collections.abc import Callable

@@ -14,11 +14,9 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from headrace._native import id_text, id_texts, ids_after
+from headrace._native import ID_BYTES, id_text, id_texts, ids_after
 
 __all__ = ["ID_BYTES", "JobIds", "id_parse", "id_text", "id_texts"]
-
-ID_BYTES: Final = 16
 
 _REST_BITS: Final = 62
 _REST_MASK: Final = (1 << _REST_BITS) - 1

@@ -23,11 +23,11 @@ def structures_hold(live: Live) -> None:
     """Each native structure is sound in itself."""
     live.jobs.check()
     live.match.check()
+    live.leases.check()
     for timers in (
         live.timers_due,
         live.timers_due_wall,
         live.timers_skip_wall,
-        live.timers_lease,
         live.timers_poll,
     ):
         timers.check()
@@ -45,7 +45,7 @@ def one_place_each(live: Live) -> None:
             entry = live.classes.entry(job.class_id)
             assert live.match.class_of(handle) == entry.number, f"{job} under another class"
             assert live.match.key(handle) == job.match_key, f"{job} at another place in line"
-        in_hands = handle in live.lease_of
+        in_hands = live.leases.of(handle) is not None
         assert in_hands == (job.status in LEASED), f"{job} leased: {in_hands}"
         leased += in_hands
         scheduled = job.status is Status.SCHEDULED
@@ -56,7 +56,7 @@ def one_place_each(live: Live) -> None:
         assert live.timers_due_wall.due_of(handle) == expected, f"{job} and its timer"
         due_wall += expected is not None
     assert len(live.match) == ready, "a job in the match index is not in the table"
-    assert len(live.lease_of) == leased, "a lease is of no job"
+    assert len(live.leases) == leased, "a lease is of no job"
     assert len(live.timers_due) == due, "a timer is of no job"
     assert len(live.timers_due_wall) == due_wall, "a timer is of no job"
 
@@ -73,22 +73,19 @@ def skip_timers_exact(live: Live) -> None:
 
 
 def one_live_lease(live: Live) -> None:
-    """Each leased job has one lease, of its current attempt, and one timer that is not late."""
-    assert len(live.leases) == len(live.lease_of) == len(live.timers_lease)
-    for token, lease in live.leases.items():
-        assert lease.token == token
-        assert live.lease_of.get(lease.handle) is lease, f"{lease} and the lease of its job"
+    """Each leased job has one lease, of its current attempt, due in time."""
+    for lease in live.leases:
+        assert live.leases.of(lease.handle) is lease, f"{lease} and the lease of its job"
+        assert live.leases.named(live.leases.token(lease)) is lease, f"{lease} and its token"
         job = live.load(lease.handle)
         assert job.job_id == lease.job_id, f"{lease} is of another job"
         assert job.attempt_open, f"{job} is leased and its attempt is closed"
         assert job.attempt > 0, f"{job} is leased and was never given out"
-        entry = live.classes.entry(job.class_id)
-        assert lease.number == entry.number, f"{lease} counts on another class"
-        assert lease.queue == entry.requirements.queue, f"{lease} counts on another queue"
+        assert (job.attempt, job.epoch) == (lease.attempt, lease.epoch), f"{job} and {lease}"
         end_ms = min(lease.expires_ms, lease.deadline_ms + live.config.timeout_grace_ms)
         if lease.cancel_by_ms:
             end_ms = min(end_ms, lease.cancel_by_ms)
-        assert live.timers_lease.due_of(lease.handle) == end_ms, f"{lease} and its timer"
+        assert live.leases.due_of(lease) == end_ms, f"{lease} and its timer"
         wanted = {Status.CANCELING: "cancel", Status.SUSPENDING: "suspend"}.get(job.status, "")
         assert lease.order == wanted, f"{job} and the order {lease.order!r}"
 
@@ -104,7 +101,10 @@ def counters_match(live: Live) -> None:
     for status, count in live.stats.live.items():
         assert by_status[status] == count, f"{status.name}: {count}, counted {by_status[status]}"
     assert live.stats.queued == dict(by_queue), f"{live.stats.queued}, counted {dict(by_queue)}"
-    leases = Counter(lease.queue for lease in live.leases.values())
+    leases: Counter[str] = Counter()
+    for _, job in _jobs(live):
+        if job.status in LEASED:
+            leases[live.classes.entry(job.class_id).requirements.queue] += 1
     for entry in live.classes.entries():
         queue = entry.requirements.queue
         counted = live.classes.queue_leases(queue)
@@ -135,19 +135,19 @@ def sessions_and_polls_agree(live: Live) -> None:
             parked = live.parked.by_ticket.get(session.ticket)
             assert parked is not None, f"session {name} waits in a poll that is gone"
             assert parked.poll.session == name, f"session {name} waits in another's poll"
-        for token in session.leases:
-            lease = live.leases.get(token)
-            assert lease is not None, f"session {name} holds a lease that is gone"
-            assert lease.session == name, f"session {name} holds a lease of {lease.session}"
-    for token, lease in live.leases.items():
-        if lease.session:
-            session_of_it = live.sessions.get(lease.session)
+        assert len(list(session.held)) == len(session.held)
+        for lease in session.held:
+            assert lease in live.leases, f"session {name} holds a lease that is gone"
+            assert lease.holder.session == name, f"session {name} holds another's {lease}"
+    for lease in live.leases:
+        if lease.holder.session:
+            session_of_it = live.sessions.get(lease.holder.session)
             assert session_of_it is not None, f"{lease} is of a session that is forgotten"
-            assert token in session_of_it.leases, f"its session does not know {lease}"
+            assert lease in list(session_of_it.held), f"its session does not know {lease}"
         if lease.ticket >= 0:
             parked = live.parked.by_ticket.get(lease.ticket)
             assert parked is not None, f"{lease} would be told in a poll that is gone"
-            assert token in parked.leases, f"{lease} would be told in a poll not its own"
+            assert lease in parked.leases, f"{lease} would be told in a poll not its own"
     assert len(live.timers_poll) == len(live.parked)
     grouped = 0
     for ticket, parked in live.parked.by_ticket.items():

@@ -9,7 +9,14 @@ The picture in README.md is generated from `TRANSITIONS` by `tools/diagram`.
 from enum import IntEnum, unique
 from typing import Final
 
-from headrace._native import ORDER_BITS, RECORD_BYTES, RECORD_FORMAT, Job, learn_life
+from headrace._native import (
+    ORDER_BITS,
+    ORDER_COUNTER_BITS,
+    RECORD_BYTES,
+    RECORD_FORMAT,
+    Job,
+    learn_life,
+)
 
 __all__ = [
     "LEASED",
@@ -179,9 +186,6 @@ class InvalidTransition(AssertionError):  # noqa: N818 - named for what happened
     def __init__(self, job_id: bytes, status: Status, event: Event, story: str = "") -> None:
         super().__init__(f"job {job_id.hex()}: {event.name} in {status.name} {story}".rstrip())
 
-
-ORDER_COUNTER_BITS: Final = 18
-"""Of a job's `order`: 42 bits of milliseconds, then these."""
 
 learn_life(Status, TRANSITIONS, InvalidTransition)
 

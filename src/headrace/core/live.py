@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from headrace._native import JobTable, MatchIndex, TimerIndex, take_ready
+from headrace._native import Held, Holder, JobTable, LeaseTable, MatchIndex, TimerIndex, take_ready
 from headrace.core.classes import ClassEntry, ClassTable
 from headrace.core.commands import Act, Caller, Report
 from headrace.core.documenting import DocumentTable, restore_documents
@@ -24,8 +24,10 @@ from headrace.core.effects import (
     Finished,
     JobChanged,
     JobFinished,
+    JobsCompleted,
     OwnerStored,
     Trail,
+    ids_split,
 )
 from headrace.core.ids import ID_BYTES
 from headrace.core.job import (
@@ -99,6 +101,7 @@ class Archive(Protocol):
     def has_module(self, sha256: bytes) -> bool: ...
     def owner_of(self, job_id: bytes) -> int | None: ...
     def log_bytes(self, job_id: bytes) -> int: ...
+    def trail(self, job_id: bytes) -> Trail | None: ...
 
 
 class EngineConfig(msgspec.Struct, frozen=True):
@@ -129,8 +132,9 @@ class Live:
         self.load = self.jobs.load
         self.match = MatchIndex()
         self.classes = ClassTable(self.match, config.queue_capacities)
-        self.leases: dict[str, Lease] = {}
-        self.lease_of: dict[int, Lease] = {}
+        self.leases = LeaseTable(self.jobs, self.tokens)
+        """Also says when each lease is due: at the end of its term, of its job's timeout and grace,
+        or of the time that a cancel leaves it."""
         self.sessions: dict[str, Session] = {}
         self.workers = KnownWorkers()
         self.parked = ParkedPolls()
@@ -145,7 +149,6 @@ class Live:
         self.timers_due = TimerIndex()
         self.timers_due_wall = TimerIndex()
         self.timers_skip_wall = TimerIndex()
-        self.timers_lease = TimerIndex()
         self.timers_poll = TimerIndex()
         self.sweep_at_ms = 0
         self.order_last = 0
@@ -156,6 +159,10 @@ class Live:
         self.never_fits: dict[int, tuple[int, str]] = {}
         """By class: the workers' version, and why none of them fits."""
         self.fresh_finished: dict[bytes, Finished | None] = {}
+        self.fresh_completed: list[JobsCompleted] = []
+        """Of which nobody has asked yet; who asks has them put into `fresh_finished`."""
+        self.fresh_errors: dict[bytes, tuple[str, str]] = {}
+        """Error and code of each job that took a step."""
         self.fresh_keys: dict[bytes, tuple[bytes, bytes]] = {}
         self.fresh_modules: set[bytes] = set()
         self.stats = EngineStats()
@@ -177,7 +184,10 @@ class Live:
     ) -> None:
         """Move a job that stays live, store it, and put it where its new status belongs."""
         self.move(job, event)
-        self.store_change(handle, job, event, self.trail(now_ms, lease), effects)
+        trail = self.trail(now_ms, lease)
+        if lease is None and job.attempt:
+            trail.error, trail.code = self.last_error(job.job_id)
+        self.store_change(handle, job, event, trail, effects)
         if job.status not in LEASED:
             self.enter(handle, job, self.classes.entry(job.class_id))
 
@@ -186,13 +196,26 @@ class Live:
     ) -> None:
         record = job.pack()
         self.jobs.set(handle, record)
+        self.fresh_errors[job.job_id] = trail.error, trail.code
         effects.append(JobChanged(job.job_id, event, record, trail))
+
+    def last_error(self, job_id: bytes) -> tuple[str, str]:
+        """Return what a job that waits was stored with, for display."""
+        fresh = self.fresh_errors.get(job_id)
+        if fresh is not None:
+            return fresh
+        try:
+            trail = self.archive.trail(job_id)
+        except ArchiveFault:
+            trail = None  # the row is written anew, and sound again
+        return ("", "") if trail is None else (trail.error, trail.code)
 
     def trail(self, now_ms: int, lease: Lease | None) -> Trail:
         trail = Trail(self.wall_ms(now_ms))
         if lease is not None:
             trail.started_at_ms = lease.started_at_ms
-            trail.worker, trail.session, trail.seq = lease.worker, lease.session, lease.seq
+            holder = lease.holder
+            trail.worker, trail.session, trail.seq = holder.worker, holder.session, holder.seq
         return trail
 
     def finish(
@@ -216,7 +239,7 @@ class Live:
         started_at_ms, worker = 0, ""
         if lease is not None:
             run_ms = now_ms - lease.granted_ms
-            started_at_ms, worker = lease.started_at_ms or wall_ms - run_ms, lease.worker
+            started_at_ms, worker = lease.started_at_ms or wall_ms - run_ms, lease.holder.worker
             self.stats.ran(run_ms)
         error, code, body = "", "", b""
         if report is not None:
@@ -227,10 +250,13 @@ class Live:
         self.fresh_finished[job_id] = finished
         effects.append(JobFinished(job_id, event, finished))
         self.jobs.remove(handle)
-        entry = self.classes.entry(job.class_id)
-        self.classes.release(entry, effects)
+        self.leave_class(self.classes.entry(job.class_id), 1, effects)
+
+    def leave_class(self, entry: ClassEntry, jobs: int, effects: list[Effect]) -> None:
+        """Count so many live jobs of a class less."""
+        self.classes.release(entry, effects, jobs)
         if entry.jobs == 0:  # its numbers may come again
-            self.never_fits.pop(job.class_id, None)
+            self.never_fits.pop(entry.class_id, None)
             self.ready.discard(entry.number)
 
     def enter(self, handle: int, job: Job, entry: ClassEntry) -> None:
@@ -257,33 +283,24 @@ class Live:
         elif job.status is Status.SCHEDULED:
             (self.timers_due_wall if job.due_is_wall else self.timers_due).cancel(handle)
 
-    def add_lease(self, lease: Lease) -> None:
-        self.leases[lease.token] = lease
-        self.lease_of[lease.handle] = lease
-        self.lease_timer(lease)
-
-    def drop_lease(self, lease: Lease) -> None:
+    def drop_lease(self, lease: Lease, job: Job) -> None:
         """Take a job out of its worker's hands."""
-        del self.leases[lease.token]
-        del self.lease_of[lease.handle]
-        self.timers_lease.cancel(lease.handle)
-        self.match.release(lease.number)
+        self.leases.drop(lease)
+        self.release(self.classes.entry(job.class_id), 1)
+
+    def release(self, entry: ClassEntry, leases: int) -> None:
+        """Give back the room that leases had in their queue."""
+        self.match.release(entry.number, leases)
         capacities = self.classes.queue_capacities
-        if capacities and capacities.get(lease.queue, -1) >= 0:
+        if capacities and capacities.get(entry.requirements.queue, -1) >= 0:
             self.room = True
-        if lease.session:
-            session = self.sessions.get(lease.session)
-            if session is not None:
-                session.leases.pop(lease.token, None)
 
     def lease_timer(self, lease: Lease) -> None:
-        due_ms = lease.expires_ms
-        end_ms = lease.deadline_ms + self.config.timeout_grace_ms
-        if end_ms < due_ms:
-            due_ms = end_ms
-        if lease.cancel_by_ms:
-            due_ms = min(due_ms, lease.cancel_by_ms)
-        self.timers_lease.set(lease.handle, due_ms)
+        self.leases.due_set(lease, self.lease_due_ms(lease))
+
+    def lease_due_ms(self, lease: Lease) -> int:
+        due_ms = min(lease.expires_ms, lease.deadline_ms + self.config.timeout_grace_ms)
+        return min(due_ms, lease.cancel_by_ms) if lease.cancel_by_ms else due_ms
 
     def wall_ms(self, now_ms: int) -> int:
         """Return the wall clock at `now_ms`, as the last `Tick` told it."""
@@ -317,9 +334,16 @@ class Live:
         return known
 
     def finished(self, job_id: bytes) -> Finished | None:
-        if job_id in self.fresh_finished:
-            return self.fresh_finished[job_id]
-        return self.archive.finished(job_id)
+        fresh = self.fresh()
+        return fresh[job_id] if job_id in fresh else self.archive.finished(job_id)
+
+    def fresh(self) -> dict[bytes, Finished | None]:
+        """Return what has finished, and what was deleted (None), behind the archive's back."""
+        for effect in self.fresh_completed:
+            for position, job_id in enumerate(ids_split(effect.job_ids)):
+                self.fresh_finished[job_id] = effect.finished(position)
+        self.fresh_completed.clear()
+        return self.fresh_finished
 
     def status_of(self, job_id: bytes) -> Status:
         handle = self.jobs.find(job_id)
@@ -407,34 +431,32 @@ class Live:
         self, now_ms: int, handle: int, job: Job, entry: ClassEntry, trail: Trail
     ) -> None:
         self.match.lease(entry.number)
+        held: Held | None = None
+        if trail.session:
+            session = self.sessions.setdefault(trail.session, Session(trail.session))
+            session.seen_ms = now_ms
+            held = session.held
         lease = Lease(
             handle,
             job.job_id,
-            self.tokens.text(job.job_id, job.attempt, job.epoch),
-            entry.number,
-            entry.requirements.queue,
-            trail.worker,
-            trail.session,
-            trail.seq,
+            job.attempt,
+            job.epoch,
+            Holder(trail.worker, trail.session, trail.seq, held),
             now_ms,
             now_ms + self.config.lease_ms,
             now_ms + job.timeout_ms,
             self.wall_ms(now_ms) + job.timeout_ms,
-            started_at_ms=trail.started_at_ms,
+            trail.started_at_ms,
         )
         if job.status is Status.CANCELING:
             lease.order = "cancel"
             lease.cancel_by_ms = now_ms + self.config.cancel_grace_ms
         elif job.status is Status.SUSPENDING:
             lease.order = "suspend"
-        self.add_lease(lease)
-        if trail.session:
-            session = self.sessions.setdefault(trail.session, Session(trail.session))
-            session.seen_ms = now_ms
-            session.leases[lease.token] = None
-            if trail.seq:
-                session.seq = max(session.seq, trail.seq)
-                session.remember(trail.seq, [lease.token])
+        self.leases.add(lease, self.lease_due_ms(lease))
+        if trail.session and trail.seq:
+            session.seq = max(session.seq, trail.seq)
+            session.remember(trail.seq, self.leases.token(lease).encode())
 
     def due_ms(self) -> int | None:
         """Return when the next `Tick` has something to do, on the clock of `now_ms`."""
@@ -442,7 +464,7 @@ class Live:
             due
             for due in (
                 self.timers_due.due_ms(),
-                self.timers_lease.due_ms(),
+                self.leases.due_ms(),
                 self.timers_poll.due_ms(),
             )
             if due is not None
@@ -455,12 +477,14 @@ class Live:
     def forget_fresh(self) -> None:
         """The archive sees every effect so far."""
         self.fresh_finished.clear()
+        self.fresh_completed.clear()
+        self.fresh_errors.clear()
         self.fresh_keys.clear()
         self.fresh_modules.clear()
 
     def owner_of(self, job_id: bytes) -> int | None:
         """Return the owner of a finished job."""
-        finished = self.fresh_finished.get(job_id)
+        finished = self.fresh().get(job_id)
         if finished is None:
             return self.archive.owner_of(job_id)
         return Job.unpack(job_id, finished.record).owner_id

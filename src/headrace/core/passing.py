@@ -23,8 +23,8 @@ def tick(live: Live, now_ms: int, command: Tick, effects: list[Effect]) -> None:
         ticket = live.parked.ticket_of(slot)
         unpark(live, ticket)
         effects.append(Answered(ticket, PollReply()))
-    for handle in live.timers_lease.pop_due(now_ms, TICK_BATCH_MAX):
-        lease_due(live, now_ms, live.lease_of[handle], effects)
+    for lease in live.leases.pop_due(now_ms, TICK_BATCH_MAX):
+        lease_due(live, now_ms, lease, effects)
     for handle in live.timers_due.pop_due(now_ms, TICK_BATCH_MAX):
         come_due(live, now_ms, handle, effects)
     for handle in live.timers_due_wall.pop_due(command.wall_ms, TICK_BATCH_MAX):
@@ -56,7 +56,7 @@ def lease_due(live: Live, now_ms: int, lease: Lease, effects: list[Effect]) -> N
     if not timed_out and not cancelled and now_ms < lease.expires_ms:
         live.lease_timer(lease)
         return
-    live.drop_lease(lease)
+    live.drop_lease(lease, job)
     if job.status is Status.CANCELING:
         job.attempt_open = False
         event, error, code = Event.LAPSE, "", ""
@@ -67,14 +67,14 @@ def lease_due(live: Live, now_ms: int, lease: Lease, effects: list[Effect]) -> N
         job.crashes += 1
         live.stats.crashed_total += 1
         event = Event.LAPSE
-        error, code = f"worker {lease.worker!r} was not heard of for a lease term", "crash"
+        error, code = f"worker {lease.holder.worker!r} was not heard of for a lease term", "crash"
         if job.crashes >= live.config.crashes_max and job.status is not Status.SUSPENDING:
             job.attempt_open = False
             event, code = Event.FAIL, "poison"
             error = f"its worker crashed {job.crashes} times; the last: {error}"
     live.move(job, event)
     if job.status in TERMINAL:
-        ending = Report(lease.token, Outcome.FAILED, error=error, code=code)
+        ending = Report("", Outcome.FAILED, error=error, code=code)
         live.finish(now_ms, lease.handle, job, event, effects, lease, ending, moved=True)
         return
     attempt_log(live, now_ms, job, error, lease, effects)
@@ -88,7 +88,7 @@ def sweep(live: Live, now_ms: int) -> None:
     """Forget sessions and workers that have been silent for long."""
     silent_ms = now_ms - max(limits.SESSION_MS_MAX, 2 * live.config.lease_ms)
     for name, session in list(live.sessions.items()):
-        if session.seen_ms < silent_ms and not session.leases and session.ticket < 0:
+        if session.seen_ms < silent_ms and not len(session.held) and session.ticket < 0:
             del live.sessions[name]
     gone_ms = now_ms - max(limits.WORKER_MS_MAX, 2 * live.config.lease_ms)
     for name, worker in list(live.workers.by_name.items()):

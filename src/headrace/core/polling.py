@@ -8,23 +8,22 @@ from collections.abc import Iterable
 from typing import Final
 
 from headrace.core.commands import (
-    Grant,
+    Grants,
     Order,
     Poll,
     PollReply,
     Progress,
     Withdraw,
 )
-from headrace.core.effects import Answered, Effect, JobChanged, LogAppended, Noted, Trail
-from headrace.core.job import ORDER_COUNTER_BITS, Event, Status
+from headrace.core.effects import Answered, Effect, JobsLeased, LogAppended, Noted, Trail
+from headrace.core.job import Event, Status
 from headrace.core.live import ArchiveFault, Live
-from headrace.core.reporting import report
+from headrace.core.reporting import leases_reported, reports
 from headrace.core.resources import Amounts
-from headrace.core.workers import Group, KnownWorker, Lease, Parked, Session
+from headrace.core.tokens import tokens_split
+from headrace.core.workers import Group, Holder, KnownWorker, Lease, Parked, Session
 from headrace.wire import limits
 
-LEASE: Final = Event.LEASE  # looked up in its class it costs as much as the move itself
-RESUMING: Final = Status.RESUMING
 ORDER_AGAIN_MS: Final = 2_000
 """An order that was told and not obeyed is told again after this long."""
 CLASSES_TRIED_MAX: Final = 16
@@ -36,7 +35,7 @@ LOG_CUT: Final = b"\n[headrace: the log is cut here, its limit is reached]\n"
 
 def poll(live: Live, now_ms: int, command: Poll, effects: list[Effect]) -> PollReply | None:
     session = session_of(live, now_ms, command.session)
-    repeated: list[str] | None = None
+    repeated: bytes | None = None
     stale = False
     if session is not None and command.seq:
         repeated = session.grants.get(command.seq)
@@ -49,17 +48,16 @@ def poll(live: Live, now_ms: int, command: Poll, effects: list[Effect]) -> PollR
     try:
         for news in command.progress:  # before the reports, which end the attempts they are of
             progress(live, now_ms, news, effects)
-        acks = [report(live, now_ms, told, effects) for told in command.reports]
+        acks = reports(live, now_ms, command.reports, effects) if command.reports else []
         held, orders = heard(live, now_ms, command, session)
-        jobs: list[Grant] = []
+        jobs = Grants()
         if repeated is not None:
-            leases = [live.leases.get(token) for token in repeated]
-            jobs = [grant_of(live, lease) for lease in leases if lease is not None]
+            jobs = granted_before(live, repeated)
         elif command.jobs_max and not stale:
             jobs = take(live, now_ms, command, shape, effects)
         # A repeat has not looked for jobs, so it must not wait for any.
         repeat = stale or repeated is not None
-        if acks or orders or jobs or repeat or command.wait_ms <= 0:
+        if acks or orders or len(jobs) or repeat or command.wait_ms <= 0:
             return PollReply(acks, jobs, orders)
         park(live, now_ms, command, session, held)
         return None
@@ -112,21 +110,21 @@ def forget_worker(live: Live, name: str) -> None:
 
 def heard(
     live: Live, now_ms: int, command: Poll, session: Session | None
-) -> tuple[list[str], list[Order]]:
-    """Take heartbeats; return the tokens this poll speaks for, and its orders."""
-    held: list[str] = []
+) -> tuple[list[Lease], list[Order]]:
+    """Take heartbeats; return the leases this poll speaks for, and its orders."""
+    held: list[Lease] = []
     orders: list[Order] = []
     if command.running or command.progress:
-        reported = {told.lease for told in command.reports}
+        reported = leases_reported(command.reports)
         for token in dict.fromkeys([*command.running, *(news.lease for news in command.progress)]):
-            lease = live.leases.get(token)
+            lease = live.leases.named(token)
             if lease is not None:
                 renew(live, now_ms, lease)
-                held.append(token)
+                held.append(lease)
             elif token not in reported:
                 orders.append(Order(token, "lost"))
     if session is not None:
-        held.extend(session.leases)
+        held.extend(session.held)
     orders.extend(orders_for(live, now_ms, held))
     return held, orders
 
@@ -137,7 +135,7 @@ def renew(live: Live, now_ms: int, lease: Lease) -> None:
 
 
 def progress(live: Live, now_ms: int, news: Progress, effects: list[Effect]) -> None:
-    lease = live.leases.get(news.lease)
+    lease = live.leases.named(news.lease)
     if lease is None:
         return
     if news.started and not lease.started_at_ms:
@@ -186,96 +184,75 @@ def tell(live: Live, now_ms: int, lease: Lease, order: str, effects: list[Effect
         effects.append(Answered(parked.poll.ticket, PollReply(orders=orders)))
 
 
-def orders_for(live: Live, now_ms: int, tokens: list[str]) -> list[Order]:
-    """Return what the holders of `tokens` have to be told now, and note that it was."""
+def orders_for(live: Live, now_ms: int, leases: list[Lease]) -> list[Order]:
+    """Return what the holders of leases have to be told now, and note that it was."""
     orders = []
-    for token in dict.fromkeys(tokens):
-        lease = live.leases.get(token)
-        if lease is None or not lease.order:
+    for lease in leases:
+        if not lease.order or lease not in live.leases:
             continue
         if lease.told_ms >= 0 and now_ms - lease.told_ms < ORDER_AGAIN_MS:
             continue
         lease.told_ms = now_ms
-        orders.append(Order(token, lease.order))
+        orders.append(Order(live.leases.token(lease), lease.order))
     return orders
 
 
-def take(live: Live, now_ms: int, poll: Poll, shape: int, effects: list[Effect]) -> list[Grant]:
+def take(live: Live, now_ms: int, poll: Poll, shape: int, effects: list[Effect]) -> Grants:
     handles = live.match.take_many(shape, poll.free.vector(), poll.jobs_max)
-    grants = grant(live, now_ms, handles, poll, effects) if handles else []
-    if grants and poll.session:
-        session = live.sessions[poll.session]
-        tokens = [grant.lease for grant in grants]
-        if poll.seq:
-            session.remember(poll.seq, tokens)
-        session.leases.update(dict.fromkeys(tokens))
-    return grants
+    return grant(live, now_ms, handles, poll, effects) if handles else Grants()
 
 
-def grant(
-    live: Live, now_ms: int, handles: list[int], poll: Poll, effects: list[Effect]
-) -> list[Grant]:
+def grant(live: Live, now_ms: int, handles: list[int], poll: Poll, effects: list[Effect]) -> Grants:
     """Lease jobs that the match index has just given up, and count their attempts.
 
-    What is the same for all of them is done once: every job comes by here.
+    Every job comes by here, so what is done for each is done by `LeaseTable.grant`.
     """
     wall_ms = live.wall_ms(now_ms)
-    expires_ms = now_ms + live.config.lease_ms
-    trail = Trail(wall_ms, worker=poll.worker, session=poll.session, seq=poll.seq)
-    grants: list[Grant] = []
-    waited_ms = resumed = 0
-    from_queue: dict[str, int] = {}
-    for handle in handles:
-        job = live.load(handle)
-        job_id, timeout_ms = job.job_id, job.timeout_ms
-        resumed += job.status is RESUMING
-        ready_ms = job.order >> ORDER_COUNTER_BITS
-        if ready_ms < now_ms:
-            waited_ms += now_ms - ready_ms
-        job.move(LEASE)
-        job.lease(live.epoch)
-        attempt = job.attempt
+    session = live.sessions[poll.session] if poll.session else None
+    holder = Holder(poll.worker, poll.session, poll.seq, session.held if session else None)
+    config = live.config
+    done = live.leases.grant(
+        handles,
+        Event.LEASE,
+        live.epoch,
+        holder,
+        now_ms,
+        wall_ms,
+        config.lease_ms,
+        config.timeout_grace_ms,
+    )
+    for handle in done.with_deadline_to_start:
         live.timers_skip_wall.cancel(handle)
-        entry = live.classes.entry(job.class_id)
-        queue = entry.requirements.queue
-        from_queue[queue] = from_queue.get(queue, 0) + 1
-        token = live.tokens.text(job_id, attempt, live.epoch)
-        lease = Lease(
-            handle,
-            job_id,
-            token,
-            entry.number,
-            queue,
-            poll.worker,
-            poll.session,
-            poll.seq,
-            now_ms,
-            expires_ms,
-            now_ms + timeout_ms,
-            wall_ms + timeout_ms,
-            log_bytes=0 if attempt == 1 else -1,
-        )
-        live.add_lease(lease)
-        record = job.pack()
-        live.jobs.set(handle, record)
-        effects.append(JobChanged(job_id, LEASE, record, trail))
-        grants.append(Grant(token, job_id, attempt, lease.deadline_at_ms, job.has_checkpoint))
     stats = live.stats
-    stats.leased_total += len(grants)
-    stats.wait_ms_total += waited_ms
-    stats.moved(Status.QUEUED, Status.LOCKED, len(grants) - resumed)
-    stats.moved(RESUMING, Status.LOCKED, resumed)
-    for queue, count in from_queue.items():
-        stats.queue(queue, -count)
-    return grants
+    stats.leased_total += len(handles)
+    stats.wait_ms_total += done.waited_ms
+    for status, count in done.by_status.items():
+        stats.moved(Status(status), Status.LOCKED, count)
+    for class_id, count in done.by_class.items():
+        stats.queue(live.classes.entry(class_id).requirements.queue, -count)
+    if session is not None and poll.seq:
+        session.remember(poll.seq, done.tokens)
+    trail = Trail(wall_ms, worker=poll.worker, session=poll.session, seq=poll.seq)
+    effects.append(JobsLeased(done.job_ids, done.records, trail))
+    return Grants(
+        done.tokens, done.job_ids, done.records, done.deadlines_at_ms, done.with_checkpoint
+    )
 
 
-def grant_of(live: Live, lease: Lease) -> Grant:
-    job = live.load(lease.handle)
-    return Grant(lease.token, lease.job_id, job.attempt, lease.deadline_at_ms, job.has_checkpoint)
+def granted_before(live: Live, tokens: bytes) -> Grants:
+    """Return what a poll got before, as far as it still has it."""
+    found = [live.leases.named(token) for token in tokens_split(tokens)]
+    leases = [lease for lease in found if lease is not None]
+    return Grants(
+        b"".join(live.leases.token(lease).encode() for lease in leases),
+        b"".join(lease.job_id for lease in leases),
+        b"".join(live.jobs.record(lease.handle) for lease in leases),
+        [lease.deadline_at_ms for lease in leases],
+        [at for at, lease in enumerate(leases) if live.load(lease.handle).has_checkpoint],
+    )
 
 
-def park(live: Live, now_ms: int, poll: Poll, session: Session | None, held: list[str]) -> None:
+def park(live: Live, now_ms: int, poll: Poll, session: Session | None, held: list[Lease]) -> None:
     wait_ms = poll.wait_ms
     if held:  # a parked poll is no heartbeat: its worker has to be heard of again in time
         wait_ms = min(wait_ms, live.config.lease_ms // 2)
@@ -284,8 +261,8 @@ def park(live: Live, now_ms: int, poll: Poll, session: Session | None, held: lis
     live.timers_poll.set(parked.slot, parked.until_ms)
     if session is not None:
         session.ticket = poll.ticket
-    for token in held:
-        live.leases[token].ticket = poll.ticket
+    for lease in held:
+        lease.ticket = poll.ticket
 
 
 def unpark(live: Live, ticket: int) -> Parked:
@@ -295,9 +272,8 @@ def unpark(live: Live, ticket: int) -> Parked:
     session = live.sessions.get(parked.poll.session)
     if session is not None and session.ticket == ticket:
         session.ticket = -1
-    for token in parked.leases:
-        lease = live.leases.get(token)
-        if lease is not None and lease.ticket == ticket:
+    for lease in parked.leases:
+        if lease.ticket == ticket:
             lease.ticket = -1
     live.classes.shape_release(parked.poll.profile)
     return parked
@@ -334,7 +310,7 @@ def dispatch_parked(live: Live, now_ms: int, effects: list[Effect]) -> None:
         while group:
             ticket, parked = next(iter(group.items()))
             grants = take(live, now_ms, parked.poll, group.shape, effects)
-            if not grants:
+            if not len(grants):
                 break
             unpark(live, ticket)
             effects.append(Answered(ticket, PollReply(jobs=grants)))

@@ -2,16 +2,18 @@
 
 A report counts while its attempt is current, also after its lease ran out. The same report twice
 gets the same answer; any other report on a closed attempt changes nothing.
+
+Completions that need no thought are ended together by `complete`; `report` takes all others.
 """
 
 from typing import Final
 
-from headrace.core.commands import Ack, Outcome, Report
-from headrace.core.effects import CheckpointStored, Effect, LogAppended
+from headrace.core.commands import Ack, Completed, Completions, Outcome, Report
+from headrace.core.effects import CheckpointStored, Effect, JobsCompleted, LogAppended
 from headrace.core.job import TERMINAL, Event, Job, Status
 from headrace.core.live import ArchiveFault, Live, corrupt, stale
 from headrace.core.retry import retry_delay_ms
-from headrace.core.tokens import token_parse
+from headrace.core.tokens import TOKEN_CHARS, token_parse, tokens_split
 from headrace.core.workers import Lease
 from headrace.wire.problems import Problem, ProblemCode
 
@@ -31,8 +33,71 @@ EVENT_OF: Final = {
 PLANNED: Final = frozenset({Outcome.SUSPENDED, Outcome.RELEASED, Outcome.SNOOZED})
 
 
+def reports(
+    live: Live, now_ms: int, told: list[Report | Completions], effects: list[Effect]
+) -> list[Ack | Completed]:
+    """Take reports in their order; return what is answered."""
+    acks: list[Ack | Completed] = []
+    for each in told:
+        if isinstance(each, Completions):
+            complete(live, now_ms, each, effects, acks)
+        else:
+            acks.append(report(live, now_ms, each, effects))
+    return acks
+
+
+def leases_reported(told: list[Report | Completions]) -> set[str]:
+    leases: set[str] = set()
+    for each in told:
+        leases.update(tokens_split(each.leases) if isinstance(each, Completions) else (each.lease,))
+    return leases
+
+
+def complete(
+    live: Live,
+    now_ms: int,
+    told: Completions,
+    effects: list[Effect],
+    acks: list[Ack | Completed],
+) -> None:
+    """End attempts that came to their good end; those that need a closer look get `report`."""
+    wall_ms = live.wall_ms(now_ms)
+    at = 0
+    while at < len(told):
+        done = live.leases.complete(
+            told.leases, at, Event.COMPLETE, Outcome.COMPLETED, now_ms, wall_ms
+        )
+        end = at + done.count
+        if end == at:
+            acks.append(report(live, now_ms, told.report(at), effects))
+            at += 1
+            continue
+        whole = done.count == len(told)
+        effect = JobsCompleted(
+            done.job_ids,
+            done.records,
+            wall_ms,
+            done.worker,
+            done.started_at_ms,
+            told.bodies if whole else told.bodies[at:end],
+        )
+        leases = told.leases if whole else told.leases[at * TOKEN_CHARS : end * TOKEN_CHARS]
+        acks.append(Completed(leases))
+        effects.append(effect)
+        live.fresh_completed.append(effect)
+        for status, count in done.by_status.items():
+            live.stats.moved(Status(status), Status.COMPLETED, count)
+        for granted_ms, count in done.by_granted_ms.items():
+            live.stats.ran(now_ms - granted_ms, count)
+        for class_id, count in done.by_class.items():
+            entry = live.classes.entry(class_id)
+            live.release(entry, count)
+            live.leave_class(entry, count, effects)
+        at = end
+
+
 def report(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
-    lease = live.leases.get(told.lease)
+    lease = live.leases.named(told.lease)
     if lease is not None:
         status = close(live, now_ms, lease.handle, told, effects, lease)
         return Ack(told.lease, status)
@@ -82,7 +147,7 @@ def close(
     """End the current attempt as its worker reports it. Return the job's status after it."""
     job = live.load(handle)
     if lease is not None:
-        live.drop_lease(lease)
+        live.drop_lease(lease, job)
     else:
         live.leave(handle, job)
     outcome = report.outcome

@@ -48,9 +48,9 @@ class EngineStats(msgspec.Struct):
         else:
             del queued[queue]
 
-    def ran(self, run_ms: int) -> None:
-        self.run_ms_total += run_ms
-        self.run_count += 1
+    def ran(self, run_ms: int, jobs: int = 1) -> None:
+        self.run_ms_total += run_ms * jobs
+        self.run_count += jobs
         position = 0 if run_ms <= 1000 else ((run_ms - 1) // 1000).bit_length()
         if position < len(self.run_buckets):
-            self.run_buckets[position] += 1
+            self.run_buckets[position] += jobs

@@ -9,20 +9,14 @@ be told from a forgery without being stored, and it is made without randomness.
 The job id's slot bits (its 12 `rand_a` bits) say which shard the token belongs to.
 """
 
-import base64
-import binascii
-import hmac
-import struct
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from headrace._native import Tokens
+from headrace._native import TOKEN_CHARS, Tokens
 
-_HEAD: Final = struct.Struct(">16sII")
-_NONCE_BYTES: Final = 16
+__all__ = ["TOKEN_CHARS", "Token", "Tokens", "token_parse", "tokens_of", "tokens_split"]
+
 _KEY_BYTES: Final = 16
-_TOKEN_BYTES: Final = _HEAD.size + _NONCE_BYTES
-TOKEN_CHARS: Final = 54
 
 
 class Token(NamedTuple):
@@ -38,16 +32,11 @@ def tokens_of(secret: bytes) -> Tokens:
 
 def token_parse(tokens: Tokens, text: str) -> Token | None:
     """Return what the token names, or None if this store never made it."""
-    if len(text) != TOKEN_CHARS or not text.isascii():
-        return None
-    try:
-        raw = base64.b64decode(text + "==", altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    if len(raw) != _TOKEN_BYTES:
-        return None
-    token = Token._make(_HEAD.unpack_from(raw))
-    # As text: base64 has several for the same bytes, and leases are found by the one given out.
-    if not hmac.compare_digest(text, tokens.text(*token)):
-        return None
-    return token
+    named = tokens.parse(text)
+    return None if named is None else Token._make(named)
+
+
+def tokens_split(joined: bytes) -> list[str]:
+    """Return the texts that are joined; each has the length of a token, and is ASCII."""
+    text = joined.decode("ascii")
+    return [text[at : at + TOKEN_CHARS] for at in range(0, len(text), TOKEN_CHARS)]

@@ -8,48 +8,25 @@ from collections.abc import Iterator
 
 import msgspec
 
+from headrace._native import Held, Holder, Lease
 from headrace.core.commands import Poll
 from headrace.core.resources import Amounts, Profile, Requirements
 from headrace.core.serving import Serving
 from headrace.wire.limits import WORKERS_KNOWN_MAX
 
+__all__ = [
+    "Held",
+    "Holder",
+    "KnownWorker",
+    "KnownWorkers",
+    "Lease",
+    "Parked",
+    "ParkedPolls",
+    "Session",
+]
+
 SEQS_KEPT = 8
 """Answers of a session that can still be repeated; a worker has few polls in flight."""
-
-
-class Lease(msgspec.Struct, gc=False):
-    """A job in a worker's hands."""
-
-    handle: int
-    job_id: bytes
-    token: str
-    number: int
-    """The match index's number of the job's class."""
-    queue: str
-    worker: str
-    session: str
-    seq: int
-    granted_ms: int
-    expires_ms: int
-    """Engine clock; each heartbeat moves it."""
-    deadline_ms: int
-    """Engine clock: the job's timeout; the server's own stop comes a grace later."""
-    deadline_at_ms: int
-    """The same on the wall clock, as told to the worker."""
-    started_at_ms: int = 0
-    cancel_by_ms: int = 0
-    """Engine clock; 0 unless a cancel was asked for."""
-    progress: float = 0.0
-    details: str = ""
-    log_bytes: int = -1
-    """Of the whole job; -1: not yet counted."""
-    log_cut: bool = False
-    order: str = ""
-    """What the worker has to be told: "cancel", "suspend" or nothing."""
-    told_ms: int = -1
-    """When it was told last; -1: not yet."""
-    ticket: int = -1
-    """The parked poll that would hear an order; -1: none."""
 
 
 class Session(msgspec.Struct):
@@ -57,15 +34,14 @@ class Session(msgspec.Struct):
 
     name: str
     seq: int = 0
-    grants: dict[int, list[str]] = {}
-    """Tokens given out by seq, for a repeat of a lost answer."""
-    leases: dict[str, None] = {}
-    """Tokens, in the order given out: a set of texts has another order in each process."""
+    grants: dict[int, bytes] = {}
+    """Tokens given out by seq, joined: for a repeat of a lost answer."""
+    held: Held = msgspec.field(default_factory=Held)
     ticket: int = -1
     seen_ms: int = 0
 
-    def remember(self, seq: int, tokens: list[str]) -> None:
-        self.grants.setdefault(seq, []).extend(tokens)
+    def remember(self, seq: int, tokens: bytes) -> None:
+        self.grants[seq] = self.grants.get(seq, b"") + tokens
         while len(self.grants) > SEQS_KEPT:
             del self.grants[min(self.grants)]
 
@@ -77,8 +53,8 @@ class Parked(msgspec.Struct):
     shape: int
     slot: int
     until_ms: int
-    leases: list[str]
-    """Tokens whose orders it would carry."""
+    leases: list[Lease]
+    """Whose orders it would carry; some may have ended since."""
 
 
 class Group(dict[int, Parked]):
@@ -108,7 +84,7 @@ class ParkedPolls:
         self.groups: dict[tuple[int, tuple[int, int, int, int]], Group] = {}
         self.serving: Serving[Group] = Serving()
 
-    def add(self, poll: Poll, shape: int, until_ms: int, leases: list[str]) -> Parked:
+    def add(self, poll: Poll, shape: int, until_ms: int, leases: list[Lease]) -> Parked:
         slot = self._free_slots.pop() if self._free_slots else len(self.by_ticket)
         parked = Parked(poll, shape, slot, until_ms, leases)
         self.by_ticket[poll.ticket] = parked

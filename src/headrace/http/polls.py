@@ -3,18 +3,20 @@
 import base64
 import binascii
 import math
-from functools import lru_cache
 from typing import Final
 
 import msgspec
 
+from headrace._native import acks_json, reports_read
+from headrace._native import work_json as native_work_json
 from headrace.core import commands
-from headrace.core.commands import Outcome, Poll, PollReply
+from headrace.core.commands import Completed, Completions, Grants, Outcome, Poll, PollReply
 from headrace.core.intake import amounts_of, check_json, gpu_models, invalid, label_set, span_ms
+from headrace.core.job import Status
 from headrace.core.resources import Profile
+from headrace.http.decode import decode
 from headrace.http.views import word
 from headrace.wire import limits, schema
-from headrace.wire.durations import rfc3339
 from headrace.wire.problems import Problem
 from headrace.wire.schema import ABSENT, LeaseProgress, LeaseReport, PollRequest
 
@@ -26,8 +28,20 @@ _BASE64_OUTPUT_CHARS_MAX: Final = (limits.OUTPUT_BYTES_MAX + 2) // 3 * 4
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def poll_command(body: PollRequest, ticket: int) -> Poll:
-    """Raises: Problem FIELD_INVALID with a pointer into the body."""
+class _PollOutside(PollRequest, kw_only=True):
+    """A poll whose reports are not decoded yet."""
+
+    reports: msgspec.Raw = msgspec.Raw(b"[]")  # type: ignore[assignment]
+
+
+_poll_decoder: Final = msgspec.json.Decoder(PollRequest)
+_outside_decoder: Final = msgspec.json.Decoder(_PollOutside)
+_report_decoder: Final = msgspec.json.Decoder(schema.Report)
+
+
+def poll_command(data: bytes, ticket: int) -> Poll:
+    """Raises: Problem BODY_MALFORMED, FIELD_INVALID with a pointer into the body."""
+    body, reports = _poll_read(data)
     return Poll(
         ticket,
         body.worker,
@@ -38,7 +52,7 @@ def poll_command(body: PollRequest, ticket: int) -> Poll:
         None if body.total is None else amounts_of(body.total, "/total", up=False),
         body.max_jobs,
         span_ms(body.wait, "/wait", limits.WAIT_MS_MAX),
-        _report_commands(body.reports),
+        _report_commands(reports),
         [
             progress_command(news, news.lease, f"/progress/{position}")
             for position, news in enumerate(body.progress)
@@ -47,13 +61,43 @@ def poll_command(body: PollRequest, ticket: int) -> Poll:
     )
 
 
-def _report_commands(reports: list[schema.Report]) -> list[commands.Report]:
-    made: list[commands.Report] = []
+def _poll_read(data: bytes) -> tuple[PollRequest, list[schema.Report | Completions]]:
+    """Decode a poll, most reports in runs.
+
+    What is wrong anywhere is left to the decoder of the whole: it knows where, and says it.
+    """
+    try:
+        body = _outside_decoder.decode(data)
+        found = reports_read(bytes(body.reports), limits.OUTPUT_BYTES_MAX, limits.JSON_DEPTH_MAX)
+        reports: list[schema.Report | Completions] = [
+            Completions(*each) if isinstance(each, tuple) else _report_decoder.decode(each)
+            for each in found or ()
+        ]
+    except (ValueError, RecursionError):
+        found = None
+    if found is None or sum(map(_count, reports)) > limits.POLL_REPORTS_MAX:
+        whole = decode(_poll_decoder, data)
+        return whole, [*whole.reports]
+    return body, reports
+
+
+def _count(reports: schema.Report | Completions) -> int:
+    return len(reports) if isinstance(reports, Completions) else 1
+
+
+def _report_commands(
+    reports: list[schema.Report | Completions],
+) -> list[commands.Report | Completions]:
+    made: list[commands.Report | Completions] = []
     for told in reports:
+        if isinstance(told, Completions):
+            made.append(told)
+            continue
         try:
             made.append(report_command(told, told.lease, OUTCOMES[told.outcome]))
         except Problem as problem:
-            problem.pointer = f"/reports/{len(made)}{problem.pointer or ''}"
+            position = sum(map(_count, reports[: len(made)]))
+            problem.pointer = f"/reports/{position}{problem.pointer or ''}"
             raise
     return made
 
@@ -160,26 +204,44 @@ def order_view(order: commands.Order) -> schema.Order:
     return schema.Order(do=order.do, lease=order.lease)  # type: ignore[arg-type]
 
 
-@lru_cache(4_096)
-def _instant(at_ms: int) -> str:
-    """Return a deadline as text; jobs of one answer often have the same."""
-    return rfc3339(at_ms) or ""
-
-
-def work_view(grant: commands.Grant, spec: bytes, checkpoint: bytes | None) -> schema.Work:
-    return schema.Work(
-        lease=grant.lease,
-        job=msgspec.Raw(spec),
-        attempt=grant.attempt,
-        deadline=_instant(grant.deadline_at_ms),
-        checkpoint=ABSENT if checkpoint is None else msgspec.Raw(checkpoint),
+def work_json(grants: Grants, specs: list[bytes | None], checkpoints: dict[int, bytes]) -> bytes:
+    """Return `schema.Work` of each job that has a spec, apart by commas."""
+    return native_work_json(
+        grants.leases, grants.records, grants.deadlines_at_ms, specs, checkpoints
     )
 
 
-def poll_answer(reply: PollReply, jobs: list[schema.Work], lease_ms: int) -> schema.PollAnswer:
-    return schema.PollAnswer(
-        acks=[ack_view(ack) for ack in reply.acks],
-        jobs=jobs,
+class _PollAnswer(msgspec.Struct, kw_only=True):
+    """`schema.PollAnswer`, its longest parts written already."""
+
+    acks: msgspec.Raw
+    jobs: msgspec.Raw
+    control: list[schema.Order]
+    lease_term: str
+    poll_again: str = "0s"
+
+
+assert _PollAnswer.__struct_fields__ == schema.PollAnswer.__struct_fields__
+_COMPLETED: Final = _encode(
+    schema.Ack(lease="|", ok=True, status=word(Status.COMPLETED))
+).partition(b"|")
+
+
+def _acks_json(acks: list[commands.Ack | Completed]) -> bytes:
+    before, _, behind = _COMPLETED
+    return b",".join(
+        acks_json(ack.leases, before, behind)
+        if isinstance(ack, Completed)
+        else _encode(ack_view(ack))
+        for ack in acks
+    )
+
+
+def poll_answer(reply: PollReply, jobs: bytes, lease_ms: int) -> _PollAnswer:
+    """Return the answer with `jobs`, which `work_json` wrote."""
+    return _PollAnswer(
+        acks=msgspec.Raw(b"[%b]" % _acks_json(reply.acks)),
+        jobs=msgspec.Raw(b"[%b]" % jobs),
         control=[order_view(order) for order in reply.orders],
         lease_term=duration_text(lease_ms),
     )

@@ -8,8 +8,17 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from headrace.core.effects import Effect, JobChanged, JobDeleted, JobFinished, JobsStored
-from headrace.core.ids import ID_BYTES, id_text
+from headrace.core.effects import (
+    Effect,
+    JobChanged,
+    JobDeleted,
+    JobFinished,
+    JobsCompleted,
+    JobsLeased,
+    JobsStored,
+    ids_split,
+)
+from headrace.core.ids import id_text
 from headrace.core.job import RECORD_BYTES, Event, Job
 from headrace.runtime.logs import ManyRecord
 
@@ -61,17 +70,26 @@ def log_effects(effects: list[Effect]) -> None:
 
 def _steps(effect: Effect) -> Iterator[_Step]:
     if type(effect) is JobsStored:
-        for at in range(len(effect.specs)):
-            job_id = effect.job_ids[at * ID_BYTES : (at + 1) * ID_BYTES]
-            record = effect.records[at * RECORD_BYTES : (at + 1) * RECORD_BYTES]
+        for job_id, record in _jobs(effect.job_ids, effect.records):
             yield _Step(_SUBMITTED, job_id, record)
     elif type(effect) is JobChanged:
         yield _Step(_WORDS[effect.event], effect.job_id, effect.record, effect.trail.worker)
     elif type(effect) is JobFinished:
         end = effect.finished
         yield _Step(_WORDS[effect.event], effect.job_id, end.record, end.worker, end.code)
+    elif type(effect) is JobsLeased:
+        for job_id, record in _jobs(effect.job_ids, effect.records):
+            yield _Step(_WORDS[Event.LEASE], job_id, record, effect.trail.worker)
+    elif type(effect) is JobsCompleted:
+        for job_id, record in _jobs(effect.job_ids, effect.records):
+            yield _Step(_WORDS[Event.COMPLETE], job_id, record, effect.worker)
     elif type(effect) is JobDeleted:
         yield _Step(_DELETED, effect.job_id)
+
+
+def _jobs(job_ids: bytes, records: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for position, job_id in enumerate(ids_split(job_ids)):
+        yield job_id, records[position * RECORD_BYTES : (position + 1) * RECORD_BYTES]
 
 
 def _lines(steps: list[_Step]) -> Iterator[tuple[str, dict[str, Any]]]:

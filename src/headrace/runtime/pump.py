@@ -22,6 +22,7 @@ import msgspec
 from headrace.core.commands import (
     Caller,
     Command,
+    Completions,
     Outcome,
     Poll,
     PollReply,
@@ -38,8 +39,11 @@ from headrace.core.effects import (
     JobChanged,
     JobDeleted,
     JobFinished,
+    JobsCompleted,
+    JobsLeased,
     LogAppended,
     Noted,
+    ids_split,
 )
 from headrace.core.engine import Engine
 from headrace.core.job import LEASED, Status
@@ -66,6 +70,7 @@ WALL_JUMP_MS: Final = 1_000
 """A wall clock that moves more than this against the monotonic one is worth a line."""
 
 _TOUCHING: Final = (JobChanged, JobFinished, LogAppended, JobDeleted, Noted)
+_TOUCHING_MANY: Final = (JobsLeased, JobsCompleted)
 
 
 class RuntimeStats(msgspec.Struct, frozen=True):
@@ -425,7 +430,7 @@ class Pump:
             self._in_flight = (batch, [], effects)
             for asked in applied:
                 self._answer(asked, _unknown())
-                if isinstance(asked.reply, PollReply) and asked.reply.jobs:
+                if isinstance(asked.reply, PollReply) and len(asked.reply.jobs):
                     self._take_back(asked.command, asked.reply)
             self._loop.call_later(FULL_RETRY_S, self._written.put, batch)
             return
@@ -451,12 +456,18 @@ class Pump:
         if self._watches:  # before the replies: a result is waited for longer than its ack
             for effect in effects:
                 if isinstance(effect, _TOUCHING):
-                    for watcher in tuple(self._watches.get(effect.job_id, ())):
-                        watcher.touch()
+                    self._touch(effect.job_id)
+                elif isinstance(effect, _TOUCHING_MANY):
+                    for job_id in ids_split(effect.job_ids):
+                        self._touch(job_id)
         for asked in applied:
             self._answer(asked, asked.reply)
         if self.on_effects is not None and effects:
             self.on_effects(effects)
+
+    def _touch(self, job_id: bytes) -> None:
+        for watcher in tuple(self._watches.get(job_id, ())):
+            watcher.touch()
 
     def _answer(self, asked: _Asked, reply: Any) -> None:
         if asked.cost >= 0:
@@ -465,7 +476,7 @@ class Pump:
             return
         if not asked.taker.done():
             asked.taker.set_result(reply)
-        elif isinstance(reply, PollReply) and reply.jobs:
+        elif isinstance(reply, PollReply) and len(reply.jobs):
             self._take_back(asked.command, reply)
 
     def _take_back(self, command: Command, reply: PollReply) -> None:
@@ -474,7 +485,9 @@ class Pump:
         A worker with a session may ask again for the same answer, so its jobs stay its own.
         """
         if isinstance(command, Poll) and not command.session:
-            reports = [Report(grant.lease, Outcome.RELEASED) for grant in reply.jobs]
+            reports: list[Report | Completions] = [
+                Report(grant.lease, Outcome.RELEASED) for grant in reply.jobs
+            ]
             release = Poll(0, command.worker, profile=command.profile, reports=reports)
             self._inbox.append(_Asked(release, None, 0))
             self._schedule()
@@ -536,7 +549,7 @@ class Pump:
     def progress(self, job_id: bytes) -> tuple[float, str] | None:
         """Return (progress 0..1, details) of a leased job; None for others."""
         live = self._engine.live
-        lease = live.lease_of.get(live.jobs.find(job_id))
+        lease = live.leases.of(live.jobs.find(job_id))
         return None if lease is None else (lease.progress, lease.details)
 
     def live_ids(self, statuses: frozenset[Status]) -> list[bytes] | None:
@@ -545,9 +558,7 @@ class Pump:
             return None
         live = self._engine.live
         return sorted(
-            lease.job_id
-            for lease in live.leases.values()
-            if live.load(lease.handle).status in statuses
+            lease.job_id for lease in live.leases if live.load(lease.handle).status in statuses
         )
 
     @property
@@ -599,8 +610,11 @@ class Pump:
 def _cost_bytes(command: Command) -> int:
     if isinstance(command, Poll):
         cost = 0
-        for report in command.reports:
-            cost += len(report.body) + len(report.checkpoint or b"")
+        for told in command.reports:
+            if isinstance(told, Completions):
+                cost += sum(map(len, told.bodies))
+            else:
+                cost += len(told.body) + len(told.checkpoint or b"")
         for news in command.progress:
             cost += len(news.log)
         return cost

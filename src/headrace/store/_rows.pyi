@@ -21,6 +21,36 @@ def put_jobs(
 def unseal_specs(table: int, keys: list[bytes], values: list[bytes | None]) -> list[bytes | None]:
     """Return the spec in each sealed envelope, None for None. Raises `RecordCorrupt`."""
 
+def put_leased(
+    rows: MutableMapping[int, dict[bytes, bytes | None]],
+    live_table: int,
+    job_ids: bytes,
+    records: bytes,
+    trail: bytes,
+) -> None:
+    """Put the rows of jobs that one poll got into the table LIVE.
+
+    Shape: ids and records are joined; the payload is a record and the trail.
+    """
+
+def put_completed(
+    rows: MutableMapping[int, dict[bytes, bytes | None]],
+    tables: tuple[int, int, int, int],
+    status: int,
+    finished_at_ms: int,
+    job_ids: bytes,
+    records: bytes,
+    started_at_ms: list[int],
+    worker: str,
+    bodies: list[bytes],
+    body_bytes_max: int,
+) -> None:
+    """Put the rows of jobs that ended well into LIVE (deleted), DONE, BODIES and BY_STATUS.
+
+    Shape: ids and records are joined. The payload of DONE is what `layout.finished_pack` makes,
+    that of BODIES a body longer than the most, that of BY_STATUS empty.
+    """
+
 def link(rows: Mapping[int, dict[bytes, bytes | None]]) -> bytes:
     """Return what a batch adds to the chain of commits, by table, in the order of staging.
 

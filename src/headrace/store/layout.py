@@ -32,6 +32,8 @@ from headrace.core.effects import (
     Finished,
     JobChanged,
     JobFinished,
+    JobsCompleted,
+    JobsLeased,
     JobsStored,
     LogAppended,
     ModuleStored,
@@ -40,7 +42,7 @@ from headrace.core.effects import (
 )
 from headrace.core.job import RECORD_BYTES, Status
 from headrace.core.resources import Requirements
-from headrace.store._rows import put_jobs
+from headrace.store._rows import put_completed, put_jobs, put_leased
 from headrace.store._rows import seal as seal
 from headrace.store._rows import unseal as unseal
 from headrace.wire.documents import AuditEntry, Document, Kind
@@ -343,6 +345,26 @@ def _job_finished(rows: NewRows, effect: JobFinished) -> None:
         _put(rows, BODIES, job_id, body)
 
 
+def _jobs_leased(rows: NewRows, effect: JobsLeased) -> None:
+    trail = _encode(effect.trail)
+    put_leased(rows, LIVE, effect.job_ids, effect.records, b"" if trail == _NO_TRAIL else trail)
+
+
+def _jobs_completed(rows: NewRows, effect: JobsCompleted) -> None:
+    put_completed(
+        rows,
+        (LIVE, DONE, BODIES, BY_STATUS),
+        Status.COMPLETED,
+        effect.finished_at_ms,
+        effect.job_ids,
+        effect.records,
+        effect.started_at_ms,
+        effect.worker,
+        effect.bodies,
+        BODY_INLINE_BYTES_MAX,
+    )
+
+
 def _log_appended(rows: NewRows, effect: LogAppended) -> None:
     _put(rows, LOGS, log_key(effect.job_id, effect.position), effect.chunk)
 
@@ -375,7 +397,9 @@ TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
     ModuleStored: _module_stored,
     JobsStored: _jobs_stored,
     JobChanged: _job_changed,
+    JobsLeased: _jobs_leased,
     JobFinished: _job_finished,
+    JobsCompleted: _jobs_completed,
     LogAppended: _log_appended,
     CheckpointStored: _checkpoint_stored,
     DocumentStored: _document_stored,

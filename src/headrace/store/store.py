@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from headrace.core.documenting import DocumentTable
-from headrace.core.effects import Answered, Effect, Finished, JobDeleted, Noted, OwnerStored
+from headrace.core.effects import Answered, Effect, Finished, JobDeleted, Noted, OwnerStored, Trail
 from headrace.core.job import RECORD_BYTES, TERMINAL
 from headrace.store import layout, lists
 from headrace.store._rows import link, unseal_records, unseal_specs
@@ -258,6 +258,10 @@ class Store:
     def owner_of(self, job_id: bytes) -> int | None:
         payload = self._row(layout.SPEC, job_id)
         return None if payload is None else layout.envelope_unpack(payload).owner_id
+
+    def trail(self, job_id: bytes) -> Trail | None:
+        payload = self._row(layout.LIVE, job_id)
+        return None if payload is None else layout.live_unpack(payload)[1]
 
     def _row(self, table: int, key: bytes) -> bytes | None:
         """Return a payload, staged or committed."""

@@ -6,7 +6,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from headrace.core.commands import Grant, Outcome, Poll, PollReply, Progress, Report
+from headrace.core.commands import Ack, Grants, Outcome, Poll, PollReply, Progress, Report
+from headrace.core.effects import ids_split
 from headrace.http import polls
 from headrace.http.answers import Answer
 from headrace.http.decode import decode, read_json
@@ -16,7 +17,7 @@ from headrace.http.site import Site, site_of
 from headrace.store.contract import RecordCorrupt
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.routes import LeaseAnswer
-from headrace.wire.schema import LeaseProgress, LeaseReport, PollRequest, Work
+from headrace.wire.schema import LeaseProgress, LeaseReport
 
 log = logging.getLogger("headrace.http")
 
@@ -24,7 +25,6 @@ LOST: Final = "lost"
 NOBODY: Final = ""
 """The worker of a single-purpose form: the lease alone says what it is about."""
 
-_poll_decoder: Final = msgspec.json.Decoder(PollRequest)
 _report_decoder: Final = msgspec.json.Decoder(LeaseReport)
 _progress_decoder: Final = msgspec.json.Decoder(LeaseProgress)
 
@@ -34,31 +34,30 @@ async def work_poll(request: web.Request) -> web.Response:
 
 
 def poll(site: Site, asked: Asked) -> Question:
-    body = decode(_poll_decoder, asked.body)
+    command = polls.poll_command(asked.body, site.pump.new_ticket())
 
     def told(reply: PollReply) -> Answer:
         found = polls.poll_answer(reply, _work(site, reply.jobs), site.config.lease_ms)
         return encoded(found, asked.accept, site.committed())
 
-    return Question(polls.poll_command(body, site.pump.new_ticket()), told)
+    return Question(command, told)
 
 
-def _work(site: Site, grants: list[Grant]) -> list[Work]:
-    if not grants:
-        return []
-    specs = _specs(site, grants)
-    return [
-        polls.work_view(
-            grant, spec, site.store.checkpoint(grant.job_id) if grant.has_checkpoint else None
-        )
-        for grant, spec in zip(grants, specs, strict=True)
-        if spec is not None
-    ]
+def _work(site: Site, grants: Grants) -> bytes:
+    """Return the JSON of the jobs given out, apart by commas."""
+    if not len(grants):
+        return b""
+    checkpoints = {}
+    for position in grants.with_checkpoint:
+        checkpoint = site.store.checkpoint(grants[position].job_id)
+        if checkpoint is not None:
+            checkpoints[position] = checkpoint
+    return polls.work_json(grants, _specs(site, grants), checkpoints)
 
 
-def _specs(site: Site, grants: list[Grant]) -> list[bytes | None]:
+def _specs(site: Site, grants: Grants) -> list[bytes | None]:
     """Return stored specs; a damaged one must not cost the others of the answer their attempt."""
-    job_ids = [grant.job_id for grant in grants]
+    job_ids = ids_split(grants.job_ids)
     try:
         return site.store.specs(job_ids)
     except RecordCorrupt:
@@ -93,8 +92,9 @@ async def _report(request: web.Request, outcome: Outcome) -> web.Response:
     told = decode(_report_decoder, await read_json(request, may_be_empty=True))
     if outcome is Outcome.RELEASED and told.retry_delay is not None:
         outcome = Outcome.SNOOZED
-    reply = await _ask(site, reports=[polls.report_command(told, lease, outcome)])
+    reply = await _ask(site, report=polls.report_command(told, lease, outcome))
     ack = reply.acks[0]
+    assert isinstance(ack, Ack)
     if ack.problem is not None:
         raise ack.problem
     seen = polls.ack_view(ack)
@@ -106,7 +106,7 @@ async def _report(request: web.Request, outcome: Outcome) -> web.Response:
 async def lease_progress(request: web.Request) -> web.Response:
     site, lease = site_of(request), request.match_info["lease"]
     news = decode(_progress_decoder, await read_json(request, may_be_empty=True))
-    reply = await _ask(site, progress=[polls.progress_command(news, lease)])
+    reply = await _ask(site, progress=polls.progress_command(news, lease))
     orders = [order for order in reply.orders if order.lease == lease]
     if any(order.do == LOST for order in orders):
         raise Problem(ProblemCode.LEASE_STALE, "the lease is not held any more; drop the work")
@@ -118,9 +118,14 @@ async def lease_progress(request: web.Request) -> web.Response:
 
 
 async def _ask(
-    site: Site, *, reports: list[Report] | None = None, progress: list[Progress] | None = None
+    site: Site, *, report: Report | None = None, progress: Progress | None = None
 ) -> PollReply:
     """Speak for one lease as a poll that wants nothing and waits for nothing."""
-    command = Poll(site.pump.new_ticket(), NOBODY, reports=reports or [], progress=progress or [])
+    command = Poll(
+        site.pump.new_ticket(),
+        NOBODY,
+        reports=[] if report is None else [report],
+        progress=[] if progress is None else [progress],
+    )
     reply: PollReply = await site.pump.ask(command)
     return reply
