@@ -5,23 +5,20 @@ A mutant is a function that patches until its stack is closed; its docstring say
 
 import base64
 import struct
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any
 from unittest import mock
 
 import msgspec
 
 from headrace.core import (
     controlling,
-    documenting,
     engine,
     passing,
     polling,
     reporting,
     submitting,
 )
-from headrace.core import live as live_module
 from headrace.core.classes import ClassTable
 from headrace.core.commands import (
     Ack,
@@ -35,8 +32,6 @@ from headrace.core.commands import (
     Tick,
 )
 from headrace.core.effects import (
-    AuditNoted,
-    DocumentDropped,
     JobFinished,
     JobsCompleted,
     JobsLeased,
@@ -55,31 +50,11 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.pump import Pump
 from headrace.store import layout
 from headrace.store.store import Store
-from headrace.wire.documents import Kind
 from headrace.wire.problems import Problem
+from sim import mutants_documents as mutants_documents  # plants its own
 from sim.model_job import ids_of
-from sim.run import Mutant
-
-MUTANTS: Final[dict[str, Mutant]] = {}
-
-
-def planted(mutant: Mutant) -> Mutant:
-    MUTANTS[mutant.__name__] = mutant
-    return mutant
-
-
-def put(stack: ExitStack, target: Any, name: str, new: Any) -> Any:
-    """Replace an attribute; return what it was."""
-    old = getattr(target, name)
-    stack.enter_context(mock.patch.object(target, name, new))
-    return old
-
-
-def translate(stack: ExitStack, effect: type, new: Callable[[Any, Any], None]) -> Any:
-    old = layout.TRANSLATIONS[effect]
-    stack.enter_context(mock.patch.dict(layout.TRANSLATIONS, {effect: new}))
-    return old
-
+from sim.planting import MUTANTS as MUTANTS
+from sim.planting import planted, put, translate
 
 # Durability -------------------------------------------------------------------------------------
 
@@ -517,67 +492,6 @@ def refusal_of_one_is_told_to_all(stack: ExitStack) -> None:
         return reply
 
     stack.enter_context(mock.patch.dict(engine._HANDLERS, {SubmitEach: each}))
-
-
-# Documents --------------------------------------------------------------------------------------
-
-
-@planted
-def dropped_document_comes_back(stack: ExitStack) -> None:
-    """The row of a dropped document stays on disk."""
-    translate(stack, DocumentDropped, lambda *_: None)
-
-
-@planted
-def pause_forgotten_at_a_start(stack: ExitStack) -> None:
-    """After a restart a queue is as the configuration says."""
-
-    def restore(live: Live, found: Any) -> None:
-        with mock.patch.dict(documenting.CHANGED, clear=True):
-            old(live, found)
-
-    old = put(stack, live_module, "restore_documents", restore)
-
-
-@planted
-def expected_version_ignored(stack: ExitStack) -> None:
-    """A change overwrites what somebody else has changed meanwhile."""
-    put(stack, documenting, "check_expected", lambda *_: None)
-
-
-@planted
-def resume_wakes_nobody(stack: ExitStack) -> None:
-    """A queue that is resumed, or gets room, serves only polls that come later."""
-
-    def changed(live: Live, name: str) -> None:
-        room = live.room
-        old(live, name)
-        live.room = room
-
-    old = documenting.CHANGED[Kind.QUEUE]
-    stack.enter_context(mock.patch.dict(documenting.CHANGED, {Kind.QUEUE: changed}))
-
-
-@planted
-def queue_with_jobs_dropped(stack: ExitStack) -> None:
-    """Nobody asks whether a queue has jobs before it is removed."""
-    stack.enter_context(mock.patch.dict(documenting.IN_USE, clear=True))
-
-
-@planted
-def audit_numbers_begin_anew(stack: ExitStack) -> None:
-    """After a restart the audit log is written over."""
-
-    def restore(self: Live, restored: Any, now_ms: int) -> Any:
-        return old(self, msgspec.structs.replace(restored, audit_last=0), now_ms)
-
-    old = put(stack, Live, "restore", restore)
-
-
-@planted
-def audit_not_stored(stack: ExitStack) -> None:
-    """Acts of admins are noted in memory only."""
-    translate(stack, AuditNoted, lambda *_: None)
 
 
 # Memory -----------------------------------------------------------------------------------------
