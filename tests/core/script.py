@@ -5,7 +5,7 @@
     complete J1#1                     the report of job 1's first attempt; so are fail, release,
                                       snooze, checkpoint, timeout, cancelled
     say J1#1 started log=…            news of an attempt
-    cancel J1                         so are suspend, resume, delete, explain
+    cancel J1                         so are suspend, resume, delete, remove, explain
     wait 31s                          time passes, ticks included
     jump 2h                           the wall clock alone moves
     restart                           the engine starts again from its store
@@ -49,7 +49,7 @@ OUTCOMES = {
     "timeout": Outcome.TIMEOUT,
     "cancelled": Outcome.CANCELLED,
 }
-ACTS = {"cancel": Act.CANCEL, "suspend": Act.SUSPEND, "resume": Act.RESUME, "delete": Act.DELETE}
+ACTS = {act.name.lower(): act for act in Act}
 _AMOUNTS = {"cpu": (0, 1000), "mem": (1, 1), "storage": (2, 1), "gpu": (3, 1000)}
 
 

@@ -35,22 +35,22 @@ def brought_to(rig: Rig, status: Status) -> bytes:
 
 _ = None
 AFTER = {
-    #                  CANCEL            SUSPEND            RESUME           DELETE
-    Status.SCHEDULED: (Status.CANCELLED, Status.SUSPENDED, _, _),
-    Status.QUEUED: (Status.CANCELLED, Status.SUSPENDED, _, _),
-    Status.RESUMING: (Status.CANCELLED, Status.SUSPENDED, Status.RESUMING, _),
-    Status.LOCKED: (Status.CANCELING, Status.SUSPENDING, _, _),
-    Status.RUNNING: (Status.CANCELING, Status.SUSPENDING, _, _),
-    Status.SUSPENDING: (Status.CANCELING, Status.SUSPENDING, _, _),
-    Status.SUSPENDED: (Status.CANCELLED, Status.SUSPENDED, Status.RESUMING, _),
-    Status.CANCELING: (Status.CANCELING, _, _, _),
-    Status.COMPLETED: (_, _, _, Status.COMPLETED),
-    Status.CANCELLED: (Status.CANCELLED, _, _, Status.CANCELLED),
+    #                  CANCEL            SUSPEND            RESUME           DELETE  REMOVE
+    Status.SCHEDULED: (Status.CANCELLED, Status.SUSPENDED, _, _, Status.SCHEDULED),
+    Status.QUEUED: (Status.CANCELLED, Status.SUSPENDED, _, _, Status.QUEUED),
+    Status.RESUMING: (Status.CANCELLED, Status.SUSPENDED, Status.RESUMING, _, Status.RESUMING),
+    Status.LOCKED: (Status.CANCELING, Status.SUSPENDING, _, _, _),
+    Status.RUNNING: (Status.CANCELING, Status.SUSPENDING, _, _, _),
+    Status.SUSPENDING: (Status.CANCELING, Status.SUSPENDING, _, _, _),
+    Status.SUSPENDED: (Status.CANCELLED, Status.SUSPENDED, Status.RESUMING, _, Status.SUSPENDED),
+    Status.CANCELING: (Status.CANCELING, _, _, _, _),
+    Status.COMPLETED: (_, _, _, Status.COMPLETED, Status.COMPLETED),
+    Status.CANCELLED: (Status.CANCELLED, _, _, Status.CANCELLED, Status.CANCELLED),
 }
 CASES = [
     (start, act, target)
     for start, row in AFTER.items()
-    for act, target in zip((Act.CANCEL, Act.SUSPEND, Act.RESUME, Act.DELETE), row, strict=True)
+    for act, target in zip(Act, row, strict=True)
 ]
 
 
@@ -68,7 +68,7 @@ def test_an_act_does_what_the_status_allows(
         assert rig.effects == []
         return
     assert reply is target
-    if act is not Act.DELETE:
+    if act not in (Act.DELETE, Act.REMOVE):
         assert rig.status(job_id) is target
         assert rig.control(job_id, act) is target, "asked twice is asked once"
         assert rig.effects == []
@@ -103,6 +103,16 @@ def test_only_the_owner_and_admins_of_the_tenant_may_act(rig: Rig, act: Act, end
     assert mine == admins
     reply = rig.control(job_id, act, ADMIN)
     assert not isinstance(reply, Problem) or reply.code is ProblemCode.JOB_STATE_CONFLICT
+
+
+def test_a_removed_job_is_cancelled_while_it_waits_and_gone_when_it_has_ended(rig: Rig) -> None:
+    job_id = brought_to(rig, Status.QUEUED)
+    assert rig.control(job_id, Act.REMOVE) is Status.QUEUED
+    assert isinstance(rig.effects[0], JobFinished)
+    assert rig.effects[0].finished.status is Status.CANCELLED
+    assert rig.control(job_id, Act.REMOVE) is Status.CANCELLED
+    assert rig.effects == [JobDeleted(job_id, 0)]
+    assert rig.control(job_id, Act.REMOVE).code is ProblemCode.JOB_UNKNOWN
 
 
 def test_a_deleted_job_is_gone_before_and_after_its_commit(rig: Rig) -> None:

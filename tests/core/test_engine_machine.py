@@ -209,7 +209,8 @@ class EngineMachine(RuleBasedStateMachine):
         reply = self.rig.control(job_id, act)
         for answer in self.rig.answers().values():
             self.heard(answer)
-        if act is Act.DELETE and isinstance(reply, Status):
+        removed = act is Act.REMOVE and reply in TERMINAL
+        if (act is Act.DELETE and isinstance(reply, Status)) or removed:
             self.jobs.remove(job_id)
             self.ended.pop(job_id, None)
 

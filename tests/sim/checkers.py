@@ -23,7 +23,7 @@ from headrace.core.effects import (
     LogAppended,
     ModuleStored,
 )
-from headrace.core.job import ORDER_COUNTER_BITS, Event, Status
+from headrace.core.job import ORDER_COUNTER_BITS, TERMINAL, Event, Status
 from headrace.core.resources import Profile
 from headrace.store import layout
 from headrace.store.contract import RecordCorrupt, walk
@@ -66,7 +66,11 @@ _REPORTED: Final = {
     Outcome.RELEASED: Event.RELEASE,
     Outcome.SNOOZED: Event.SNOOZE,
 }
-_ASKED: Final = {Event.CANCEL: Act.CANCEL, Event.SUSPEND: Act.SUSPEND, Event.RESUME: Act.RESUME}
+_ASKED: Final = {
+    Event.CANCEL: (Act.CANCEL, Act.REMOVE),
+    Event.SUSPEND: (Act.SUSPEND,),
+    Event.RESUME: (Act.RESUME,),
+}
 
 
 # Submits (I1 to I4, I16) ------------------------------------------------------------------------
@@ -149,6 +153,9 @@ def status_told_is_true(model: "Model", command: Control | Explain, reply: Any) 
     told = reply if type(command) is Control else reply.status
     status = model.status_of(command.job_id)
     deleted = type(command) is Control and command.act is Act.DELETE
+    if type(command) is Control and command.act is Act.REMOVE:
+        deleted = told in TERMINAL
+        told = told if deleted else Status.CANCELLED
     if deleted != (status is None) or (status is not None and told is not status):
         fail("status_told_is_true", f"{command}: {told!r}, it is {status!r}")
 
@@ -361,7 +368,7 @@ def event_has_cause(
         if event is not expected:
             fail("attempts_bounded", f"{report} of {job.new}: {event!r}, not {expected!r}")
     elif event in _ASKED:
-        if type(command) is not Control or command.act is not _ASKED[event]:
+        if type(command) is not Control or command.act not in _ASKED[event]:
             fail("event_has_cause", f"{event!r} by {command}")
         if command.job_id != job.job_id:
             fail("event_has_cause", f"{event!r} by {command}")

@@ -183,7 +183,7 @@ class Client:
         if world.chance(0.7):
             if act == "resume":
                 jobs = [i for i, job in model.jobs.items() if job.status is Status.SUSPENDED]
-            elif act == "delete":
+            elif act == "delete" or (act == "remove" and world.chance(0.5)):
                 jobs = list(model.ended)[-20:]
             else:
                 jobs = list(model.held)

@@ -147,7 +147,7 @@ class Model:
             for new in each_new(command.jobs):
                 self.sent[new.job_ids] = new
                 self.owners[new.job_ids] = command.caller
-        elif type(command) is Control and command.act is Act.DELETE:
+        elif type(command) is Control and command.act in (Act.DELETE, Act.REMOVE):
             self.delete_asked.add(command.job_id)
 
     def _held_by(self, token: str) -> ModelJob | None:

@@ -117,11 +117,14 @@ class Act(IntEnum):
     SUSPEND = 2
     RESUME = 3
     DELETE = 4
+    REMOVE = 5
+    """Cancel it if it waits, delete it if it has ended; refused in a worker's hands."""
 
 
 class Control(msgspec.Struct):
-    """Cancel, suspend, resume a live job, or delete a finished one. Reply: `Status` after it.
+    """Cancel, suspend, resume a live job, or delete a finished one.
 
+    Reply: `Status` after it; of REMOVE before it, which says what was done.
     Problems: JOB_UNKNOWN, FORBIDDEN, JOB_STATE_CONFLICT.
     """
 

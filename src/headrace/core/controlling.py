@@ -1,8 +1,8 @@
-"""What clients do to a job after submit: cancel, suspend, resume, delete."""
+"""What clients do to a job after submit: cancel, suspend, resume, delete, remove."""
 
 from headrace.core.commands import Act, Control
 from headrace.core.effects import Effect, JobDeleted
-from headrace.core.job import Event, Job, Status
+from headrace.core.job import LEASED, Event, Job, Status
 from headrace.core.live import Live, conflict, unknown_job
 from headrace.core.polling import tell
 from headrace.wire.problems import Problem
@@ -27,6 +27,10 @@ def control(live: Live, now_ms: int, command: Control, effects: list[Effect]) ->
         return job.status
     if command.act is Act.RESUME and job.status is Status.RESUMING:
         return job.status
+    if command.act is Act.REMOVE and job.status not in LEASED:
+        waited = job.status
+        cancel(live, now_ms, handle, job, effects)
+        return waited
     return conflict(job.status, command.act)
 
 
@@ -38,7 +42,7 @@ def control_finished(live: Live, command: Control, effects: list[Effect]) -> Sta
     problem = live.may_not(command.caller, owner_id)
     if problem is not None:
         return problem
-    if command.act is Act.DELETE:
+    if command.act in (Act.DELETE, Act.REMOVE):
         live.fresh()[command.job_id] = None
         effects.append(JobDeleted(command.job_id, owner_id))
         return finished.status
