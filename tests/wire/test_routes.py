@@ -1,11 +1,13 @@
 import re
 
+from headrace.wire.root import ROOT, is_root
 from headrace.wire.routes import ROUTES
 
 
-def test_paths_are_under_the_version_but_for_operations() -> None:
+def test_paths_are_under_the_version_but_for_operations_and_the_root_surface() -> None:
     for route in ROUTES:
-        assert route.path.startswith("/api/v1/") or route.tag == "operations", route
+        assert is_root(route.path) == (route.tag == ROOT), route
+        assert route.path.startswith("/api/v1/") or route.tag in {"operations", ROOT}, route
 
 
 def test_every_route_says_what_it_does_in_a_line() -> None:

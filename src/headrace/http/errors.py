@@ -15,6 +15,7 @@ from aiohttp import web
 from headrace.http.answers import Answer
 from headrace.store.contract import RecordCorrupt, StoreBroken, StoreFull
 from headrace.wire.problems import Problem, ProblemCode
+from headrace.wire.root import is_root
 
 PROBLEM_TYPE: Final = "application/problem+json"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -23,13 +24,22 @@ log = logging.getLogger("headrace.http")
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
-    return problem_answer(problem, headers).response()
+def problem_response(
+    problem: Problem, headers: dict[str, str] | None = None, *, root: bool = False
+) -> web.Response:
+    return problem_answer(problem, headers, root=root).response()
 
 
-def problem_answer(problem: Problem, headers: dict[str, str] | None = None) -> Answer:
-    """Encode a problem. A `status` among its `extra` members takes the row's place."""
+def problem_answer(
+    problem: Problem, headers: dict[str, str] | None = None, *, root: bool = False
+) -> Answer:
+    """Encode a problem. A `status` among its `extra` members takes the row's place.
+
+    `root`: with what clients of the root surface look for.
+    """
     members = problem.members()
+    if root:
+        members = {"success": False, "error": problem.detail, **members}
     status = members["status"]
     assert isinstance(status, int)
     headers = {
@@ -93,10 +103,10 @@ def http_problem(error: web.HTTPException) -> tuple[Problem, dict[str, str] | No
     return Problem(ProblemCode.REQUEST_MALFORMED, "the request cannot be served"), None
 
 
-def response_of(error: Exception) -> web.Response:
+def response_of(error: Exception, *, root: bool = False) -> web.Response:
     if isinstance(error, web.HTTPException):
-        return problem_response(*http_problem(error))
-    return problem_response(problem_of(error))
+        return problem_response(*http_problem(error), root=root)
+    return problem_response(problem_of(error), root=root)
 
 
 @web.middleware
@@ -105,4 +115,4 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except Exception as error:
-        return response_of(error)
+        return response_of(error, root=is_root(request.path))

@@ -82,11 +82,14 @@ async def ask(site: Site, question: Question) -> Answer:
 
 
 async def respond(handler: Handler, request: web.Request) -> web.Response:
-    """Carry a request that came through aiohttp."""
-    site, headers = site_of(request), request.headers
+    return (await carry(handler, request, request.headers.get("Accept"))).response()
+
+
+async def carry(handler: Handler, request: web.Request, accept: str | None) -> Answer:
+    """Carry a request that came through aiohttp. `accept`: as the header of this name."""
+    site = site_of(request)
     who = caller(request)
-    asked = Asked(who, headers.get("Accept"), headers.get(KEY_HEADER), await read_json(request))
+    asked = Asked(who, accept, request.headers.get(KEY_HEADER), await read_json(request))
     begun = handler(site, asked)
     assert not isinstance(begun, Look), "it has no body"
-    answer = await (ask(site, begun) if isinstance(begun, Question) else begun)
-    return answer.response()
+    return await (ask(site, begun) if isinstance(begun, Question) else begun)

@@ -10,6 +10,7 @@ import msgspec
 
 import headrace
 from headrace.wire.problems import PROBLEMS, ProblemCode
+from headrace.wire.root import ROOT
 from headrace.wire.routes import ALWAYS, ROUTES, WITH_BODY, Param, Route
 
 _REF: Final = "#/components/schemas/{name}"
@@ -44,6 +45,17 @@ _PROBLEM: Final[dict[str, Any]] = {
         },
     },
 }
+_ROOT_PROBLEM: Final[dict[str, Any]] = {
+    "description": "A problem, with what clients of the root surface look for",
+    "allOf": [
+        {"$ref": _REF.format(name="Problem")},
+        {
+            "type": "object",
+            "required": ["success", "error"],
+            "properties": {"success": {"const": False}, "error": {"type": "string"}},
+        },
+    ],
+}
 
 
 @cache
@@ -75,7 +87,9 @@ def build() -> dict[str, Any]:
             " Content-Type and Accept say application/msgpack.",
         },
         "paths": paths,
-        "components": {"schemas": {**components, "Problem": _PROBLEM}},
+        "components": {
+            "schemas": {**components, "Problem": _PROBLEM, "RootProblem": _ROOT_PROBLEM}
+        },
     }
 
 
@@ -134,18 +148,19 @@ def _responses(route: Route, answer: Any) -> dict[str, Any]:
         success["headers"] = {"Commit-Position": _COMMIT_POSITION}
     responses = {str(route.status): success}
     codes = {*ALWAYS, *route.problems, *(WITH_BODY if route.body is not None else ())}
+    problem = _REF.format(name="RootProblem" if route.tag == ROOT else "Problem")
     by_status: dict[int, list[str]] = {}
     for code in sorted(codes):
         status = PROBLEMS[code].status
         if code is ProblemCode.MODULE_UNKNOWN and route.tag == "modules":
             status = 404
+        if code is ProblemCode.JOB_STATE_CONFLICT and route.name == "root_delete":
+            status = 400
         by_status.setdefault(status, []).append(code.name.lower())
     for status, names in sorted(by_status.items()):
         responses[str(status)] = {
             "description": ", ".join(names),
-            "content": {
-                "application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}
-            },
+            "content": {"application/problem+json": {"schema": {"$ref": problem}}},
         }
     return responses
 

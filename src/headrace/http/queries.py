@@ -1,6 +1,7 @@
 """Query parameters and headers, read into values; what cannot be read is a `Problem`."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -108,16 +109,18 @@ def wait_ms(request: web.Request) -> int:
     return 0
 
 
-def statuses(request: web.Request) -> tuple[frozenset[Status] | None, bool]:
+def statuses(
+    request: web.Request, meanings: Mapping[str, frozenset[Status]]
+) -> tuple[frozenset[Status] | None, bool]:
     """Return the statuses asked for, and whether SCHEDULED counts only as a retry."""
     words = names(request, "status")
     if words is None:
         return None, False
     found: set[Status] = set()
     for word in words - {RETRYING}:
-        known = STATUS_WORDS.get(word.lower())
+        known = meanings.get(word.lower())
         if known is None:
-            raise malformed(f"status is one of {', '.join([*STATUS_WORDS, RETRYING])}")
+            raise malformed(f"status is one of {', '.join([*meanings, RETRYING])}")
         found |= known
     retrying = RETRYING in words and Status.SCHEDULED not in found
     if RETRYING in words:
@@ -125,9 +128,14 @@ def statuses(request: web.Request) -> tuple[frozenset[Status] | None, bool]:
     return frozenset(found), retrying
 
 
-def list_query(request: web.Request, caller: Caller, owner_id: int | None) -> ListQuery:
+def list_query(
+    request: web.Request,
+    caller: Caller,
+    owner_id: int | None,
+    words: Mapping[str, frozenset[Status]] = STATUS_WORDS,
+) -> ListQuery:
     """Read the filters of `GET /jobs`. `owner_id` None: all of the caller's tenant."""
-    wanted, retrying_only = statuses(request)
+    wanted, retrying_only = statuses(request, words)
     order = one(request, "order")
     if order is not None and order not in ORDERS:
         raise malformed("order is created_at or scheduled_at, with - before it for newest first")

@@ -54,3 +54,51 @@ WHO: Final = (
     Param("X-User-ID", "Who asks, in open mode; default anonymous", place="header"),
     Param("X-Tenant-ID", "Whose jobs, in open mode; default default", place="header"),
 )
+
+# Of routes about jobs ---------------------------------------------------------------------------
+
+MODULE_REFUSALS: Final = (
+    P.MODULE_MALFORMED,
+    P.MODULE_HASH_MISMATCH,
+    P.MODULE_NOT_WASM,
+    P.MODULE_TOO_LARGE,
+    P.MODULE_IMPORT_UNKNOWN,
+    P.MODULE_ENTRY_POINT_MISSING,
+    P.MODULE_FEATURE_UNSUPPORTED,
+)
+SUBMIT_REFUSALS: Final = (
+    P.SPEC_TOO_LARGE,
+    P.BATCH_INVALID,
+    *MODULE_REFUSALS,
+    P.MODULE_UNKNOWN,
+    P.REQUIREMENTS_NEVER_FIT,
+    P.IDEMPOTENCY_KEY_REUSED,
+    P.QUEUE_FULL,
+    *COMMITS,
+)
+OF_A_JOB: Final = (P.JOB_UNKNOWN, P.FORBIDDEN, P.RECORD_CORRUPT)
+
+WAIT: Final = (
+    Param("wait", "Answer when the job has ended, or after this long: 30s, at most 60s"),
+    Param("Prefer", "wait=30 asks for the same", place="header"),
+)
+KEY: Final = Param("Idempotency-Key", "Of a single job; as the field", place="header")
+FILTERS: Final = (
+    Param("owner", "Of whom; for others than oneself only as an admin"),
+    Param("status", "Words of a status, by commas or repeated", many=True),
+    Param("type", "Job types; wasm for WASM jobs", many=True),
+    Param("queue", "Queues", many=True),
+    Param("name", "The exact name"),
+    Param("tag", "Tags that the job has, all of them", many=True),
+    Param("submitted_after", "RFC 3339 or epoch seconds, inclusive"),
+    Param("submitted_before", "RFC 3339 or epoch seconds, exclusive"),
+    Param("order", "created_at or -created_at (default); scheduled_at means the same"),
+    Param("limit", "1 to 1000, default 100", type="integer"),
+    Param("cursor", "next of the page before, with the same filters"),
+    Param("page", "Number of the page from 1, for short lists; else use cursor", "integer"),
+)
+CONTROLS: Final = (
+    ("cancel", "Cancel a job; a running one when its worker has stopped"),
+    ("suspend", "Set a job aside; a running one at its next checkpoint"),
+    ("resume", "Let a suspended job run again"),
+)

@@ -7,25 +7,26 @@ import msgspec
 from headrace.wire import schema
 from headrace.wire.document_routes import DOCUMENT_ROUTES
 from headrace.wire.problems import ProblemCode as P
-from headrace.wire.route import ALWAYS, COMMITS, WHO, WITH_BODY, Method, Param, Route
+from headrace.wire.root import ROOT_ROUTES
+from headrace.wire.route import (
+    ALWAYS,
+    COMMITS,
+    CONTROLS,
+    FILTERS,
+    KEY,
+    MODULE_REFUSALS,
+    OF_A_JOB,
+    SUBMIT_REFUSALS,
+    WAIT,
+    WHO,
+    WITH_BODY,
+    Method,
+    Param,
+    Route,
+)
 from headrace.wire.schema import Duration
 
-MODULE_REFUSALS: Final = (
-    P.MODULE_MALFORMED,
-    P.MODULE_HASH_MISMATCH,
-    P.MODULE_NOT_WASM,
-    P.MODULE_TOO_LARGE,
-    P.MODULE_IMPORT_UNKNOWN,
-    P.MODULE_ENTRY_POINT_MISSING,
-    P.MODULE_FEATURE_UNSUPPORTED,
-)
-OF_A_JOB: Final = (P.JOB_UNKNOWN, P.FORBIDDEN, P.RECORD_CORRUPT)
 OF_A_LEASE: Final = (P.LEASE_UNKNOWN, P.LEASE_STALE, P.LEASE_ALREADY_REPORTED)
-
-WAIT: Final = (
-    Param("wait", "Answer when the job has ended, or after this long: 30s, at most 60s"),
-    Param("Prefer", "wait=30 asks for the same", place="header"),
-)
 
 __all__ = ["ALWAYS", "COMMITS", "ROUTES", "WITH_BODY", "Param", "Route"]
 
@@ -99,22 +100,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         path="/api/v1/jobs",
         summary="Submit one job, or an array of jobs: all are taken or none. Durable when answered",
         tag="jobs",
-        params=(
-            *WHO,
-            Param("Idempotency-Key", "Of a single job; as the field", place="header"),
-        ),
+        params=(*WHO, KEY),
         body=schema.SubmitJob | list[schema.SubmitJob],
         answer=schema.Submitted | list[schema.Submitted],
-        problems=(
-            P.SPEC_TOO_LARGE,
-            P.BATCH_INVALID,
-            *MODULE_REFUSALS,
-            P.MODULE_UNKNOWN,
-            P.REQUIREMENTS_NEVER_FIT,
-            P.IDEMPOTENCY_KEY_REUSED,
-            P.QUEUE_FULL,
-            *COMMITS,
-        ),
+        problems=SUBMIT_REFUSALS,
     ),
     Route(
         name="jobs_list",
@@ -122,21 +111,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         path="/api/v1/jobs",
         summary="List jobs: the caller's own, or as an admin those of the tenant",
         tag="jobs",
-        params=(
-            *WHO,
-            Param("owner", "Of whom; for others than oneself only as an admin"),
-            Param("status", "Words of a status, by commas or repeated", many=True),
-            Param("type", "Job types; wasm for WASM jobs", many=True),
-            Param("queue", "Queues", many=True),
-            Param("name", "The exact name"),
-            Param("tag", "Tags that the job has, all of them", many=True),
-            Param("submitted_after", "RFC 3339 or epoch seconds, inclusive"),
-            Param("submitted_before", "RFC 3339 or epoch seconds, exclusive"),
-            Param("order", "created_at or -created_at (default); scheduled_at means the same"),
-            Param("limit", "1 to 1000, default 100", type="integer"),
-            Param("cursor", "next of the page before, with the same filters"),
-            Param("page", "Number of the page from 1, for short lists; else use cursor", "integer"),
-        ),
+        params=(*WHO, *FILTERS),
         answer=schema.JobsAnswer,
         problems=(P.FORBIDDEN, P.CURSOR_INVALID, P.RECORD_CORRUPT),
     ),
@@ -171,11 +146,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             answer=StatusAnswer,
             problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, *COMMITS),
         )
-        for act, summary in (
-            ("cancel", "Cancel a job; a running one when its worker has stopped"),
-            ("suspend", "Set a job aside; a running one at its next checkpoint"),
-            ("resume", "Let a suspended job run again"),
-        )
+        for act, summary in CONTROLS
     ),
     Route(
         name="job_result",
@@ -211,6 +182,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answer=ExplainAnswer,
         problems=(*OF_A_JOB, *COMMITS),
     ),
+    *ROOT_ROUTES,
     # Modules
     Route(
         name="module_put",

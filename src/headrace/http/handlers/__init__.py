@@ -3,7 +3,17 @@
 from typing import Final
 
 from headrace.http.errors import Handler
-from headrace.http.handlers import audit, jobs, logs, modules, operations, queues, submit, work
+from headrace.http.handlers import (
+    audit,
+    jobs,
+    logs,
+    modules,
+    operations,
+    queues,
+    root,
+    submit,
+    work,
+)
 
 HANDLERS: Final[dict[str, Handler]] = {
     "jobs_submit": submit.jobs_submit,
@@ -16,6 +26,13 @@ HANDLERS: Final[dict[str, Handler]] = {
     "job_result": jobs.job_result,
     "job_logs": logs.job_logs,
     "job_explain": jobs.job_explain,
+    "root_submit": root.root_submit,
+    "root_list": root.root_list,
+    "root_get": root.root_get,
+    "root_delete": root.root_delete,
+    "root_cancel": root.root_cancel,
+    "root_suspend": root.root_suspend,
+    "root_resume": root.root_resume,
     "module_put": modules.module_put,
     "module_get": modules.module_get,
     "module_head": modules.module_head,

@@ -1,5 +1,6 @@
 """Jobs as their owners see and control them."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -7,7 +8,7 @@ from msgspec.structs import replace
 
 from headrace.core.commands import Act, Caller, Control, Explain, Explanation
 from headrace.core.ids import id_text
-from headrace.core.job import TERMINAL, Status
+from headrace.core.job import STATUS_WORDS, TERMINAL, Status
 from headrace.http import queries
 from headrace.http.answers import Answer
 from headrace.http.cursors import cursor_text
@@ -30,20 +31,27 @@ _NOBODY: Final = -1
 
 
 async def jobs_list(request: web.Request) -> web.Response:
+    page, cursor = find(request, STATUS_WORDS)
+    progress = site_of(request).pump.progress
+    jobs = [job_view(stored, spec_of(stored), progress(stored.job_id)) for stored in page.jobs]
+    return answer(request, JobsAnswer(jobs=jobs, count=len(jobs), next=cursor))
+
+
+def find(request: web.Request, words: Mapping[str, frozenset[Status]]) -> tuple[Page, str | None]:
+    """Return the jobs that a request asks for, and the cursor behind them.
+
+    `words`: what each word of its status means.
+    """
     site, who = site_of(request), caller(request)
-    query = queries.list_query(request, who, _owner_id(request, site, who))
+    query = queries.list_query(request, who, _owner_id(request, site, who), words)
     number = queries.number(request, "page", 1, limits.LIST_EXAMINED_MAX)
     if number is not None and number > 1:
         rest = _skip(site, query, (number - 1) * query.limit)
         if rest is None:
-            return answer(request, JobsAnswer(jobs=[], count=0))
+            return Page([], None, 0), None
         query = rest
     page = _page(site, query)
-    jobs = [
-        job_view(stored, spec_of(stored), site.pump.progress(stored.job_id)) for stored in page.jobs
-    ]
-    cursor = None if page.next_id is None else cursor_text(page.next_id, who, query)
-    return answer(request, JobsAnswer(jobs=jobs, count=len(jobs), next=cursor))
+    return page, None if page.next_id is None else cursor_text(page.next_id, who, query)
 
 
 def _owner_id(request: web.Request, site: Site, who: Caller) -> int | None:
@@ -92,15 +100,15 @@ def _too_far() -> Problem:
 
 async def job_get(request: web.Request) -> web.Response:
     site = site_of(request)
-    return (await look(site, job(site, _asked(request)))).response()
+    return (await look(site, job(site, asked_of(request)))).response()
 
 
 async def job_result(request: web.Request) -> web.Response:
     site = site_of(request)
-    return (await look(site, result(site, _asked(request)))).response()
+    return (await look(site, result(site, asked_of(request)))).response()
 
 
-def _asked(request: web.Request) -> Asked:
+def asked_of(request: web.Request) -> Asked:
     return Asked(
         caller(request),
         request.headers.get("Accept"),
@@ -150,13 +158,16 @@ async def job_resume(request: web.Request) -> web.Response:
 
 
 async def _control(request: web.Request, act: Act) -> web.Response:
+    job_id, status, headers = await control(request, act)
+    told = StatusAnswer(job_id=id_text(job_id), status=word(status))
+    return answer(request, told, headers=headers)
+
+
+async def control(request: web.Request, act: Act) -> tuple[bytes, Status, dict[str, str]]:
+    """Return the job's id, the status that the engine replies, and headers for the answer."""
     site, job_id = site_of(request), path_job_id(request)
     status: Status = await site.pump.ask(Control(caller(request), job_id, act))
-    return answer(
-        request,
-        StatusAnswer(job_id=id_text(job_id), status=word(status)),
-        headers=site.committed(),
-    )
+    return job_id, status, site.committed()
 
 
 async def job_explain(request: web.Request) -> web.Response:
