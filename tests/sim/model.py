@@ -87,7 +87,8 @@ class Model:
         self.documents: dict[tuple[Kind, str], Document] = {}
         self.durable_documents: dict[tuple[Kind, str], Document] = {}
         self.document_version = 0
-        """The highest that any document ever had."""
+        """The highest that any document ever had; after a crash, that any had on disk."""
+        self.durable_version = 0
         self.audit: list[Any] = []
         """Entries of the audit log, as the server sees them now."""
         self.durable_audit: list[Any] = []
@@ -231,6 +232,7 @@ class Model:
         self.keys, self.queue_held = {}, {}
         self.modules = set(self.durable_modules)
         self.documents = dict(self.durable_documents)
+        self.document_version = self.durable_version
         self.audit = list(self.durable_audit)
         kept: dict[tuple[str, int], list[str]] = {}
         for job_id in sorted(self.durable):
@@ -299,6 +301,8 @@ class Model:
         if type(effect) is DocumentStored:
             told = effect.document
             documents[(told.kind, told.name)] = told
+            if documents is self.durable_documents:
+                self.durable_version = max(self.durable_version, told.version)
             self.document_version = max(self.document_version, told.version)
         elif type(effect) is DocumentDropped:
             del documents[(effect.kind, effect.name)]
