@@ -1,0 +1,1 @@
+"""Workers that do something real: to read, to run, to copy from."""
