@@ -417,6 +417,12 @@ def cancel_overwrites_completed(stack: ExitStack) -> None:
 
 
 @planted
+def remove_takes_a_running_job(stack: ExitStack) -> None:
+    """Remove cancels whatever has not ended, also in a worker's hands."""
+    put(stack, controlling, "LEASED", frozenset())
+
+
+@planted
 def repeated_poll_gets_new_jobs(stack: ExitStack) -> None:
     """A session forgets what it was given, so that a lost answer is lost."""
     put(stack, Session, "remember", lambda *_: None)
