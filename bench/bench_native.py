@@ -3,11 +3,13 @@
 What the numbers do not say: no engine, no store and no HTTP is in them. Calls are made from
 Python, so each holds the cost of a call (`call_ns` is a call that does nothing). Percentiles
 time each call by itself and hold one clock reading; means are medians over runs of 500 calls.
-Depth and classes stay as they are: every job taken is pushed back at the end of its class.
+Depth and classes stay as they are: every job taken is pushed back at the end of its class, or
+("churn") replaced by one with needs that none had before. The trace's jobs are those of
+`trace_replay.py`, each a few percent off; without the trace's files they are left out.
 
-    python bench/bench_native.py            under a minute
+    python bench/bench_native.py            about a minute
     python bench/bench_native.py --full     adds 10^7 jobs, needs 2 GB
-    python bench/bench_native.py --json
+    python bench/bench_native.py --json     one object: a list of rows for each section
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace._native import JobTable, MatchIndex, TimerIndex
+from trace_replay import TRACES, read_nodes, read_pods
 
 Need = tuple[int, int, int, int]
 Row = dict[str, Any]
@@ -49,6 +52,16 @@ def median(values: list[float]) -> int:
 
 def percentile(values: list[int], part: float) -> int:
     return sorted(values)[min(len(values) - 1, int(len(values) * part))] if values else 0
+
+
+def spread(singles_ns: list[int]) -> Row:
+    """What single takes cost."""
+    return {
+        "take_mean_ns": round(sum(singles_ns) / len(singles_ns)),
+        "take_p50_ns": percentile(singles_ns, 0.5),
+        "take_p99_ns": percentile(singles_ns, 0.99),
+        "take_max_ns": max(singles_ns),
+    }
 
 
 def call_ns() -> int:
@@ -128,9 +141,7 @@ class Load:
             "take_ns": median(take_ns),
             "push_ns": median(push_ns),
             "batch_ns": median(batch_ns),
-            "take_p50_ns": percentile(single_ns, 0.5),
-            "take_p99_ns": percentile(single_ns, 0.99),
-            "take_max_ns": max(single_ns),
+            **spread(single_ns),
             "fits_none": misses,
         }
 
@@ -156,6 +167,48 @@ def need_log(rand: random.Random) -> Need:
         int(most ** rand.random()) for most in NEED_LIMITS
     )
     return (cpu_milli, memory_mb, storage_mb, gpu_milli)
+
+
+class Mix(NamedTuple):
+    """Jobs, each with needs of its own, and workers that ask for them."""
+
+    name: str
+    job: Callable[[random.Random], tuple[Need, frozenset[int]]]
+    """Needs and GPU models."""
+    offer: Callable[[random.Random], tuple[int, Need]]
+    """A GPU model, -1 for none, and what is free."""
+
+
+def mixes() -> list[Mix]:
+    found = [
+        Mix(name, lambda rand, of=of: (of(rand), NONE), lambda rand, of=of: (-1, of(rand)))
+        for name, of in (("uniform", need_random), ("log", need_log))
+    ]
+    return [*found, trace_mix()] if TRACES.is_dir() else found
+
+
+def trace_mix() -> Mix:
+    """Pods with their GPU models, and nodes that are partly in use."""
+    pods, nodes = read_pods(), read_nodes()
+    models = {name: n for n, name in enumerate(sorted({node.model for node in nodes} - {""}))}
+
+    def job(rand: random.Random) -> tuple[Need, frozenset[int]]:
+        pod = rand.choice(pods)
+        need = (
+            int(pod.cpu * rand.uniform(0.98, 1.02)),
+            int(pod.memory * rand.uniform(0.9, 1.1)),
+            0,
+            pod.gpu,
+        )
+        return need, frozenset(models[name] for name in pod.models if name in models)
+
+    def offer(rand: random.Random) -> tuple[int, Need]:
+        node = rand.choice(nodes)
+        part = rand.random()
+        free = (int(node.cpu * part), int(node.memory * part), NEED_LIMITS[2], node.gpu)
+        return models.get(node.model, -1), free
+
+    return Mix("trace", job, offer)
 
 
 def over_depth(depths: list[int], rounds: int) -> list[Row]:
@@ -221,44 +274,53 @@ def over_adversaries(number: int, rounds: int) -> list[Row]:
     return rows
 
 
-def over_churn(number: int, rounds: int) -> list[Row]:
+def over_churn(classes: list[int], rounds: int) -> list[Row]:
     """Each job brings its own class, which is dropped when the job is taken."""
-    rows = []
-    for name, need in (("uniform", need_random), ("log", need_log)):
-        rand = random.Random(11)
-        load = Load([need(rand) for _ in range(number)], number, lambda handle: handle)
-        index, classes = load.index, load.classes
-        take_ns: list[int] = []
-        add_ns: list[int] = []
-        misses = 0
-        for age in range(number, number + rounds):
-            free, fresh = need(rand), need(rand)
-            begin = perf_counter_ns()
-            handle = index.take(load.shape, *free)
-            take_ns.append(perf_counter_ns() - begin)
-            if handle < 0:
-                misses += 1
-                continue
-            begin = perf_counter_ns()
-            index.release(classes[handle])
-            index.class_drop(classes[handle])
-            classes[handle] = index.class_add(0, handle % 4, fresh, NONE, NONE)
-            index.push(classes[handle], handle, age)
-            add_ns.append(perf_counter_ns() - begin)
-        settled = take_ns[rounds // 2 :]
-        rows.append(
-            {
-                "needs": name,
-                "classes": number,
-                "take_p50_ns": percentile(settled, 0.5),
-                "take_p99_ns": percentile(settled, 0.99),
-                "take_max_ns": max(settled),
-                "change_p50_ns": percentile(add_ns, 0.5),
-                "change_p99_ns": percentile(add_ns, 0.99),
-                "fits_none": misses,
-            }
-        )
-    return rows
+    return [churn(mix, number, rounds) for mix in mixes() for number in classes]
+
+
+def churn(mix: Mix, number: int, rounds: int) -> Row:
+    rand = random.Random(11)
+    index = MatchIndex()
+    offers = [mix.offer(rand) for _ in range(number + 2 * rounds)]
+    shapes = {
+        model: index.shape_add(None, None, model, NONE) for model in {model for model, _ in offers}
+    }
+    for model, free in offers:  # the workers ask before there is anything, as they do
+        index.peek(shapes[model], *free)
+    jobs = [mix.job(rand) for _ in range(number + len(offers))]
+    classes = [
+        index.class_add(0, handle % 4, *job, NONE) for handle, job in enumerate(jobs[:number])
+    ]
+    for handle, cls in enumerate(classes):
+        index.push(cls, handle, handle)
+    take_ns: list[int] = []
+    change_ns: list[int] = []
+    misses = 0
+    gc.disable()
+    for age, (model, free) in enumerate(offers, number):
+        shape = shapes[model]
+        begin = perf_counter_ns()
+        handle = index.take(shape, *free)
+        take_ns.append(perf_counter_ns() - begin)
+        if handle < 0:
+            misses += 1
+            continue
+        begin = perf_counter_ns()
+        index.release(classes[handle])
+        index.class_drop(classes[handle])
+        classes[handle] = index.class_add(0, handle % 4, *jobs[age], NONE)
+        index.push(classes[handle], handle, age)
+        change_ns.append(perf_counter_ns() - begin)
+    gc.enable()
+    return {
+        "needs": mix.name,
+        "classes": number,
+        **spread(take_ns[number + rounds :]),  # once the jobs that few fit have piled up
+        "change_p50_ns": percentile(change_ns, 0.5),
+        "change_p99_ns": percentile(change_ns, 0.99),
+        "fits_none": misses,
+    }
 
 
 def over_traits(number: int, rounds: int) -> list[Row]:
@@ -383,14 +445,15 @@ def main() -> None:
     arguments = parser.parse_args()
     rounds = arguments.rounds
     depths = [1_000, 10_000, 100_000, 1_000_000] + [10_000_000] * arguments.full
+    sizes = [1, 10, 100, 1_000, 10_000, 100_000]
     sections: dict[str, Callable[[], list[Row]]] = {
-        "bytes": lambda: [bytes_per_job(10_000_000 if arguments.full else 1_000_000)],
+        "bytes": lambda: [bytes_per_job(jobs) for jobs in depths[3:]],
         "depth": lambda: over_depth(depths, rounds),
-        "classes": lambda: over_classes([1, 100, 1_000, 10_000, 100_000], rounds),
-        "churn": lambda: over_churn(100_000, 20 * rounds),
+        "classes": lambda: over_classes(sizes, rounds),
+        "churn": lambda: over_churn(sizes, 2 * rounds),
         "adversary": lambda: over_adversaries(100_000, max(RUN, rounds // 5)),
         "traits": lambda: over_traits(20_000, rounds // 5),
-        "shapes": lambda: over_shapes([1, 100, 10_000], rounds),
+        "shapes": lambda: over_shapes(sizes[:5], rounds),
     }
     wanted = [name for name in arguments.only.split(",") if name] or list(sections)
     report: dict[str, Any] = {

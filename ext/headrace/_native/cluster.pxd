@@ -16,7 +16,6 @@ Source: J. Goldsmith and J. Salmon, Automatic creation of object hierarchies for
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from headrace._native.amounts cimport SHARE_BITS, Amounts, share
 from headrace._native.node cimport (
     DIMENSIONS,
     FANOUT,
@@ -27,6 +26,7 @@ from headrace._native.node cimport (
     corner_clear,
     entry_corner,
 )
+from headrace._native.recent cimport SHARE_BITS, Recent, missing, share
 
 cdef extern from *:
     """
@@ -37,35 +37,42 @@ cdef extern from *:
 cdef enum:
     SPLIT_FROM = 8  # a split leaves at least this many on either side
     AXES = DIMENSIONS + 4
-    # What is not learnt is guessed:
-    AGE_FREEDOM = 1   # the youngest class is reached half as often as the oldest
-    KINDS_FREE = 4    # how often a class of a certain kind is reached: 5, one of 2 kinds: 6
-    ANY_GPU = 8       # a class that needs no certain GPU, as often as eight models together
-    LABEL_BITS = 2    # a quarter of the searches bring a certain label
-    TRAIT_BITS = 11   # a change of a mask is like one of a need that 1 of 8 searches tell apart
+    AGE_FREEDOM = 1   # guessed: the youngest class is reached half as often as the oldest ...
+    LABEL_BITS = 2    # ... a quarter of the searches bring a certain label ...
+    LABEL_SHARE = 1 << 11  # ... so that another label is like a need that 1 of 8 tells apart
 
 
 cdef struct Extent:  # what the classes of a tree extend over
-    Amounts* amounts
+    Recent* recent
     Corner corner    # of all of them
     uint32_t born    # classes added so far; may wrap
 
 
 cdef inline double reach(const Extent* extent, const Corner* corner) noexcept nogil:
     """Estimate the share of searches that go into what has this corner; its unit is arbitrary."""
-    cdef uint32_t any_gpu = <uint32_t>1 << 31
     cdef int d
     cdef double product = 1
     for d in range(DIMENSIONS):
-        product *= share(extent.amounts, d, corner.need[d])
+        product *= share(extent.recent, d, corner.need[d])
     product *= (
         <double>AGE_FREEDOM * <uint32_t>(extent.born - extent.corner.born)
         + <uint32_t>(extent.born - corner.born)
     )
-    product *= KINDS_FREE + ones(corner.kinds)
-    product *= ones(corner.gpus & ~any_gpu) + (ANY_GPU if corner.gpus & any_gpu else 0)
+    product *= 1 - missing(extent.recent.kind_misses, corner.kinds)
+    product *= 1 - missing(extent.recent.gpu_misses, corner.gpus)
     product *= 1 + ones(corner.labels_any & ~corner.labels)
     return product / (<uint64_t>1 << min(62, LABEL_BITS * ones(corner.labels)))
+
+
+cdef inline int32_t bits_lower(
+    const double* misses, uint32_t corner, uint32_t part
+) noexcept nogil:
+    """How many more of 2**14 searches a corner's mask lets in when it takes up `part`."""
+    if not part & ~corner:
+        return 0
+    return <int32_t>(
+        missing(misses, corner) * (1 - missing(misses, part & ~corner)) * (1 << SHARE_BITS)
+    )
 
 
 cdef inline int nearest(
@@ -75,14 +82,18 @@ cdef inline int nearest(
 
     `but` and nodes with more than `room` entries are not chosen.
     """
+    cdef const Recent* recent = extent.recent
     cdef int32_t lowers, apart, gap, lowers_least = 0, apart_least = 0
     cdef int32_t shares[4]
+    cdef int32_t kind_apart, gpu_apart
     cdef double age_unit = (1 << SHARE_BITS) / <double>(extent.born - extent.corner.born + 1)
     cdef const Node* below
     cdef const Corner* corner
     cdef int i, d, best = -1
     for d in range(DIMENSIONS):
-        shares[d] = share(extent.amounts, d, part.need[d])
+        shares[d] = share(recent, d, part.need[d])
+    kind_apart = <int32_t>(missing(recent.kind_misses, part.kinds) * (1 << SHARE_BITS))
+    gpu_apart = <int32_t>(missing(recent.gpu_misses, part.gpus) * (1 << SHARE_BITS))
     for i in range(inner.node.count):
         below = <const Node*>inner.node.below[i]
         if below == but or (room < FANOUT and below.count > room):
@@ -90,21 +101,18 @@ cdef inline int nearest(
         corner = &inner.corners[i]
         lowers = apart = 0
         for d in range(DIMENSIONS):
-            gap = shares[d] - share(extent.amounts, d, corner.need[d])
+            gap = shares[d] - share(recent, d, corner.need[d])
             lowers += max(gap, 0)
             apart += max(-gap, 0)
         apart += <int32_t>(age_unit * <uint32_t>(part.born - corner.born))
-        lowers += (
-            <int32_t>((part.kinds & ~corner.kinds) != 0)
-            + ((part.gpus & ~corner.gpus) != 0)
-            + ((corner.labels & ~part.labels) != 0)
-            + ((part.labels_any & ~corner.labels_any) != 0)
-        ) << TRAIT_BITS
-        apart += (
-            <int32_t>(part.kinds != corner.kinds)
-            + (part.gpus != corner.gpus)
-            + (part.labels != corner.labels)
-        ) << TRAIT_BITS
+        lowers += bits_lower(recent.kind_misses, corner.kinds, part.kinds)
+        lowers += bits_lower(recent.gpu_misses, corner.gpus, part.gpus)
+        lowers += LABEL_SHARE * (
+            ((corner.labels & ~part.labels) != 0) + ((part.labels_any & ~corner.labels_any) != 0)
+        )
+        apart += kind_apart * (part.kinds != corner.kinds)
+        apart += gpu_apart * (part.gpus != corner.gpus)
+        apart += LABEL_SHARE * (part.labels != corner.labels)
         if best < 0 or lowers < lowers_least or (lowers == lowers_least and apart < apart_least):
             best = i
             lowers_least = lowers

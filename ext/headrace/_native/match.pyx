@@ -14,7 +14,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 
-from headrace._native.amounts cimport Amounts, amounts_note, amounts_renew
 from headrace._native.heap cimport (
     KEY_MAX,
     NONE,
@@ -52,6 +51,7 @@ from headrace._native.order cimport (
     order_remove,
 )
 from headrace._native.queue cimport Queue, queue_check_number, queue_is_open
+from headrace._native.recent cimport Recent, recent_renew, recent_search
 from headrace._native.tree cimport (
     Search,
     Tree,
@@ -102,13 +102,13 @@ cdef class MatchIndex:
     cdef Positions job_at         # in the order of its class
     cdef Positions job_class
     cdef size_t size
-    cdef Amounts amounts          # by which trees put classes together
+    cdef Recent recent            # by which trees put classes together
 
     def __cinit__(self):
         self.classes_free = []
         self.shapes_free = []
         self.traits = {}
-        amounts_renew(&self.amounts)
+        recent_renew(&self.recent)
 
     def __dealloc__(self):
         cdef size_t i
@@ -170,7 +170,7 @@ cdef class MatchIndex:
                 raise MemoryError
             queue.capacity = -1
             summary_clear(&queue.tree.summary)
-            queue.tree.extent.amounts = &self.amounts
+            queue.tree.extent.recent = &self.recent
             self.queues[number] = queue
         return self.queues[number]
 
@@ -540,7 +540,7 @@ cdef class MatchIndex:
                 amounts[d] if amounts[d] < AMOUNT_MAX_C else AMOUNT_MAX_C
             )
             search.limits[d] = rounded(search.free[d])
-        amounts_note(&self.amounts, search.limits)
+        recent_search(&self.recent, search.limits, shape)
         if not shape.any_queue:
             for i in range(shape.queues_count):
                 at = position_of(&self.queue_at, shape.numbers[shape.kinds_count + i])

@@ -13,7 +13,6 @@ from libc.stdint cimport int16_t, int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from headrace._native.amounts cimport amounts_note
 from headrace._native.cluster cimport Extent, nearest, split_choose
 from headrace._native.heap cimport NONE, before
 from headrace._native.node cimport (
@@ -51,6 +50,7 @@ from headrace._native.node cimport (
     summary_clear,
     up_to,
 )
+from headrace._native.recent cimport recent_note
 
 cdef enum:
     MERGE_BELOW = 8  # a node this small joins another one ...
@@ -227,7 +227,7 @@ cdef inline int tree_insert(Tree* tree, Class* cls) except -1:
     cls.born = tree.extent.born
     tree.extent.born += 1
     class_corner(cls, &corner)
-    amounts_note(tree.extent.amounts, corner.need)
+    recent_note(tree.extent.recent, corner.need)
     corner_add(&tree.extent.corner, &corner)
     if tree.root.count == FANOUT:
         node_split(tree, tree.root)
@@ -400,7 +400,13 @@ cdef inline void node_search(const Node* node, Search* search) noexcept nogil:
 
 cdef inline void tree_search(const Tree* tree, Search* search) noexcept nogil:
     """Note the first class of the tree that fits, if its head comes before the best so far."""
+    cdef const Node* node = tree.root
     if not summary_may_fit(&tree.summary, search):
+        return
+    while node.height:
+        node = <const Node*>node.below[node.first]
+    # Most often the very first head fits, and nothing else has to be looked at.
+    if entry_may_fit(node, node.first, search) and class_found(node, node.first, search):
         return
     if tree.root.height:
         node_search(tree.root, search)
