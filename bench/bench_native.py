@@ -23,7 +23,9 @@ import random
 import sys
 from array import array
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, NamedTuple
@@ -417,6 +419,12 @@ def bytes_per_job(jobs: int) -> Row:
     }
 
 
+def alone(measure: Callable[[int], Row], size: int) -> Row:
+    """Measure in a process of its own, which has no freed memory to use again."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, size).result()
+
+
 def show(title: str, rows: list[Row]) -> None:
     print(f"\n{title}")
     names = list(rows[0])
@@ -447,7 +455,7 @@ def main() -> None:
     depths = [1_000, 10_000, 100_000, 1_000_000] + [10_000_000] * arguments.full
     sizes = [1, 10, 100, 1_000, 10_000, 100_000]
     sections: dict[str, Callable[[], list[Row]]] = {
-        "bytes": lambda: [bytes_per_job(jobs) for jobs in depths[3:]],
+        "bytes": lambda: [alone(bytes_per_job, jobs) for jobs in depths[3:]],
         "depth": lambda: over_depth(depths, rounds),
         "classes": lambda: over_classes(sizes, rounds),
         "churn": lambda: over_churn(sizes, 2 * rounds),
