@@ -20,7 +20,7 @@ from headrace.core.commands import (
 )
 from headrace.core.job import Status
 from headrace.core.resources import Amounts, Requirements
-from headrace.wire.documents import Kind, QueueDocument, body_of
+from headrace.wire.documents import Kind, QueueDocument, TypeDocument, body_of
 from sim.model import Model
 from sim.model_job import each_submitted
 from sim.net import Net
@@ -207,8 +207,8 @@ class Client:
     def _set(self) -> None:
         """Change the settings of a queue, or of something that the engine only keeps."""
         world, model = self._world, self._model
-        name = world.pick((*QUEUES, "unused"))
-        kind = world.pick((Kind.QUEUE, Kind.QUEUE, Kind.GROUP))
+        kind = world.pick((Kind.QUEUE, Kind.QUEUE, Kind.QUEUE, Kind.GROUP, Kind.TYPE))
+        name = world.pick(KINDS[1:] if kind is Kind.TYPE else (*QUEUES, "unused"))
         known = model.documents.get((kind, name))
         version = world.between(1, 3) if known is None else known.version
         expected = world.pick((*(Expect.ANYTHING,) * 3, Expect.ABSENT, Expect.PRESENT, version))
@@ -219,6 +219,9 @@ class Client:
             if world.chance(0.7):
                 value = QueueDocument(capacity=world.pick((None, 0, 1, 2, 5)), paused=paused)
             body = body_of(value)
+        elif kind is Kind.TYPE:
+            group = world.pick(("", *QUEUES))
+            body = body_of(TypeDocument(group=group, suspendable=world.chance(0.5)))
 
         def make() -> PutDocument | DropDocument:
             if drop:

@@ -1,8 +1,10 @@
 """What must hold of documents and of the audit log."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from headrace.core.commands import DropDocument, PutDocument
+from headrace.core.commands import Act, Control, DropDocument, PutDocument
+from headrace.core.job import Status
 from headrace.wire.documents import Document, Kind
 from headrace.wire.problems import Problem, ProblemCode
 from sim.world import fail
@@ -18,17 +20,21 @@ def document_answers(
     known = model.documents.get((command.kind, command.name))
     there = 0 if known is None else known.version
     dropped = type(command) is DropDocument
-    used = (
-        dropped
-        and command.kind is Kind.QUEUE
-        and any(job.new.requirements.queue == command.name for job in model.jobs.values())
-    )
+    used = False
+    if dropped and command.kind is Kind.QUEUE:
+        used = any(job.new.requirements.queue == command.name for job in model.jobs.values())
+    elif dropped and command.kind is Kind.GROUP:
+        used = any(_said(one).get("group") == command.name for one in model.documents.values())
     if dropped and known is None:
         wanted: int | None = ProblemCode.DOCUMENT_UNKNOWN
     elif command.expected not in (-1, there) and not (command.expected == -2 and there):
         wanted = ProblemCode.PRECONDITION_FAILED
     else:
         wanted = ProblemCode.DOCUMENT_IN_USE if used else None
+        if type(command) is PutDocument and command.kind is Kind.TYPE:
+            group = json.loads(command.body).get("group", "")
+            if group and (Kind.GROUP, group) not in model.documents:
+                wanted = ProblemCode.FIELD_INVALID
     if isinstance(reply, Problem):
         if reply.code != wanted or effects:
             fail("document_answers", f"{command}: {reply.code!r}, {known} is there")
@@ -42,6 +48,21 @@ def document_answers(
         fail("document_answers", f"{command}: {reply} after version {model.document_version}")
     if len(effects) != 2 or effects[1].entry.user != command.caller.user:
         fail("audit_is_whole", f"{command}: {effects}")
+
+
+def _said(document: Document) -> Any:
+    return json.loads(document.body)
+
+
+def unsuspendable_stay(model: "Model", command: Control, reply: Any) -> None:
+    """A job whose type says so is not suspended, from when it says so."""
+    job = model.jobs.get(command.job_id)
+    if job is None or command.act is not Act.SUSPEND or isinstance(reply, Problem):
+        return
+    document = model.documents.get((Kind.TYPE, job.new.requirements.kind))
+    free = document is None or _said(document).get("suspendable", True)
+    if not free and job.status not in (Status.SUSPENDING, Status.SUSPENDED):
+        fail("unsuspendable_stay", f"{command}: {reply!r}, its type is {document}")
 
 
 def audit_in_order(model: "Model", entry: Any) -> None:

@@ -182,6 +182,7 @@ class Model:
                 self.offset_ms = command.wall_ms - now_ms
             elif kind is Control:
                 checkers.control_answers(self, command, reply, effects)
+                document_checkers.unsuspendable_stay(self, command, reply)
             elif kind is PutDocument or kind is DropDocument:
                 document_checkers.document_answers(self, command, reply, effects)
             self._take(now_ms, command, effects)

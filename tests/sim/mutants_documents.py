@@ -6,7 +6,7 @@ from unittest import mock
 
 import msgspec
 
-from headrace.core import documenting
+from headrace.core import controlling, documenting
 from headrace.core import live as live_module
 from headrace.core.effects import AuditNoted, DocumentDropped
 from headrace.core.live import Live
@@ -70,3 +70,15 @@ def audit_numbers_begin_anew(stack: ExitStack) -> None:
 def audit_not_stored(stack: ExitStack) -> None:
     """Acts of admins are noted in memory only."""
     translate(stack, AuditNoted, lambda *_: None)
+
+
+@planted
+def type_never_asked_about_suspends(stack: ExitStack) -> None:
+    """A job is suspended whatever its type says."""
+    put(stack, controlling, "may_suspend", lambda *_: True)
+
+
+@planted
+def group_with_types_dropped(stack: ExitStack) -> None:
+    """Nobody asks whether a group has types before it is removed."""
+    put(stack, documenting, "IN_USE", {Kind.QUEUE: documenting.queue_in_use})

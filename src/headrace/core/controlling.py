@@ -1,11 +1,12 @@
 """What clients do to a job after submit: cancel, suspend, resume, delete, remove."""
 
 from headrace.core.commands import Act, Control
+from headrace.core.documenting import may_suspend
 from headrace.core.effects import Effect, JobDeleted
 from headrace.core.job import LEASED, Event, Job, Status
 from headrace.core.live import Live, conflict, unknown_job
 from headrace.core.polling import tell
-from headrace.wire.problems import Problem
+from headrace.wire.problems import Problem, ProblemCode
 
 
 def control(live: Live, now_ms: int, command: Control, effects: list[Effect]) -> Status | Problem:
@@ -73,6 +74,12 @@ def suspend(
         return job.status
     if not job.can(Event.SUSPEND):
         return conflict(job.status, Act.SUSPEND)
+    if not may_suspend(live, live.classes.entry(job.class_id).requirements.kind):
+        return Problem(
+            ProblemCode.JOB_STATE_CONFLICT,
+            "jobs of its type cannot be suspended",
+            extra={"job_status": job.status.name.lower()},
+        )
     lease = live.leases.of(handle)
     if lease is None:
         live.leave(handle, job)

@@ -7,6 +7,7 @@ keeps. What it keeps is ahead of the disk; handlers read the store's own table (
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 from msgspec import UnsetType
 
 from headrace.core.commands import Caller, DropDocument, Expect, PutDocument
@@ -56,6 +57,8 @@ def put_document(
     kind, name = command.kind, command.name
     known = live.documents.get(kind, name)
     problem = put_check(live, command) or check_expected(known, command.expected)
+    if problem is None and (needs := NEEDS.get(kind)) is not None:
+        problem = needs(live, command.body)
     if problem is not None:
         return problem
     live.document_version = max(now_ms, live.document_version + 1)
@@ -198,10 +201,48 @@ def queue_in_use(live: "Live", name: str) -> Problem | None:
     return None
 
 
+# Types and groups -------------------------------------------------------------------------------
+
+
+class _TypeHead(msgspec.Struct):
+    """Of a type, what the engine asks; its schema is passed over."""
+
+    group: str = ""
+    suspendable: bool = True
+
+
+_type_head: Final = msgspec.json.Decoder(_TypeHead).decode
+
+
+def type_needs_group(live: "Live", body: bytes) -> Problem | None:
+    group = _type_head(body).group
+    if not group or live.documents.get(Kind.GROUP, group) is not None:
+        return None
+    return Problem(ProblemCode.FIELD_INVALID, "there is no such group", pointer="/group")
+
+
+def group_in_use(live: "Live", name: str) -> Problem | None:
+    if any(_type_head(one.body).group == name for one in live.documents.of(Kind.TYPE).values()):
+        return Problem(ProblemCode.DOCUMENT_IN_USE, "the group has types")
+    return None
+
+
+def may_suspend(live: "Live", job_type: str) -> bool:
+    """Say whether jobs of a type can be suspended."""
+    document = live.documents.get(Kind.TYPE, job_type)
+    return document is None or _type_head(document.body).suspendable
+
+
 CHANGED: Final[dict[Kind, Callable[["Live", str], None]]] = {Kind.QUEUE: queue_changed}
 """Called after a change of a kind, and for each document at a start."""
 
-IN_USE: Final[dict[Kind, Callable[["Live", str], Problem | None]]] = {Kind.QUEUE: queue_in_use}
+NEEDS: Final[dict[Kind, Callable[["Live", bytes], Problem | None]]] = {Kind.TYPE: type_needs_group}
+"""What has to be there for a document of a kind."""
+
+IN_USE: Final[dict[Kind, Callable[["Live", str], Problem | None]]] = {
+    Kind.QUEUE: queue_in_use,
+    Kind.GROUP: group_in_use,
+}
 """Why a document of a kind must stay."""
 
 

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from headrace._native import JobTexts as JobTexts
 from headrace._native import job_texts as job_texts
@@ -19,6 +20,8 @@ from headrace._native import job_texts_each as job_texts_each
 from headrace._native import json_is_plain
 from headrace.core.commands import Caller, NewJobs
 from headrace.core.ids import id_text
+from headrace.core.job_types import FindType, JobType, check_params, no_types
+from headrace.core.params_schema import ParamsSchema
 from headrace.core.resources import WASM_KIND, Amounts, Requirements
 from headrace.wire import limits, schema
 from headrace.wire.durations import duration_ms, instant_ms, rfc3339, seconds
@@ -49,10 +52,16 @@ class Submission(NamedTuple):
     """The same, as text."""
     priority_max: int
     """A job that asks for more gets this, as a number out of range does."""
+    find_type: FindType
 
 
-def submission(caller: Caller, now_ms: int, priority_max: int = limits.PRIORITY_MAX) -> Submission:
-    return Submission(caller, now_ms, rfc3339(now_ms) or "", priority_max)
+def submission(
+    caller: Caller,
+    now_ms: int,
+    priority_max: int = limits.PRIORITY_MAX,
+    find_type: FindType = no_types,
+) -> Submission:
+    return Submission(caller, now_ms, rfc3339(now_ms) or "", priority_max, find_type)
 
 
 def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str = "") -> NewJobs:
@@ -71,6 +80,9 @@ def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str 
     data = bytes(params)
     if data:
         check_json(data, pointer)
+    if template.schema is not None:
+        check_params(template.schema, data, pointer)
+    if data:
         data = _PARAMS + data
     text = id_text(job_id).encode()
     spec = b"".join((_HEAD, text, template.middle, data, template.tail(come)))
@@ -116,6 +128,11 @@ class Translator:
                     check_json(texts.params_of(position), "")
             except Problem:
                 return None
+        schema = template.schema
+        if schema is not None and not all(
+            schema.accepts(texts.params_of(position)) for position in range(len(texts))
+        ):
+            return None
         middle = template.middle + _PARAMS if texts.has_params else template.middle
         specs = texts.fill(job_ids, _HEAD, middle, template.tail(self.come))
         if max(map(len, specs)) > limits.SPEC_BYTES_MAX:
@@ -158,6 +175,8 @@ class _Template(NamedTuple):
     """From behind the params to `created_at`, which comes last."""
     like: NewJobs
     """All but its ids, specs and digest of the request."""
+    schema: ParamsSchema | None
+    """Of the params; None: they are anything."""
 
     def tail(self, come: Submission) -> bytes:
         return b'%b%b"}' % (self.behind, come.created_at.encode())
@@ -179,6 +198,9 @@ _NO_TIME: Final = "-"
 def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template:
     """Check all of a job but its params."""
     is_wasm = bool(module_sha256)
+    kind = None if is_wasm or job.type is None else come.find_type(job.type)
+    if kind is not None:
+        job = _with_defaults(job, kind)
     spec = Spec(id="-" * _ID_CHARS, name=_name(job, is_wasm), created_at=_NO_TIME)
     if is_wasm:
         _wasm_fields(job, spec, module_sha256)
@@ -188,9 +210,9 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
     if come.caller.tenant != spec.tenant:
         spec.tenant = come.caller.tenant
     spec.owner = come.caller.user
-    if job.queue != spec.queue:
+    if job.queue is not None and job.queue != spec.queue:
         spec.queue = printable(job.queue, "/queue")
-    spec.priority = min(_priority(job.priority), come.priority_max)
+    spec.priority = min(priority_of(job.priority), come.priority_max)
     if job.tags:
         for position, tag in enumerate(job.tags):
             printable(tag, f"/tags/{position}")
@@ -243,7 +265,29 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
             start_before_at_ms,
             key_digest,
         ),
+        schema=None if kind is None else kind.schema,
     )
+
+
+def _with_defaults(job: SubmitJob, kind: JobType) -> SubmitJob:
+    """Return a job that says what its type says, where it says nothing itself."""
+    defaults = kind.defaults
+    job = replace(job)
+    if job.queue is None and kind.queue:
+        job.queue = kind.queue
+    if not job.timeout and defaults.timeout_ms is not None:
+        job.timeout = seconds(defaults.timeout_ms)
+    if job.max_retries is None:
+        job.max_retries = defaults.max_retries
+    if job.retry_delay is None and defaults.retry_delay_ms is not None:
+        job.retry_delay = seconds(defaults.retry_delay_ms)
+    if job.retry_backoff is None:
+        job.retry_backoff = defaults.retry_backoff
+    if job.priority is None:
+        job.priority = defaults.priority
+    if job.requirements is None:
+        job.requirements = defaults.requirements
+    return job
 
 
 # The kind of job --------------------------------------------------------------------------------
@@ -389,7 +433,8 @@ def _expected_duration(value: float | str) -> int | float:
 # Scalars ----------------------------------------------------------------------------------------
 
 
-def _priority(value: int | str | None) -> int:
+def priority_of(value: int | str | None) -> int:
+    """Return 0..9; out of range becomes the nearest."""
     if value is None:
         return limits.PRIORITY_DEFAULT
     if isinstance(value, str):

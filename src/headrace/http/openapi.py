@@ -38,6 +38,14 @@ _PROBLEM: Final[dict[str, Any]] = {
         "retryable": {"type": "boolean"},
         "pointer": {"type": "string", "description": "JSON pointer into the body"},
         "retry_after_ms": {"type": "integer"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"pointer": {"type": "string"}, "reason": {"type": "string"}},
+            },
+            "description": "What is wrong with the params, some of it if it is much",
+        },
         "problems": {
             "type": "array",
             "items": {"$ref": _REF.format(name="Problem")},

@@ -10,6 +10,7 @@ from aiohttp import web
 from headrace.core.commands import Caller, Poll, PollReply, Withdraw
 from headrace.core.ids import JobIds, id_parse
 from headrace.core.intake import Templates, Translator, submission
+from headrace.core.job_types import TypeBook
 from headrace.http.metrics import Meters
 from headrace.http.modules import ModuleChecks
 from headrace.http.views import spec_of
@@ -46,6 +47,10 @@ class Site:
         self.modules = ModuleChecks(node.store)
         self.meters = Meters(node)
         self.draining = False
+        self.types = TypeBook(
+            node.store.documents, registered_only=self.config.types == "registered_only"
+        )
+        self._types_stamp = self.types.stamp()
         self._templates: dict[Caller, Templates] = {Caller(): {}}
         self._translator = Translator(submission(Caller(), 0), self._templates[Caller()])
         self._told = self.pump.position, str(self.pump.position)
@@ -68,13 +73,17 @@ class Site:
         """Return what translates the jobs of a caller now; what comes at once shares it."""
         now_ms = self.clock.wall_ms()
         come = self._translator.come
-        if come.now_ms != now_ms or come.caller != caller:
+        changed = self._types_stamp != self.types.stamp()
+        if come.now_ms != now_ms or come.caller != caller or changed:
             templates = self._translator.templates
-            if come.caller != caller:
+            if changed:
+                self._types_stamp = self.types.stamp()
+                self._templates.clear()
+            if come.caller != caller or changed:
                 if len(self._templates) >= CALLERS_KEPT_MAX:
                     self._templates.clear()
                 templates = self._templates.setdefault(caller, {})
-            come = submission(caller, now_ms, self.config.priority_max)
+            come = submission(caller, now_ms, self.config.priority_max, self.types.get)
             self._translator = Translator(come, templates)
         return self._translator
 

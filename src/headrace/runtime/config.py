@@ -3,7 +3,7 @@
 import ipaddress
 import math
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -86,6 +86,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
         Meta(ge=limits.PRIORITY_MIN, le=limits.PRIORITY_MAX),
         Mark("Highest priority; who asks for more gets this.", variables=("MAX_PRIORITY",)),
     ] = msgspec.field(name="max_priority", default=limits.PRIORITY_MAX)
+    types: Annotated[
+        Literal["any", "registered_only"],
+        Mark("Whether jobs may have a type that is not registered."),
+    ] = "any"
     resources_max: ResourcesMax = ResourcesMax()
     disk_reserve_mb: Annotated[
         Megabytes, Mark("With less free disk, submits are refused with 507; all else goes on.")

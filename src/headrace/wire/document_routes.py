@@ -1,6 +1,6 @@
 """The routes of documents and of the audit log, and the shapes of what they take and answer."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -9,7 +9,7 @@ from headrace.wire import limits
 from headrace.wire.documents import Description
 from headrace.wire.problems import ProblemCode as P
 from headrace.wire.route import COMMITS, WHO, Param, Route
-from headrace.wire.schema import Request
+from headrace.wire.schema import ABSENT, Duration, Name, Request, Requirements
 
 PAGE: Final = (
     Param("limit", "1 to 1000, default 100", type="integer"),
@@ -63,6 +63,84 @@ class QueuesAnswer(msgspec.Struct, kw_only=True):
     """For after; null at the end."""
 
 
+# Types and groups -------------------------------------------------------------------------------
+
+
+class GroupSettings(Request, kw_only=True):
+    """A group of job types, all of it."""
+
+    queue: Name | None = None
+    """Of jobs of its types that name none; null: default."""
+    description: Description = ""
+
+
+class GroupView(msgspec.Struct, kw_only=True):
+    id: str
+    queue: str
+    description: str
+    version: int
+    """Also its ETag."""
+    changed_at: str | None
+    changed_by: str
+
+
+class GroupsAnswer(msgspec.Struct, kw_only=True):
+    job_groups: list[GroupView]
+    count: int
+    next: str | None = None
+    """For after; null at the end."""
+
+
+class TypeSettings(Request, kw_only=True):
+    """A job type, all of it: what its jobs get where they say nothing, and what they must fit."""
+
+    group: Name | None = None
+    name: Name | None = None
+    """For people."""
+    description: Description = ""
+    timeout: Duration | None = None
+    max_retries: Annotated[int, Meta(ge=0, le=limits.RETRIES_MAX)] | None = None
+    retry_delay: Duration | None = None
+    retry_backoff: Annotated[float, Meta(ge=1, le=limits.RETRY_BACKOFF_MAX)] | None = None
+    priority: int | str | None = None
+    requirements: Requirements | None = None
+    suspendable: bool = True
+    params_schema: msgspec.Raw = ABSENT
+    """JSON Schema, draft 2020-12, of the params. References stay inside it."""
+    retention: Duration | None = None
+    """How long an ended job is kept."""
+
+
+class TypeView(msgspec.Struct, kw_only=True):
+    id: str
+    group: str | None
+    name: str
+    description: str
+    queue: str
+    """Of jobs that name none."""
+    timeout: int | float | None
+    """Seconds, as all durations here; null: as for jobs of any type."""
+    max_retries: int | None
+    retry_delay: int | float | None
+    retry_backoff: float | None
+    priority: int | None
+    requirements: Requirements | None
+    suspendable: bool
+    params_schema: msgspec.Raw | None
+    retention: int | float | None
+    version: int
+    """Also its ETag."""
+    changed_at: str | None
+    changed_by: str
+
+
+class TypesAnswer(msgspec.Struct, kw_only=True):
+    job_types: list[TypeView]
+    count: int
+    next: str | None = None
+    """For after; null at the end."""
+
+
 # Audit ------------------------------------------------------------------------------------------
 
 
@@ -84,6 +162,60 @@ class AuditAnswer(msgspec.Struct, kw_only=True):
     count: int
     next: int | None = None
     """For before; null at the end."""
+
+
+def _kept(
+    name: str,
+    path: str,
+    words: tuple[str, str, str],
+    shapes: tuple[Any, Any, Any],
+    refusals: tuple[P, ...] = (),
+) -> tuple[Route, ...]:
+    """Return the routes of a kind that is only kept. `shapes`: settings, view, list of views."""
+    settings, view, views = shapes
+    one = f"{path}/{{name}}"
+    return (
+        Route(
+            name=f"{name}s_list",
+            method="GET",
+            path=path,
+            summary=words[0],
+            tag="types",
+            params=(*WHO, *PAGE),
+            answer=views,
+        ),
+        Route(
+            name=f"{name}_get",
+            method="GET",
+            path=one,
+            summary=words[1],
+            tag="types",
+            params=WHO,
+            answer=view,
+            problems=(P.DOCUMENT_UNKNOWN,),
+        ),
+        Route(
+            name=f"{name}_put",
+            method="PUT",
+            path=one,
+            summary=words[2],
+            tag="types",
+            params=(*WHO, *CONDITIONS),
+            body=settings,
+            answer=view,
+            problems=(P.DOCUMENTS_TOO_MANY, P.DOCUMENT_UNKNOWN, *refusals, *CHANGES),
+        ),
+        Route(
+            name=f"{name}_delete",
+            method="DELETE",
+            path=one,
+            summary="Remove what nothing needs",
+            tag="types",
+            params=(*WHO, CONDITIONS[0]),
+            answer=Removed,
+            problems=(P.DOCUMENT_UNKNOWN, P.DOCUMENT_IN_USE, *CHANGES),
+        ),
+    )
 
 
 DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
@@ -142,6 +274,19 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
             ("pause", "Give out no more jobs of a queue; what runs goes on"),
             ("resume", "Give out jobs of a queue again"),
         )
+    ),
+    *_kept(
+        "job_type",
+        "/api/v1/job-types",
+        ("Registered job types", "A job type", "Register or replace a job type"),
+        (TypeSettings, TypeView, TypesAnswer),
+        (P.SCHEMA_REFUSED,),
+    ),
+    *_kept(
+        "job_group",
+        "/api/v1/job-groups",
+        ("Groups of job types", "A group of job types", "Make or replace a group of job types"),
+        (GroupSettings, GroupView, GroupsAnswer),
     ),
     Route(
         name="audit_list",

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from headrace.wire import limits
 from headrace.wire.keys import KeyDocument
+from headrace.wire.schema import ABSENT, Requirements
 
 
 @unique
@@ -40,8 +41,42 @@ class QueueDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     description: Description = ""
 
 
+class GroupDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Job types that belong together."""
+
+    queue: str = ""
+    """Of jobs of its types that name none; empty: `default`."""
+    description: Description = ""
+
+
+class TypeDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A registered job type: what its jobs get where they say nothing, and what they must fit.
+
+    None: as for jobs without a registered type.
+    """
+
+    group: str = ""
+    name: str = ""
+    """For people; the document's name is the type."""
+    description: Description = ""
+    timeout_ms: int | None = None
+    max_retries: int | None = None
+    retry_delay_ms: int | None = None
+    retry_backoff: float | None = None
+    priority: int | None = None
+    requirements: Requirements | None = None
+    suspendable: bool = True
+    """False: its jobs cannot be suspended."""
+    params_schema: msgspec.Raw = ABSENT
+    """JSON Schema 2020-12 of the params."""
+    retention_ms: int | None = None
+    """How long an ended job is kept."""
+
+
 VALUES: Final[dict[Kind, Any]] = {
     Kind.QUEUE: QueueDocument,
+    Kind.TYPE: TypeDocument,
+    Kind.GROUP: GroupDocument,
     Kind.KEY: KeyDocument,
 }
 """What the body of a document is, by kind. A new field needs a default: old bodies lack it."""

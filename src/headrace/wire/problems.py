@@ -32,6 +32,8 @@ class ProblemCode(IntEnum):
     FIELD_INVALID = 300
     SPEC_TOO_LARGE = 301
     BATCH_INVALID = 302
+    PARAMS_INVALID = 303
+    SCHEMA_REFUSED = 304
     MODULE_MALFORMED = 310
     MODULE_UNKNOWN = 311
     MODULE_HASH_MISMATCH = 312
@@ -41,6 +43,7 @@ class ProblemCode(IntEnum):
     MODULE_ENTRY_POINT_MISSING = 316
     MODULE_FEATURE_UNSUPPORTED = 317
     REQUIREMENTS_NEVER_FIT = 320
+    TYPE_UNKNOWN = 321
     IDEMPOTENCY_KEY_REUSED = 330
     # Objects and their state
     JOB_UNKNOWN = 400
@@ -85,6 +88,8 @@ PROBLEMS: Final[dict[ProblemCode, ProblemRow]] = {
     ProblemCode.FIELD_INVALID: ProblemRow(400, "A field is not valid"),
     ProblemCode.SPEC_TOO_LARGE: ProblemRow(413, "The job is too large"),
     ProblemCode.BATCH_INVALID: ProblemRow(400, "Jobs of the batch are not valid; none was taken"),
+    ProblemCode.PARAMS_INVALID: ProblemRow(400, "The params do not fit the job type"),
+    ProblemCode.SCHEMA_REFUSED: ProblemRow(422, "The schema cannot be used"),
     ProblemCode.MODULE_MALFORMED: ProblemRow(422, "The WASM module is malformed"),
     ProblemCode.MODULE_UNKNOWN: ProblemRow(422, "No module with this sha256 is stored"),
     ProblemCode.MODULE_HASH_MISMATCH: ProblemRow(422, "The body does not have this sha256"),
@@ -94,6 +99,7 @@ PROBLEMS: Final[dict[ProblemCode, ProblemRow]] = {
     ProblemCode.MODULE_ENTRY_POINT_MISSING: ProblemRow(422, "The entry point is not exported"),
     ProblemCode.MODULE_FEATURE_UNSUPPORTED: ProblemRow(422, "The module needs a refused feature"),
     ProblemCode.REQUIREMENTS_NEVER_FIT: ProblemRow(422, "No worker could ever run this job"),
+    ProblemCode.TYPE_UNKNOWN: ProblemRow(422, "No job type of this name is registered"),
     ProblemCode.IDEMPOTENCY_KEY_REUSED: ProblemRow(
         409, "The idempotency key belongs to another request"
     ),
@@ -142,6 +148,14 @@ class Problem(Exception):  # noqa: N818 - an expected outcome, not an error of t
         self.pointer = pointer
         self.retry_after_ms = retry_after_ms
         self.extra = extra or {}
+
+    def move_to(self, place: str) -> None:
+        """What was looked at stands at `place` in the body."""
+        self.pointer = f"{place}{self.pointer or ''}"
+        errors = self.extra.get("errors")
+        if isinstance(errors, list):
+            for error in errors:
+                error["pointer"] = f"{place}{error['pointer']}"
 
     @property
     def row(self) -> ProblemRow:

@@ -67,7 +67,8 @@ class SubmitJob(Request, kw_only=True):
     """Exit codes of the module that mean success; None: only 0."""
     requirements: Requirements | None = None
     priority: int | str | None = None
-    queue: Name = "default"
+    queue: Name | None = None
+    """None: that of the type's group, or `default`."""
     max_retries: Annotated[int, Meta(ge=0, le=limits.RETRIES_MAX)] | None = None
     retry_delay: Duration | None = None
     retry_backoff: Annotated[float, Meta(ge=1, le=limits.RETRY_BACKOFF_MAX)] | None = None

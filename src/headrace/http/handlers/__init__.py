@@ -5,6 +5,7 @@ from typing import Final
 from headrace.http.errors import Handler
 from headrace.http.handlers import (
     audit,
+    job_types,
     jobs,
     logs,
     modules,
@@ -47,6 +48,14 @@ HANDLERS: Final[dict[str, Handler]] = {
     "queue_delete": queues.queue_delete,
     "queue_pause": queues.queue_pause,
     "queue_resume": queues.queue_resume,
+    "job_types_list": job_types.job_types_list,
+    "job_type_get": job_types.job_type_get,
+    "job_type_put": job_types.job_type_put,
+    "job_type_delete": job_types.job_type_delete,
+    "job_groups_list": job_types.job_groups_list,
+    "job_group_get": job_types.job_group_get,
+    "job_group_put": job_types.job_group_put,
+    "job_group_delete": job_types.job_group_delete,
     "audit_list": audit.audit_list,
     "stats": operations.stats,
     "health": operations.health,

@@ -189,7 +189,7 @@ async def _batch_one_by_one(
             sha256 = await modules.resolve(job) if _has_module(job) else ""
             new.append(new_job(job, site.ids.make(come.now_ms), come, sha256))
         except Problem as problem:
-            problem.pointer = f"/{position}{problem.pointer or ''}"
+            problem.move_to(f"/{position}")
             problems.append(problem)
     if problems:
         raise batch_invalid(problems)
