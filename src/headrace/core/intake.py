@@ -31,7 +31,8 @@ from headrace.wire.schema import ABSENT, Spec, SubmitJob
 PRIORITY_NAMES: Final = {"critical": 9, "high": 7, "normal": 5, "low": 2}
 ENTRY_POINT_DEFAULT: Final = "_start"
 GO_DURATION_MIN: Final = 1_000_000_000
-"""`requirements.duration` from here on is Go's `time.Duration`, nanoseconds; it is display only."""
+"""A number from here on is Go's `time.Duration`, nanoseconds: as seconds, it is more than 31 years,
+which is longer than anything may take."""
 TEMPLATES_MAX: Final = 32
 """Kept of one caller; their frames are bounded by `job_texts`."""
 _DIGEST_BYTES: Final = 16
@@ -425,8 +426,6 @@ def label_set(labels: dict[str, str], pointer: str) -> frozenset[str]:
 
 def _expected_duration(value: float | str) -> int | float:
     """Return seconds."""
-    if not isinstance(value, str) and GO_DURATION_MIN <= value < 1 << 63:
-        value = value / 1e9
     return seconds(span_ms(value, "/requirements/duration", limits.DELAY_MS_MAX))
 
 
@@ -470,6 +469,9 @@ def _when(job: SubmitJob, spec: Spec, now_ms: int) -> tuple[int, int]:
 
 def span_ms(value: float | str, pointer: str, most_ms: int, least_ms: int = 0) -> int:
     """Return milliseconds of a duration within its bounds."""
+    assert most_ms < GO_DURATION_MIN * 1000
+    if not isinstance(value, str) and GO_DURATION_MIN <= value < 1 << 63:
+        value = value / 1e9
     try:
         ms = duration_ms(value)
     except OverflowError:

@@ -14,7 +14,8 @@ from headrace.wire import limits
 Duration = int | float | str
 Instant = int | float | str
 Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_CHARS_MAX)]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+MaybeName = Annotated[str, Meta(max_length=limits.NAME_CHARS_MAX)]
+Sha256 = Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")]
 Labels = dict[str, str]
 
 ABSENT = msgspec.Raw(b"")
@@ -40,11 +41,19 @@ class Requirements(Request, kw_only=True):
     labels: Labels | None = None
 
 
+ZERO_INSTANT = "0001-01-01T00:00:00Z"
+"""What Go writes for an instant that was never set."""
+
+
 class SubmitJob(Request, kw_only=True):
-    """`POST /api/v1/jobs`: one of these, or an array of them."""
+    """`POST /api/v1/jobs`: one of these, or an array of them.
+
+    Clients of typed languages send fields that were never set as empty texts and zero instants:
+    these are taken as not sent.
+    """
 
     name: Name | None = None
-    type: Name | None = None
+    type: MaybeName | None = None
     params: msgspec.Raw = ABSENT
     parameters: msgspec.Raw = ABSENT
     """Alias of `params`."""
@@ -67,7 +76,7 @@ class SubmitJob(Request, kw_only=True):
     """Exit codes of the module that mean success; None: only 0."""
     requirements: Requirements | None = None
     priority: int | str | None = None
-    queue: Name | None = None
+    queue: MaybeName | None = None
     """None: that of the type's group, or `default`."""
     max_retries: Annotated[int, Meta(ge=0, le=limits.RETRIES_MAX)] | None = None
     retry_delay: Duration | None = None
@@ -76,10 +85,24 @@ class SubmitJob(Request, kw_only=True):
     scheduled_at: Instant | None = None
     delay: Duration | None = None
     start_before: Instant | None = None
-    idempotency_key: Annotated[str, Meta(min_length=1, max_length=limits.KEY_CHARS_MAX)] | None = (
-        None
-    )
+    idempotency_key: Annotated[str, Meta(max_length=limits.KEY_CHARS_MAX)] | None = None
     tags: Annotated[list[Name], Meta(max_length=limits.TAGS_MAX)] = []
+
+    def __post_init__(self) -> None:
+        self.type = self.type or None
+        self.wasm_sha256 = self.wasm_sha256 or None
+        if self.type or self.wasm_sha256:  # else it is a module, and an empty one
+            self.wasm_module = self.wasm_module or None
+        self.queue = self.queue or None
+        self.idempotency_key = self.idempotency_key or None
+        if self.retry_delay == "":
+            self.retry_delay = None
+        if self.delay == "":
+            self.delay = None
+        if self.scheduled_at in ("", ZERO_INSTANT):
+            self.scheduled_at = None
+        if self.start_before in ("", ZERO_INSTANT):
+            self.start_before = None
 
 
 class Spec(msgspec.Struct, omit_defaults=True, kw_only=True):
