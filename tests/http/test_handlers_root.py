@@ -302,3 +302,87 @@ async def test_strangers_meet_the_same_fences_here(server: Server, method: str, 
 async def test_any_bearer_token_is_taken_in_open_mode(server: Server) -> None:
     reply = await server.call("POST", JOBS, {"type": "t"}, Authorization="Bearer your_api_token")
     assert reply.status == 202
+
+
+# Types and groups -------------------------------------------------------------------------------
+
+RESIZE = {
+    "group": "pictures",
+    "name": "Resize a picture",
+    "description": "To a width",
+    "timeout": "90s",
+    "max_retries": 4,
+    "retry_delay": 2.5,
+    "suspendable": False,
+    "params_schema": {"type": "object", "required": ["width"]},
+}
+
+
+async def made(server: Server, path: str, body: Any) -> None:
+    reply = await server.call("PUT", f"/api/v1/{path}", body, X_User_ID="admin")
+    assert reply.status == 200, reply.body
+
+
+async def test_job_types_are_listed_and_shown(server: Server) -> None:
+    await made(server, "job-groups/pictures", {"queue": "compute", "description": "All of them"})
+    await made(server, "job-types/resize", RESIZE)
+    await made(server, "job-types/plain", {})
+    reply = await server.call("GET", "/job-types/resize")
+    assert reply.status == 200
+    assert reply.json == {
+        "success": True,
+        "job_type": {
+            "id": "resize",
+            "type_id": "resize",
+            "name": "Resize a picture",
+            "group": "pictures",
+            "queue": "compute",
+            "description": "To a width",
+            "timeout_sec": 90,
+            "max_retries": 4,
+            "retry_delay_sec": 2.5,
+            "suspendable": False,
+            "params_schema": RESIZE["params_schema"],
+        },
+    }
+    reply = await server.call("GET", "/job-types?page=1&limit=10")
+    assert [found["id"] for found in reply.json["job_types"]] == ["plain", "resize"]
+    assert (reply.json["success"], reply.json["count"], reply.json["total"]) == (True, 2, 2)
+    reply = await server.call("GET", "/job-types?page=2&limit=1")
+    assert [found["id"] for found in reply.json["job_types"]] == ["resize"]
+    assert (reply.json["count"], reply.json["total"]) == (1, 2)
+    assert (await server.call("GET", "/job-types?page=3&limit=1")).json["job_types"] == []
+
+
+async def test_a_job_of_a_type_gets_what_the_type_says(server: Server) -> None:
+    await made(server, "job-groups/pictures", {"queue": "compute"})
+    await made(server, "job-types/resize", RESIZE)
+    reply = await server.call("POST", JOBS, {"type": "resize", "params": {}})
+    assert reply.status in (400, 422)
+    assert reply.json["success"] is False
+    job = await get(server, await submit(server, type="resize", params={"width": 1}))
+    assert (job["queue"], job["timeout_sec"], job["max_retries"]) == ("compute", 90, 4)
+
+
+async def test_job_groups_are_listed_and_shown(server: Server) -> None:
+    await made(server, "job-groups/pictures", {"queue": "compute", "description": "All of them"})
+    shown = {
+        "id": "pictures",
+        "name": "pictures",
+        "queue": "compute",
+        "description": "All of them",
+    }
+    reply = await server.call("GET", "/job-groups/pictures")
+    assert reply.json == {"success": True, "job_group": shown}
+    reply = await server.call("GET", "/job-groups?page=1&limit=10")
+    assert reply.json == {"success": True, "job_groups": [shown], "count": 1, "total": 1}
+
+
+@pytest.mark.parametrize("path", ["/job-types", "/job-groups"])
+async def test_what_is_no_type_or_group_is_a_404_and_no_page_a_400(
+    server: Server, path: str
+) -> None:
+    refused(await server.call("GET", f"{path}/none"), 404, "document_unknown")
+    for query in ("page=0", "limit=0", "limit=1001", "page=x", "after=a"):
+        refused(await server.call("GET", f"{path}?{query}"), 400, "request_malformed")
+    refused(await server.send("PUT", f"{path}/a", data=b"{}"), 405, "method_not_allowed")

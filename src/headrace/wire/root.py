@@ -18,6 +18,7 @@ from headrace.wire.route import (
     SUBMIT_REFUSALS,
     WAIT,
     WHO,
+    Param,
     Route,
 )
 from headrace.wire.schema import ABSENT, SubmitJob
@@ -119,7 +120,63 @@ class RootJobs(RootAnswer, kw_only=True):
     """Cursor of the next page; absent at the end."""
 
 
+class RootType(msgspec.Struct, kw_only=True):
+    """A registered job type."""
+
+    id: str
+    type_id: str
+    """The same."""
+    name: str
+    group: str | None
+    queue: str
+    description: str
+    timeout_sec: int | float | None
+    """null, as of the next two: as for jobs of any type."""
+    max_retries: int | None
+    retry_delay_sec: int | float | None
+    suspendable: bool
+    params_schema: msgspec.Raw | None
+    """JSON Schema."""
+
+
+class RootTypeAnswer(RootAnswer, kw_only=True):
+    job_type: RootType
+
+
+class RootTypes(RootAnswer, kw_only=True):
+    job_types: list[RootType]
+    count: int
+    """Of types in this answer."""
+    total: int
+
+
+class RootGroup(msgspec.Struct, kw_only=True):
+    """A group of job types."""
+
+    id: str
+    name: str
+    """The same."""
+    queue: str
+    description: str
+
+
+class RootGroupAnswer(RootAnswer, kw_only=True):
+    job_group: RootGroup
+
+
+class RootGroups(RootAnswer, kw_only=True):
+    job_groups: list[RootGroup]
+    count: int
+    total: int
+
+
 # Routes -----------------------------------------------------------------------------------------
+
+PAGE: Final = (
+    Param("page", "Number of the page from 1", type="integer"),
+    Param("limit", "1 to 1000, default 100", type="integer"),
+)
+OF_A_DOCUMENT: Final = (P.DOCUMENT_UNKNOWN,)
 
 ROOT_ROUTES: Final[tuple[Route, ...]] = (
     Route(
@@ -176,5 +233,23 @@ ROOT_ROUTES: Final[tuple[Route, ...]] = (
             problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, *COMMITS),
         )
         for act, summary in CONTROLS
+    ),
+    *(
+        Route(
+            name=f"root_{name}",
+            method="GET",
+            path=path,
+            summary=summary,
+            tag=ROOT,
+            params=(*WHO, *params),
+            answer=answer,
+            problems=problems,
+        )
+        for name, path, summary, params, answer, problems in (
+            ("types", "/job-types", "Registered job types", PAGE, RootTypes, ()),
+            ("type", "/job-types/{name}", "A job type", (), RootTypeAnswer, OF_A_DOCUMENT),
+            ("groups", "/job-groups", "Groups of job types", PAGE, RootGroups, ()),
+            ("group", "/job-groups/{name}", "A group", (), RootGroupAnswer, OF_A_DOCUMENT),
+        )
     ),
 )

@@ -43,13 +43,13 @@ async def job_types_list(request: web.Request) -> web.Response:
     site = site_of(request)
     known = site.store.documents.of(Kind.TYPE)
     names, following = documents.page_of(request, known)
-    views = [_type_view(site, known[name]) for name in names]
+    views = [type_view(site, known[name]) for name in names]
     return answer(request, TypesAnswer(job_types=views, count=len(views), next=following))
 
 
 async def job_type_get(request: web.Request) -> web.Response:
     site = site_of(request)
-    return _type_answer(request, _known(request, Kind.TYPE), site, {})
+    return _type_answer(request, known_document(request, Kind.TYPE), site, {})
 
 
 async def job_type_put(request: web.Request) -> web.Response:
@@ -103,7 +103,7 @@ def _ms(value: float | str | None, pointer: str) -> int | None:
     return None if value in (None, "") else span_ms(value or 0, pointer, limits.RETENTION_MS_MAX)
 
 
-def _type_view(site: Site, document: Document) -> TypeView:
+def type_view(site: Site, document: Document) -> TypeView:
     value: TypeDocument = document.value()
     group = site.store.documents.get(Kind.GROUP, value.group) if value.group else None
     queue = group.value().queue if group is not None else ""
@@ -135,7 +135,7 @@ def _seconds(ms: int | None) -> int | float | None:
 def _type_answer(
     request: web.Request, document: Document, site: Site, headers: dict[str, str]
 ) -> web.Response:
-    view = _type_view(site, document)
+    view = type_view(site, document)
     return answer(request, view, headers={**headers, **etag(document.version)})
 
 
@@ -145,13 +145,13 @@ def _type_answer(
 async def job_groups_list(request: web.Request) -> web.Response:
     known = site_of(request).store.documents.of(Kind.GROUP)
     names, following = documents.page_of(request, known)
-    views = [_group_view(known[name]) for name in names]
+    views = [group_view(known[name]) for name in names]
     return answer(request, GroupsAnswer(job_groups=views, count=len(views), next=following))
 
 
 async def job_group_get(request: web.Request) -> web.Response:
-    document = _known(request, Kind.GROUP)
-    return answer(request, _group_view(document), headers=etag(document.version))
+    document = known_document(request, Kind.GROUP)
+    return answer(request, group_view(document), headers=etag(document.version))
 
 
 async def job_group_put(request: web.Request) -> web.Response:
@@ -163,14 +163,14 @@ async def job_group_put(request: web.Request) -> web.Response:
     value = GroupDocument(queue=asked.queue or "", description=asked.description)
     document = await documents.put(request, Kind.GROUP, name, body_of(value))
     headers = {**site.committed(), **etag(document.version)}
-    return answer(request, _group_view(document), headers=headers)
+    return answer(request, group_view(document), headers=headers)
 
 
 async def job_group_delete(request: web.Request) -> web.Response:
     return await _delete(request, Kind.GROUP)
 
 
-def _group_view(document: Document) -> GroupView:
+def group_view(document: Document) -> GroupView:
     value: GroupDocument = document.value()
     return GroupView(
         id=document.name,
@@ -185,7 +185,7 @@ def _group_view(document: Document) -> GroupView:
 # Both -------------------------------------------------------------------------------------------
 
 
-def _known(request: web.Request, kind: Kind) -> Document:
+def known_document(request: web.Request, kind: Kind) -> Document:
     document = site_of(request).store.documents.get(kind, path_name(request))
     if document is None:
         raise unknown_document()

@@ -1,4 +1,4 @@
-"""`/jobs`: the commands and functions of `/api/v1` in the shapes of the root surface.
+"""The root surface: the commands and functions of `/api/v1` in other shapes.
 
 Nothing is decided here. A status is told by a word of few (`SHOWN`), so that a client that polls
 until `completed`, `failed` or `cancelled` comes to an end whatever became of its job.
@@ -15,22 +15,31 @@ from headrace.core.ids import id_text
 from headrace.core.job import STATUS_WORDS, TERMINAL, Status
 from headrace.http.answers import Answer
 from headrace.http.encode import answer, encoded
-from headrace.http.handlers import jobs, submit
+from headrace.http.handlers import job_types, jobs, submit
 from headrace.http.hot import Asked, Look, Question, carry, look
-from headrace.http.queries import WASM_TYPE_WORD
+from headrace.http.queries import WASM_TYPE_WORD, number
 from headrace.http.site import Site, path_job_id, site_of
 from headrace.http.views import job_view, result_view, spec_of, word
 from headrace.store.contract import StoredJob
+from headrace.wire import limits
+from headrace.wire.document_routes import GroupView, TypeView
+from headrace.wire.documents import Document, Kind
 from headrace.wire.durations import instant_ms
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.root import (
     RootControlled,
+    RootGroup,
+    RootGroupAnswer,
+    RootGroups,
     RootJob,
     RootJobAnswer,
     RootJobs,
     RootListed,
     RootRemoved,
     RootSubmitted,
+    RootType,
+    RootTypeAnswer,
+    RootTypes,
     StatusWord,
 )
 from headrace.wire.schema import JobView, Spec, Submitted
@@ -204,3 +213,62 @@ async def _controlled(request: web.Request, act: Act) -> web.Response:
         success=True, job_id=id_text(job_id), status=SHOWN[status], state=word(status)
     )
     return answer(request, told, headers=headers)
+
+
+# Types and groups -------------------------------------------------------------------------------
+
+
+async def root_types(request: web.Request) -> web.Response:
+    page, total = _page(request, Kind.TYPE)
+    site = site_of(request)
+    found = [_type(job_types.type_view(site, document)) for document in page]
+    return answer(request, RootTypes(success=True, job_types=found, count=len(found), total=total))
+
+
+async def root_type(request: web.Request) -> web.Response:
+    document = job_types.known_document(request, Kind.TYPE)
+    shown = _type(job_types.type_view(site_of(request), document))
+    return answer(request, RootTypeAnswer(success=True, job_type=shown))
+
+
+async def root_groups(request: web.Request) -> web.Response:
+    page, total = _page(request, Kind.GROUP)
+    found = [_group(job_types.group_view(document)) for document in page]
+    return answer(
+        request, RootGroups(success=True, job_groups=found, count=len(found), total=total)
+    )
+
+
+async def root_group(request: web.Request) -> web.Response:
+    document = job_types.known_document(request, Kind.GROUP)
+    shown = _group(job_types.group_view(document))
+    return answer(request, RootGroupAnswer(success=True, job_group=shown))
+
+
+def _page(request: web.Request, kind: Kind) -> tuple[list[Document], int]:
+    """Return the documents of the page asked for, by name, and how many there are."""
+    known = site_of(request).store.documents.of(kind)
+    limit = number(request, "limit", 1, limits.LIST_LIMIT_MAX) or limits.LIST_LIMIT_DEFAULT
+    page = number(request, "page", 1, limits.LIST_EXAMINED_MAX) or 1
+    names = sorted(known)[(page - 1) * limit : page * limit]
+    return [known[name] for name in names], len(known)
+
+
+def _type(view: TypeView) -> RootType:
+    return RootType(
+        id=view.id,
+        type_id=view.id,
+        name=view.name,
+        group=view.group,
+        queue=view.queue,
+        description=view.description,
+        timeout_sec=view.timeout,
+        max_retries=view.max_retries,
+        retry_delay_sec=view.retry_delay,
+        suspendable=view.suspendable,
+        params_schema=view.params_schema,
+    )
+
+
+def _group(view: GroupView) -> RootGroup:
+    return RootGroup(id=view.id, name=view.id, queue=view.queue, description=view.description)
