@@ -74,13 +74,13 @@ DOCUMENTED = {code for route in ROUTES for code in route.problems}
 
 
 def test_every_problem_is_documented_somewhere() -> None:
-    from headrace.wire.routes import ALWAYS, WITH_BODY
+    from headrace.wire.route import ALWAYS, KEYED, WITH_BODY
 
     of_the_server = {
         ProblemCode.ROUTE_UNKNOWN,
         ProblemCode.METHOD_NOT_ALLOWED,
     }
-    assert DOCUMENTED | {*ALWAYS, *WITH_BODY} | of_the_server == set(ProblemCode)
+    assert DOCUMENTED | {*ALWAYS, *KEYED, *WITH_BODY} | of_the_server == set(ProblemCode)
 
 
 # Paths and methods ------------------------------------------------------------------------------

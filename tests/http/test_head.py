@@ -27,10 +27,19 @@ def test_a_plain_header_has_all_that_a_handler_needs() -> None:
     head = (
         b"POST /api/v1/work/poll HTTP/1.1\r\nhost:127.0.0.1:80\r\nCONTENT-LENGTH:  12 \r\n"
         b"Content-Type: Application/JSON; charset=utf-8\r\nX-User-ID: admin\r\nX-Tenant-ID: t\r\n"
-        b"Accept: */*\r\nIdempotency-Key: k\r\nConnection: Keep-Alive\r\nUser-Agent: \r\n\r\n"
+        b"Accept: */*\r\nIdempotency-Key: k\r\nConnection: Keep-Alive\r\nUser-Agent: \r\n"
+        b"Authorization: Bearer x\r\n\r\n"
     )
     assert read_head(head) == Head(
-        12, Passage("work_poll", True, Caller("t", "admin", True), "*/*", "k")
+        12,
+        Passage(
+            "work_poll",
+            True,
+            Caller("t", "admin", True),
+            "*/*",
+            "k",
+            ("Bearer x", "admin", "t"),
+        ),
     )
 
 
@@ -86,7 +95,6 @@ def test_other_targets_that_begin_so_are_not_for_the_lane(target: str) -> None:
         b"Content-Type: application/msgpack\r\n",
         b"Content-Type: text/plain\r\n",
         b"X-Unknown: 1\r\n",
-        b"Authorization: Bearer x\r\n",
         b"Origin: http://localhost\r\n",
         b"Content-Encoding: identity\r\n",
         b"X-User-ID: " + b"x" * 201 + b"\r\n",

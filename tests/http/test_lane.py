@@ -469,7 +469,7 @@ async def test_a_poll_whose_client_went_away_is_withdrawn(lane: bool) -> None:
     writer.transport.abort()
     while server.node.pump.stats().parked_polls:
         await asyncio.sleep(0.001)
-    assert server.site._polls == set()
+    assert server.site._polls == {}
     assert server.site.meters._requests == {}
     await server.close()
 

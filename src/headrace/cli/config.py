@@ -48,7 +48,8 @@ def config_command(check: Path | None, as_json: bool, file: Path | None, **optio
     click.echo(_json(found) if as_json else _yaml(found))
     _warn(found)
     try:
-        found.config.check()
+        directory = found.config.data_dir
+        found.config.check(has_keys=directory is not None and directory.exists())
     except ConfigError as error:
         fail(str(error), EXIT_USAGE)
     return EXIT_OK

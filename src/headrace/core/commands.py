@@ -37,6 +37,8 @@ class Caller(msgspec.Struct, frozen=True):
     admin: bool = False
     key_id: str = ""
     """Of the key that says so; empty in open mode."""
+    all_tenants: bool = True
+    """False: bound to `tenant`, also as a worker."""
 
 
 # Submit -----------------------------------------------------------------------------------------
@@ -221,6 +223,8 @@ class Poll(msgspec.Struct):
     reports: list[Report | Completions] = []
     progress: list[Progress] = []
     running: list[str] = []
+    key_id: str = ""
+    """Of the key that the worker came with; of no meaning to the engine."""
 
 
 class Ack(msgspec.Struct, frozen=True):

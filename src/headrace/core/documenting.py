@@ -26,6 +26,8 @@ class DocumentTable:
     def __init__(self) -> None:
         self._by_kind: dict[int, dict[str, Document]] = {kind: {} for kind in Kind}
         self._changes: dict[int, int] = dict.fromkeys(Kind, 0)
+        self.damaged: set[int] = set()
+        """Kinds of which a document failed its checksum at the start, and is not here."""
 
     def of(self, kind: Kind) -> dict[str, Document]:
         """Return all of a kind by name; not to be changed."""

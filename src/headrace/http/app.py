@@ -9,11 +9,13 @@ from headrace.http.answers import SERVER_NAME
 from headrace.http.decode import BODIES, BodyBudget
 from headrace.http.errors import Handler, problems
 from headrace.http.handlers import HANDLERS
+from headrace.http.identity import IDENTITY, TENANT_HEADER, USER_HEADER, check_scopes
 from headrace.http.origin import check_origin
 from headrace.http.site import SITE, Site
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
-from headrace.wire.routes import ROUTES, Route
+from headrace.wire.route import Route, scopes_of
+from headrace.wire.routes import ROUTES
 
 if TYPE_CHECKING:
     from headrace.runtime.node import Node
@@ -33,7 +35,7 @@ def make_app(node: "Node") -> web.Application:
         app.router.add_route(
             route.method,
             route.path,
-            partial(_guarded, _query_names(route), HANDLERS[route.name]),
+            partial(_guarded, route, _query_names(route), HANDLERS[route.name]),
             name=route.name,
             expect_handler=_expect,
         )
@@ -42,11 +44,22 @@ def make_app(node: "Node") -> web.Application:
 
 
 async def _guarded(
-    query_names: frozenset[str], handler: Handler, request: web.Request
+    route: Route, query_names: frozenset[str], handler: Handler, request: web.Request
 ) -> web.StreamResponse:
-    """Refuse pages of strangers, and unknown query parameters: a typo must not widen a list."""
-    if not request.app[SITE].config.insecure:
+    """Refuse who may not come, and unknown query parameters: a typo must not widen a list."""
+    site = request.app[SITE]
+    if not site.config.insecure and site.identities.is_open():
         check_origin(request)
+    if not route.public:
+        headers = request.headers
+        who = site.identities.who(
+            headers.get(hdrs.AUTHORIZATION),
+            headers.get(USER_HEADER),
+            headers.get(TENANT_HEADER),
+            request.remote or "",
+        )
+        check_scopes(who, scopes_of(route), of_server=route.of_server)
+        request[IDENTITY] = who
     if request.query_string:
         for name in request.query:
             if name not in query_names:

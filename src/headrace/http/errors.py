@@ -47,6 +47,8 @@ def problem_answer(
         "Content-Type": PROBLEM_TYPE,
         "X-Content-Type-Options": "nosniff",
     }
+    if problem.code is ProblemCode.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = 'Bearer realm="headrace"'
     if problem.retry_after_ms is not None:
         headers["Retry-After"] = str(max(1, -(-problem.retry_after_ms // 1000)))
     return Answer(

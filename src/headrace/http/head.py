@@ -47,6 +47,7 @@ _LINES: Final = re.compile(rb"\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ -~]*\r\n)*)\
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _DIGITS: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _KEY: Final = "idempotency-key"
+_AUTHORIZATION: Final = "authorization"
 _USER: Final = USER_HEADER.lower()
 _TENANT: Final = TENANT_HEADER.lower()
 
@@ -57,6 +58,7 @@ _FRAMING: Final = frozenset(
 _KNOWN: Final = frozenset(
     {
         *("host", "content-length", "content-type", "connection", _KEY, _USER, _TENANT),
+        _AUTHORIZATION,
         *("accept", "accept-encoding", "accept-language", "user-agent"),
     }
 )
@@ -74,6 +76,8 @@ class Passage(msgspec.Struct, frozen=True):
     caller: Caller
     accept: str | None
     key: str | None
+    identity: tuple[str | None, str | None, str | None] = (None, None, None)
+    """Key, user and tenant, as the headers say: who it is, where there are keys."""
     is_single: bool = False
     """If its body is one job, it may be taken together with others (see `singles`)."""
 
@@ -160,7 +164,8 @@ def _passage(route: str, fields: dict[str, str]) -> Passage | None:
         return None  # aiohttp's way has the words for it
     accept, key = fields.get("accept"), fields.get(_KEY)
     is_single = route == SINGLES and key is None and not (accept and wants_msgpack(accept))
-    return Passage(route, is_here(fields["host"]), who, accept, key, is_single)
+    said = fields.get(_AUTHORIZATION), fields.get(_USER), fields.get(_TENANT)
+    return Passage(route, is_here(fields["host"]), who, accept, key, said, is_single)
 
 
 def form_of(head: bytes, read: Head) -> HeadForm | None:

@@ -91,8 +91,10 @@ class LaneConnection(Connection):
         if form is not None and self._lacking == 0:
             body = form.body(data)
             if body is not None and self._is_idle():
-                self._take(form.passage, body)
-                return
+                passage = self._let_in(form.passage)
+                if passage is not None:
+                    self._take(passage, body)
+                    return
         self._receive(data)
 
     def _receive(self, data: bytes, *, may_settle: bool = True) -> None:
@@ -109,7 +111,9 @@ class LaneConnection(Connection):
                 return
             passage = head.passage
             self._lacking = end + head.body_bytes
-            if passage is not None and self._lacking == len(data) and self._may_come(passage):
+            if passage is not None and self._lacking == len(data):
+                passage = self._let_in(passage)
+            if passage is not None and self._lacking == len(data):
                 if self._is_idle():
                     self._lacking = 0
                     self._form = form_of(data[:end], head)
@@ -125,8 +129,12 @@ class LaneConnection(Connection):
         if self._request_count - before != begins:
             self._lacking = LOST  # aiohttp sees it otherwise, and it decides
 
-    def _may_come(self, passage: Passage) -> bool:
-        return passage.here or self._site.config.insecure
+    def _let_in(self, passage: Passage) -> Passage | None:
+        """Return the passage with who it is; None, for whom aiohttp's way has the words."""
+        site = self._site
+        if not site.identities.is_open():
+            return site.passages.of(passage)
+        return passage if passage.here or site.config.insecure else None
 
     def _is_idle(self) -> bool:
         """Say whether nothing is under way."""

@@ -9,8 +9,10 @@ from typing import Any, Final
 import msgspec
 
 import headrace
+from headrace.wire.keys import scope_words
 from headrace.wire.problems import PROBLEMS, ProblemCode
 from headrace.wire.root import ROOT
+from headrace.wire.route import KEYED, scopes_of
 from headrace.wire.routes import ALWAYS, ROUTES, WITH_BODY, Param, Route
 
 _REF: Final = "#/components/schemas/{name}"
@@ -96,7 +98,14 @@ def build() -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "schemas": {**components, "Problem": _PROBLEM, "RootProblem": _ROOT_PROBLEM}
+            "schemas": {**components, "Problem": _PROBLEM, "RootProblem": _ROOT_PROBLEM},
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key. Without any keys, on loopback, nothing is needed.",
+                }
+            },
         },
     }
 
@@ -121,6 +130,10 @@ def _operation(route: Route, body: Any, answer: Any) -> dict[str, Any]:
         ],
         "responses": _responses(route, answer),
     }
+    if not route.public:
+        words = [word for scope in scopes_of(route) for word in scope_words(scope)]
+        operation["security"] = [{"key": []}, {}]
+        operation["x-scopes"] = words
     if route.body is bytes:
         operation["requestBody"] = {"required": True, "content": {route.body_media: {}}}
     elif route.body is not None:
@@ -155,7 +168,8 @@ def _responses(route: Route, answer: Any) -> dict[str, Any]:
     if route.method != "GET" and route.method != "HEAD":
         success["headers"] = {"Commit-Position": _COMMIT_POSITION}
     responses = {str(route.status): success}
-    codes = {*ALWAYS, *route.problems, *(WITH_BODY if route.body is not None else ())}
+    keyed = () if route.public else KEYED
+    codes = {*ALWAYS, *keyed, *route.problems, *(WITH_BODY if route.body is not None else ())}
     problem = _REF.format(name="RootProblem" if route.tag == ROOT else "Problem")
     by_status: dict[int, list[str]] = {}
     for code in sorted(codes):

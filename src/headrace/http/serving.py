@@ -42,7 +42,6 @@ async def serve(node: "Node", ready: Callable[[str, int], None] | None = None) -
     Raises: ConfigError if the address cannot be bound.
     """
     config = node.config
-    config.check()
     gc.set_threshold(*GC_THRESHOLDS)
     await node.start()
     app = make_app(node)

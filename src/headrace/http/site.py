@@ -11,8 +11,10 @@ from headrace.core.commands import Caller, Poll, PollReply, Withdraw
 from headrace.core.ids import JobIds, id_parse
 from headrace.core.intake import Templates, Translator, submission
 from headrace.core.job_types import TypeBook
+from headrace.http.identity import Identities
 from headrace.http.metrics import Meters
 from headrace.http.modules import ModuleChecks
+from headrace.http.passages import Passages
 from headrace.http.views import spec_of
 from headrace.store.contract import StoredJob
 from headrace.wire.problems import Problem, ProblemCode
@@ -50,12 +52,16 @@ class Site:
         self.types = TypeBook(
             node.store.documents, registered_only=self.config.types == "registered_only"
         )
+        self.identities = Identities(
+            node.store.documents, node.clock.wall_ms, may_be_open=self.config.may_be_open
+        )
+        self.passages = Passages(self.identities)
         self._types_stamp = self.types.stamp()
         self._templates: dict[Caller, Templates] = {Caller(): {}}
         self._translator = Translator(submission(Caller(), 0), self._templates[Caller()])
         self._told = self.pump.position, str(self.pump.position)
-        self._polls: set[int] = set()
-        """Tickets of polls that may be parked."""
+        self._polls: dict[int, str] = {}
+        """Tickets of polls that may be parked, and the keys that they came with."""
         self._waits: set[Wait] = set()
 
     # Answers ------------------------------------------------------------------------------------
@@ -119,10 +125,15 @@ class Site:
                 "the server is stopping; ask again when it is back",
                 retry_after_ms=1_000,
             )
-        self._polls.add(command.ticket)
+        self._polls[command.ticket] = command.key_id
 
     def poll_ends(self, command: Poll) -> None:
-        self._polls.discard(command.ticket)
+        self._polls.pop(command.ticket, None)
+
+    async def revoked(self, key_id: str) -> None:
+        """Send the parked polls of a key home: it gets no more jobs."""
+        tickets = [ticket for ticket, of in self._polls.items() if of == key_id]
+        await asyncio.gather(*(self.pump.ask(Withdraw(ticket)) for ticket in tickets))
 
     async def wait(self, news: Coroutine[Any, Any, bool]) -> bool:
         """Await news of a job. Returns False when the time is over, or the server stops."""

@@ -114,8 +114,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
         if self.memory:
             msgspec.structs.force_setattr(self, "data_dir", None)
 
-    def check(self) -> None:
-        """Raises: ConfigError."""
+    @property
+    def may_be_open(self) -> bool:
+        """Without any keys, anybody who reaches the server may do anything: is that meant?"""
+        return self.insecure or _is_loopback(self.host)
+
+    def check(self, *, has_keys: bool = False) -> None:
+        """`has_keys`: there are API keys in the store. Raises: ConfigError."""
         for setting in SETTINGS:
             value: object = self
             for field in setting.fields:
@@ -124,10 +129,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
                 setting.check(value)
             except ValueError as error:
                 raise ConfigError(f"{setting.key}: {error}") from None
-        if not self.insecure and not _is_loopback(self.host):
+        if not self.may_be_open and not has_keys:
             raise ConfigError(
-                f"{self.host} can be reached from other machines and no API keys are configured:"
-                " anybody could submit and cancel jobs. Bind to 127.0.0.1, or say --insecure"
+                f"{self.host} can be reached from other machines and there are no API keys:"
+                " anybody could submit and cancel jobs. Make a key first with `headrace keys"
+                " create --data DIR`, bind to 127.0.0.1, or say --insecure"
                 " if something in front of this server keeps strangers out"
             )
 

@@ -7,9 +7,10 @@ from typing import Final
 from headrace.core.engine import Engine
 from headrace.runtime import job_lines
 from headrace.runtime.clock import STALL_MS_MAX, Clock
-from headrace.runtime.config import Config
+from headrace.runtime.config import Config, ConfigError
 from headrace.runtime.pump import Pump
 from headrace.store import open_store
+from headrace.wire.documents import Kind
 from headrace.wire.limits import MIB
 
 log = logging.getLogger(__name__)
@@ -23,12 +24,20 @@ class Node:
     """A server without its doors: HTTP, the embedded queue and tests all speak to `pump`."""
 
     def __init__(self, config: Config) -> None:
-        config.check()
+        directory = config.data_dir
+        config.check(has_keys=directory is not None and directory.exists())
         self.config = config
         if config.data_dir is not None:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.store = open_store(config.data_dir, accept_any_filesystem=config.accept_any_filesystem)
         restored = self.store.restore()
+        documents = self.store.documents
+        if not (documents.of(Kind.KEY) or Kind.KEY in documents.damaged):
+            try:
+                config.check()
+            except ConfigError:
+                self.store.close()
+                raise
         self.clock = Clock(min(STALL_MS_MAX, config.lease_ms // 4), restored.at_ms)
         self.engine = Engine(config.engine(), self.store, restored.secret, restored.epoch)
         self._effects = self.engine.restore(restored, self.clock.now_ms(), self.clock.wall_ms())

@@ -389,6 +389,7 @@ class Store:
         }
         for key, payload in self._sound_rows(layout.DOCUMENTS, corrupt):
             self.documents.put(layout.document_unpack(key, payload))
+        self.documents.damaged = {key[0] for table, key in corrupt if table == layout.DOCUMENTS}
         last = self._kv.scan(layout.AUDIT, reverse=True, limit=1)
         return Restored(
             epoch=self._epoch,

@@ -1,12 +1,13 @@
 """The routes of documents and of the audit log, and the shapes of what they take and answer."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from headrace.wire import limits
 from headrace.wire.documents import Description
+from headrace.wire.keys import RateLimit, Scope, ScopeWord
 from headrace.wire.problems import ProblemCode as P
 from headrace.wire.route import COMMITS, WHO, Param, Route
 from headrace.wire.schema import ABSENT, Duration, Name, Request, Requirements
@@ -19,6 +20,8 @@ CONDITIONS: Final = (
     Param("If-Match", "The ETag of what is meant, or *: only if it is there", place="header"),
     Param("If-None-Match", "*: only if there is none", place="header"),
 )
+OPERATORS: Final[dict[str, Any]] = {"scopes": (Scope.ADMIN,), "of_server": True}
+"""Of routes about what belongs to the server."""
 CHANGES: Final = (P.PRECONDITION_FAILED, *COMMITS)
 
 
@@ -141,6 +144,56 @@ class TypesAnswer(msgspec.Struct, kw_only=True):
     """For after; null at the end."""
 
 
+# Keys -------------------------------------------------------------------------------------------
+
+
+class NewKey(Request, kw_only=True):
+    name: Annotated[str, Meta(max_length=limits.NAME_CHARS_MAX)] = ""
+    """What its owner calls it."""
+    tenant: Name | None = None
+    """Whose jobs; null: that of the caller's key. `*`: all tenants."""
+    user: Name | None = None
+    """Who its bearer is; null: the caller."""
+    scopes: Annotated[list[ScopeWord], Meta(min_length=1)]
+    expires_in: Duration | None = None
+    requests: RateLimit | None = None
+    jobs: RateLimit | None = None
+    """Jobs submitted, whatever requests they come in."""
+
+
+class KeyView(msgspec.Struct, kw_only=True):
+    """A key, without its secret."""
+
+    id: str
+    name: str
+    tenant_id: str
+    user: str
+    scopes: list[str]
+    status: Literal["live", "expired", "revoked"]
+    created_at: str | None
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+    """Since the server was started."""
+    requests: RateLimit | None
+    jobs: RateLimit | None
+
+
+class MadeKey(msgspec.Struct, kw_only=True):
+    """A new key. It cannot be shown again."""
+
+    key: str
+    id: str
+    view: KeyView
+
+
+class KeysAnswer(msgspec.Struct, kw_only=True):
+    keys: list[KeyView]
+    count: int
+    next: str | None = None
+    """For after; null at the end."""
+
+
 # Audit ------------------------------------------------------------------------------------------
 
 
@@ -196,6 +249,7 @@ def _kept(
         ),
         Route(
             name=f"{name}_put",
+            **OPERATORS,
             method="PUT",
             path=one,
             summary=words[2],
@@ -207,6 +261,7 @@ def _kept(
         ),
         Route(
             name=f"{name}_delete",
+            **OPERATORS,
             method="DELETE",
             path=one,
             summary="Remove what nothing needs",
@@ -240,6 +295,7 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         name="queue_put",
+        **OPERATORS,
         method="PUT",
         path="/api/v1/queues/{name}",
         summary="Set a queue's capacity, pause and description; {} goes back to the configuration",
@@ -251,6 +307,7 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         name="queue_delete",
+        **OPERATORS,
         method="DELETE",
         path="/api/v1/queues/{name}",
         summary="Remove a queue that has no jobs",
@@ -262,6 +319,7 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
     *(
         Route(
             name=f"queue_{act}",
+            **OPERATORS,
             method="POST",
             path=f"/api/v1/queues/{{name}}/{act}",
             summary=summary,
@@ -289,7 +347,52 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
         (GroupSettings, GroupView, GroupsAnswer),
     ),
     Route(
+        name="keys_list",
+        method="GET",
+        path="/api/v1/keys",
+        summary="API keys of the tenant, or of all tenants; without their secrets",
+        tag="keys",
+        params=(*WHO, *PAGE),
+        answer=KeysAnswer,
+        scopes=(Scope.ADMIN,),
+    ),
+    Route(
+        name="key_create",
+        method="POST",
+        path="/api/v1/keys",
+        summary="Make an API key; its secret is shown this once",
+        tag="keys",
+        params=WHO,
+        body=NewKey,
+        answer=MadeKey,
+        scopes=(Scope.ADMIN,),
+        problems=(P.FORBIDDEN, P.DOCUMENTS_TOO_MANY, *CHANGES),
+    ),
+    Route(
+        name="key_get",
+        method="GET",
+        path="/api/v1/keys/{name}",
+        summary="An API key, without its secret",
+        tag="keys",
+        params=WHO,
+        answer=KeyView,
+        scopes=(Scope.ADMIN,),
+        problems=(P.DOCUMENT_UNKNOWN,),
+    ),
+    Route(
+        name="key_revoke",
+        method="DELETE",
+        path="/api/v1/keys/{name}",
+        summary="Revoke an API key: it opens nothing any more, from now on",
+        tag="keys",
+        params=WHO,
+        answer=KeyView,
+        scopes=(Scope.ADMIN,),
+        problems=(P.DOCUMENT_UNKNOWN, *CHANGES),
+    ),
+    Route(
         name="audit_list",
+        **OPERATORS,
         method="GET",
         path="/api/v1/audit",
         summary="Who changed what and when, newest first",

@@ -27,6 +27,9 @@ class ProblemCode(IntEnum):
     REQUEST_MALFORMED = 107
     PRECONDITION_FAILED = 108
     # The caller
+    AUTH_LIMITED = 180
+    UNAUTHENTICATED = 181
+    SCOPE_MISSING = 182
     FORBIDDEN = 200
     # The job
     FIELD_INVALID = 300
@@ -84,6 +87,9 @@ PROBLEMS: Final[dict[ProblemCode, ProblemRow]] = {
     ProblemCode.BODY_MALFORMED: ProblemRow(400, "The body cannot be decoded"),
     ProblemCode.REQUEST_MALFORMED: ProblemRow(400, "The request is malformed"),
     ProblemCode.PRECONDITION_FAILED: ProblemRow(412, "The precondition does not hold"),
+    ProblemCode.AUTH_LIMITED: ProblemRow(429, "Too many wrong keys from this address", True),
+    ProblemCode.UNAUTHENTICATED: ProblemRow(401, "A valid API key is needed"),
+    ProblemCode.SCOPE_MISSING: ProblemRow(403, "The API key does not allow this"),
     ProblemCode.FORBIDDEN: ProblemRow(403, "Only the owner or an admin may do this"),
     ProblemCode.FIELD_INVALID: ProblemRow(400, "A field is not valid"),
     ProblemCode.SPEC_TOO_LARGE: ProblemRow(413, "The job is too large"),

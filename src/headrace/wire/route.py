@@ -4,6 +4,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from headrace.wire.keys import Scope
 from headrace.wire.problems import ProblemCode as P
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE"]
@@ -35,11 +36,26 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A type of the JSON answer, or None."""
     answer_media: str = "application/json"
     status: int = 200
+    public: bool = False
+    """Answered without a key."""
+    scopes: tuple[Scope, ...] = ()
+    """One of them a key must have; none: `READ` for what only reads, else `SUBMIT`."""
+    of_server: bool = False
+    """It is about what belongs to the server: the key must be for all tenants."""
     problems: tuple[P, ...] = ()
     """Beside `ALWAYS`, and beside `WITH_BODY` where there is a body."""
 
 
+def scopes_of(route: Route) -> tuple[Scope, ...]:
+    """Return the scopes one of which a key must have; none for a public route."""
+    if route.public:
+        return ()
+    return route.scopes or ((Scope.READ,) if route.method in ("GET", "HEAD") else (Scope.SUBMIT,))
+
+
 ALWAYS: Final = (P.REQUEST_MALFORMED, P.INTERNAL)
+KEYED: Final = (P.AUTH_LIMITED, P.UNAUTHENTICATED, P.SCOPE_MISSING)
+"""Of every route that is not public."""
 WITH_BODY: Final = (
     P.BODY_TOO_LARGE,
     P.BODY_TIMEOUT,
@@ -51,8 +67,8 @@ WITH_BODY: Final = (
 COMMITS: Final = (P.STORAGE_FULL, P.OVERLOADED, P.SHUTTING_DOWN, P.OUTCOME_UNKNOWN)
 """Of every route that changes something."""
 WHO: Final = (
-    Param("X-User-ID", "Who asks, in open mode; default anonymous", place="header"),
-    Param("X-Tenant-ID", "Whose jobs, in open mode; default default", place="header"),
+    Param("X-User-ID", "Who asks, without keys or with scope impersonate", place="header"),
+    Param("X-Tenant-ID", "Whose jobs, without keys or with scope impersonate", place="header"),
 )
 
 # Of routes about jobs ---------------------------------------------------------------------------

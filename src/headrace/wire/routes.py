@@ -6,6 +6,7 @@ import msgspec
 
 from headrace.wire import schema
 from headrace.wire.document_routes import DOCUMENT_ROUTES
+from headrace.wire.keys import Scope
 from headrace.wire.problems import ProblemCode as P
 from headrace.wire.root import ROOT_ROUTES
 from headrace.wire.route import (
@@ -28,6 +29,7 @@ from headrace.wire.schema import Duration
 
 OF_A_LEASE: Final = (P.LEASE_UNKNOWN, P.LEASE_STALE, P.LEASE_ALREADY_REPORTED)
 
+WORKERS: Final = (Scope.WORK,)
 __all__ = ["ALWAYS", "COMMITS", "ROUTES", "WITH_BODY", "Param", "Route"]
 
 
@@ -202,6 +204,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="The bytes of a module",
         tag="modules",
         answer_media="application/wasm",
+        scopes=(Scope.READ, Scope.WORK),
         problems=(P.MODULE_UNKNOWN, P.RECORD_CORRUPT),
     ),
     Route(
@@ -211,6 +214,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="Whether a module is stored",
         tag="modules",
         answer_media="application/wasm",
+        scopes=(Scope.READ, Scope.WORK),
         problems=(P.MODULE_UNKNOWN, P.RECORD_CORRUPT),
     ),
     # Workers
@@ -222,6 +226,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="workers",
         body=schema.PollRequest,
         answer=schema.PollAnswer,
+        scopes=WORKERS,
         problems=COMMITS,
     ),
     *(
@@ -233,6 +238,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             tag="workers",
             body=body,
             answer=LeaseAnswer,
+            scopes=WORKERS,
             problems=(*OF_A_LEASE, *COMMITS),
         )
         for act, summary, body in (
@@ -260,6 +266,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             summary=summary,
             tag="operations",
             answer=answer,
+            public=True,
         )
         for base, path, summary, answer in (
             ("health", "/health", "Whether the server can do its work", HealthAnswer),
@@ -282,6 +289,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         path="/openapi.json",
         summary="This document",
         tag="operations",
+        public=True,
         answer=Anything,
     ),
 )
