@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from headrace.core.commands import DropDocument, Expect, PutDocument
+from headrace.core.commands import Caller, DropDocument, Expect, PutDocument
 from headrace.core.documenting import unknown_document
 from headrace.core.intake import printable
 from headrace.http.identity import caller
@@ -80,16 +80,19 @@ async def drop(request: web.Request, kind: Kind, name: str) -> Document:
 
 
 async def change(
-    request: web.Request, kind: Kind, name: str, changed: Callable[[Document | None], bytes]
+    site: Site,
+    who: Caller,
+    kind: Kind,
+    name: str,
+    changed: Callable[[Document | None], bytes],
 ) -> Document:
     """Change a part of a document: whatever it is by then, nothing else of it is overwritten."""
-    site: Site = site_of(request)
     for _ in range(TRIES_MAX):
         known = site.store.documents.get(kind, name)
         version = Expect.ABSENT if known is None else known.version
         try:
             document: Document = await site.pump.ask(
-                PutDocument(caller(request), kind, name, changed(known), version)
+                PutDocument(who, kind, name, changed(known), version)
             )
         except Problem as problem:
             if problem.code is not ProblemCode.PRECONDITION_FAILED:

@@ -34,31 +34,42 @@ _decoder = msgspec.json.Decoder(NewKey)
 
 async def keys_list(request: web.Request) -> web.Response:
     site, who = site_of(request), identity(request)
-    views = {
+    known = views(site, who)
+    names, following = documents.page_of(request, known)
+    keys = [known[name] for name in names]
+    return answer(request, KeysAnswer(keys=keys, count=len(keys), next=following))
+
+
+def views(site: Site, who: Identity) -> dict[str, KeyView]:
+    """Return the keys that one may see, by id."""
+    return {
         name: _view(site, document)
         for name, document in site.store.documents.of(Kind.KEY).items()
         if _may_see(who, document.value())
     }
-    names, following = documents.page_of(request, views)
-    keys = [views[name] for name in names]
-    return answer(request, KeysAnswer(keys=keys, count=len(keys), next=following))
 
 
 async def key_get(request: web.Request) -> web.Response:
-    return answer(request, _view(site_of(request), _known(request)))
+    site = site_of(request)
+    return answer(request, _view(site, _known(site, identity(request), path_name(request))))
 
 
 async def key_create(request: web.Request) -> web.Response:
     site, who = site_of(request), identity(request)
     asked = decode(_decoder, await read_json(request))
+    made = await make(site, who, asked)
+    return answer(request, made, headers={**site.committed(), "Cache-Control": "no-store"})
+
+
+async def make(site: Site, who: Identity, asked: NewKey) -> MadeKey:
+    """Make a key. Raises: Problem."""
     value = key_document(asked, who, site.clock.wall_ms())
     key = make_key(os.urandom(RANDOM_BYTES))
     value = replace(value, id=key.id, hash=key.hash())
     document: Document = await site.pump.ask(
         PutDocument(who.caller, Kind.KEY, key.id, body_of(value), Expect.ABSENT)
     )
-    made = MadeKey(key=key.text(), id=key.id, view=_view(site, document))
-    return answer(request, made, headers={**site.committed(), "Cache-Control": "no-store"})
+    return MadeKey(key=key.text(), id=key.id, view=_view(site, document))
 
 
 def key_document(asked: NewKey, who: Identity, now_ms: int) -> KeyDocument:
@@ -92,8 +103,14 @@ def key_document(asked: NewKey, who: Identity, now_ms: int) -> KeyDocument:
 
 
 async def key_revoke(request: web.Request) -> web.Response:
-    site, name = site_of(request), path_name(request)
-    _known(request)
+    site = site_of(request)
+    view = await revoke(site, identity(request), path_name(request))
+    return answer(request, view, headers=site.committed())
+
+
+async def revoke(site: Site, who: Identity, name: str) -> KeyView:
+    """Revoke a key; one that is revoked stays so. Raises: Problem."""
+    _known(site, who, name)
 
     def changed(known: Document | None) -> bytes:
         if known is None:
@@ -103,15 +120,15 @@ async def key_revoke(request: web.Request) -> web.Response:
             value if value.revoked_at_ms else replace(value, revoked_at_ms=site.clock.wall_ms())
         )
 
-    document = await documents.change(request, Kind.KEY, name, changed)
+    document = await documents.change(site, who.caller, Kind.KEY, name, changed)
     await site.revoked(name)
-    return answer(request, _view(site, document), headers=site.committed())
+    return _view(site, document)
 
 
-def _known(request: web.Request) -> Document:
-    """Return the key that the path names; another tenant's is none."""
-    document = site_of(request).store.documents.get(Kind.KEY, path_name(request))
-    if document is None or not _may_see(identity(request), document.value()):
+def _known(site: Site, who: Identity, name: str) -> Document:
+    """Return the key of an id; another tenant's is none."""
+    document = site.store.documents.get(Kind.KEY, name)
+    if document is None or not _may_see(who, document.value()):
         raise unknown_document()
     return document
 

@@ -9,6 +9,7 @@ from headrace.http import documents
 from headrace.http.decode import decode, read_json
 from headrace.http.documents import etag, path_name
 from headrace.http.encode import answer
+from headrace.http.identity import caller
 from headrace.http.site import Site, site_of
 from headrace.wire.document_routes import QueuesAnswer, QueueSettings, QueueView, Removed
 from headrace.wire.documents import Document, Kind, QueueDocument, body_of
@@ -76,7 +77,7 @@ async def _pause(request: web.Request, *, paused: bool) -> web.Response:
         value = QueueDocument() if known is None else known.value()
         return body_of(replace(value, paused=paused))
 
-    document = await documents.change(request, Kind.QUEUE, name, changed)
+    document = await documents.change(site, caller(request), Kind.QUEUE, name, changed)
     return _answer(request, _view(site, name, document), site.committed())
 
 
