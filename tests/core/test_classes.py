@@ -1,6 +1,7 @@
 """Interned requirements, profiles and names."""
 
 from engine_rig import needs
+from msgspec.structs import replace
 
 from headrace._native import MatchIndex
 from headrace.core.classes import WASM_LABEL, ClassTable, Names
@@ -106,6 +107,15 @@ def test_wasm_jobs_go_to_workers_that_run_wasm_and_to_no_others() -> None:
     assert not fits(wasm, Profile())
     assert not fits(wasm, Profile(types=frozenset({""})))
     assert not fits(needs(), Profile(wasm=True, types=frozenset()))
+
+
+def test_workers_of_a_tenant_get_its_jobs_and_no_others() -> None:
+    of_a, of_nobody = replace(needs(), tenant="a"), needs()
+    assert fits(of_a, Profile(tenant="a"))
+    assert fits(of_a, Profile())
+    assert not fits(of_a, Profile(tenant="b"))
+    assert fits(of_nobody, Profile())
+    assert not fits(of_nobody, Profile(tenant="a"))
 
 
 def test_no_label_of_a_client_passes_for_the_mark_of_wasm() -> None:

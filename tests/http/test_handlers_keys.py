@@ -225,6 +225,59 @@ async def test_users_of_a_tenant_do_not_see_each_others_jobs(keyed: Keyed) -> No
     assert (reply.status, reply.code) == (403, "forbidden")
 
 
+# Workers ----------------------------------------------------------------------------------------
+
+
+async def polled(keyed: Keyed, name: str, **fields: Any) -> list[str]:
+    body = {"worker": "w", "max_jobs": 10, **fields}
+    reply = await keyed.call(name, "POST", "/api/v1/work/poll", body)
+    assert reply.status == 200, reply.body
+    return [work["job"]["id"] for work in reply.json["jobs"]]
+
+
+async def test_a_worker_of_a_tenant_gets_jobs_of_that_tenant_only(keyed: Keyed) -> None:
+    await keyed.make("wa", tenant="a", user="wa", scopes=["work"])
+    await keyed.make("wb", tenant="b", user="wb", scopes=["work"])
+    mine, theirs = await job_of(keyed, "ann"), await job_of(keyed, "bob")
+    other = await job_of(keyed, "bob", type="rare", requirements={"cpu_cores": 1})
+    free = {"cpu_cores": 8}
+    assert await polled(keyed, "wa", free=free) == [mine]
+    assert await polled(keyed, "wa", free=free) == []
+    assert set(await polled(keyed, "wb", free=free)) == {theirs, other}
+    more = [await job_of(keyed, name) for name in ("ann", "bob")]
+    assert set(await polled(keyed, "wim")) == set(more)
+
+
+async def test_a_parked_worker_wakes_for_its_tenant_only(keyed: Keyed) -> None:
+    await keyed.make("wa", tenant="a", user="wa", scopes=["work"])
+    waiting = asyncio.create_task(polled(keyed, "wa", wait="30s"))
+    while not keyed.server.node.pump.stats().parked_polls:
+        await asyncio.sleep(0)
+    await job_of(keyed, "bob")
+    mine = await job_of(keyed, "ann")
+    assert await waiting == [mine]
+
+
+async def test_sessions_of_tenants_are_apart(keyed: Keyed) -> None:
+    await keyed.make("wa", tenant="a", user="wa", scopes=["work"])
+    await keyed.make("wb", tenant="b", user="wb", scopes=["work"])
+    mine = await job_of(keyed, "ann")
+    same = {"session": "s", "seq": 1}
+    assert await polled(keyed, "wa", **same) == [mine]
+    assert await polled(keyed, "wb", **same) == []
+    assert await polled(keyed, "wim", **same) == []
+    assert await polled(keyed, "wa", **same) == [mine]
+
+
+async def test_jobs_from_before_the_first_key_go_to_workers_of_all_tenants(server: Server) -> None:
+    early = await server.submit()
+    keyed = Keyed(server)
+    await keyed.make("root", scopes=["admin"])
+    await keyed.make("wd", tenant="default", user="wd", scopes=["work"])
+    assert await polled(keyed, "wd") == []
+    assert await polled(keyed, "root") == [early]
+
+
 # Making keys ------------------------------------------------------------------------------------
 
 

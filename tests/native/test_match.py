@@ -24,6 +24,7 @@ frees = st.tuples(*[amounts | st.sampled_from([-1, 2**31, 2**40])] * 4)
 # Numbers 32 and 31 apart share a bit of the masks.
 kinds = st.sampled_from([0, 1, 2, 32, 33])
 gpu_models = st.frozensets(st.sampled_from([0, 1, 31, 32]), max_size=2)
+TENANTS = (1 << 31, 1 + (1 << 31), 8 + (1 << 31))
 labels = st.frozensets(st.sampled_from([0, 1, 32, 64]), max_size=2)
 queues = st.integers(0, 3)
 keys = st.integers(0, 6) | st.sampled_from([KEY_MAX - 1, KEY_MAX])
@@ -49,10 +50,25 @@ class MatchMachine(RuleBasedStateMachine):
         self.native.set_queue(queue, capacity, paused)
         self.twin.set_queue(queue, capacity, paused)
 
-    @rule(queue=queues, kind=kinds, need=needs, gpus=gpu_models, tags=labels)
+    @rule(
+        queue=queues,
+        kind=kinds,
+        need=needs,
+        gpus=gpu_models,
+        tags=labels,
+        tenant=st.none() | st.sampled_from(TENANTS),
+    )
     def class_add(
-        self, queue: int, kind: int, need: Need, gpus: frozenset[int], tags: frozenset[int]
+        self,
+        queue: int,
+        kind: int,
+        need: Need,
+        gpus: frozenset[int],
+        tags: frozenset[int],
+        tenant: int | None,
     ) -> None:
+        if tenant is not None:
+            tags |= {tenant}
         cls = self.native.class_add(queue, kind, need, gpus, tags)
         assert cls == self.twin.class_add(queue, kind, need, gpus, tags)
         self.classes.append(cls)
@@ -61,7 +77,8 @@ class MatchMachine(RuleBasedStateMachine):
         some=st.frozensets(kinds, max_size=3) | st.none(),
         served=st.frozensets(st.integers(0, 5), max_size=3) | st.none(),
         gpu=st.sampled_from([-1, 0, 1, 31, 32, 62]),
-        tags=st.frozensets(st.sampled_from([0, 1, 32, 64]), max_size=4),
+        tags=st.frozensets(st.sampled_from([0, 1, 24, 32, 64, *TENANTS]), max_size=4),
+        any_tenant=st.booleans(),
     )
     def shape_add(
         self,
@@ -69,9 +86,10 @@ class MatchMachine(RuleBasedStateMachine):
         served: frozenset[int] | None,
         gpu: int,
         tags: frozenset[int],
+        any_tenant: bool,
     ) -> None:
-        shape = self.native.shape_add(some, served, gpu, tags)
-        assert shape == self.twin.shape_add(some, served, gpu, tags)
+        shape = self.native.shape_add(some, served, gpu, tags, any_tenant)
+        assert shape == self.twin.shape_add(some, served, gpu, tags, any_tenant)
         self.shapes.append(shape)
 
     @precondition(lambda self: self.shapes)

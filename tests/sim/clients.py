@@ -24,7 +24,7 @@ from headrace.wire.documents import Kind, QueueDocument, TypeDocument, body_of
 from sim.model import Model
 from sim.model_job import each_submitted
 from sim.net import Net
-from sim.settings import GPU_MODELS, KINDS, LABELS, MODULES, QUEUES, Settings
+from sim.settings import GPU_MODELS, KINDS, LABELS, MODULES, QUEUES, TENANTS, Settings
 from sim.world import World
 
 TIMEOUT_MS: Final = 3_000
@@ -104,9 +104,9 @@ class Client:
                 amounts = Amounts(amounts.cpu_milli, amounts.memory_mb, 0, 500)
                 gpu_models = frozenset(m for m in GPU_MODELS if random() < 0.5)
             labels = frozenset(label for label in LABELS if random() < 0.15)
-        queue, kind = pick(QUEUES), pick(KINDS)
+        queue, kind, tenant = pick(QUEUES), pick(KINDS), pick(("", *TENANTS))
         new: dict[str, Any] = {
-            "requirements": Requirements(queue, kind, amounts, gpu_models, labels),
+            "requirements": Requirements(queue, kind, amounts, gpu_models, labels, tenant),
             "priority": pick((5, 5, 5, 0, 9, 3)),
             "timeout_ms": 3_600_000,
             "retry_delay_ms": pick((0, 10, 500, 2_000)),

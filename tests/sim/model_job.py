@@ -141,6 +141,7 @@ def fits(need: Requirements, profile: Profile, free: tuple[int, int, int, int]) 
         and (profile.queues is None or need.queue in profile.queues)
         and (not need.gpu_models or profile.gpu_model in need.gpu_models)
         and need.labels <= profile.labels
+        and profile.tenant in ("", need.tenant)
     )
 
 

@@ -555,6 +555,20 @@ def label_ignored(stack: ExitStack) -> None:
 
 
 @planted
+def tenant_ignored(stack: ExitStack) -> None:
+    """Workers of a tenant get the jobs of every tenant."""
+
+    def acquire(self: ClassTable, profile: Any) -> int:
+        return old(self, msgspec.structs.replace(profile, tenant=""))
+
+    def release(self: ClassTable, profile: Any) -> None:
+        old_release(self, msgspec.structs.replace(profile, tenant=""))
+
+    old = put(stack, ClassTable, "shape_acquire", acquire)
+    old_release = put(stack, ClassTable, "shape_release", release)
+
+
+@planted
 def priority_upside_down(stack: ExitStack) -> None:
     """Jobs of low priority go first."""
 

@@ -38,6 +38,7 @@ FAULTS: Final = (
 SERVER_FAULTS: Final = FAULTS[5:14]
 QUEUES: Final = ("default", "compute", "io")
 KINDS: Final = ("", "resize", "mail")
+TENANTS: Final = ("t1", "t2")
 LABELS: Final = ("zone=1", "disk=ssd")
 GPU_MODELS: Final = ("A100", "H100")
 MODULES: Final = tuple(bytes([number]) * 32 for number in range(1, 13))

@@ -8,7 +8,7 @@ from headrace.core.resources import Amounts, Profile
 from headrace.wire.problems import Problem
 from sim.model import Model
 from sim.net import Net
-from sim.settings import GPU_MODELS, KINDS, LABELS, QUEUES, Settings
+from sim.settings import GPU_MODELS, KINDS, LABELS, QUEUES, TENANTS, Settings
 from sim.single import joined
 from sim.world import World
 
@@ -70,6 +70,7 @@ class Worker:
                 queues=None if chance(0.6) else frozenset(q for q in QUEUES if chance(0.7)),
                 gpu_model=pick(("", *GPU_MODELS)),
                 labels=frozenset(label for label in LABELS if chance(0.6)),
+                tenant=pick(("", "", *TENANTS)),
             )
             self._total = Amounts(
                 pick((1_000, 4_000, 16_000)), pick((1_000, 8_000)), 200, pick((0, 1_000))

@@ -32,10 +32,12 @@ from headrace._native.heap cimport (
 )
 from headrace._native.node cimport (
     DIMENSIONS,
+    TENANTS_MASK,
     Class,
     Shape,
     Traits,
     class_suits,
+    label_bit,
     rounded,
     summary_clear,
     trait_bit,
@@ -307,7 +309,7 @@ cdef class MatchIndex:
             i += 1
         for number in sorted(labels):
             traits.numbers[i] = number
-            traits.labels_mask |= trait_bit(number, 32)
+            traits.labels_mask |= label_bit(number)
             i += 1
         traits.gpus_count = <uint32_t>len(gpu_models)
         traits.labels_count = <uint32_t>len(labels)
@@ -317,7 +319,7 @@ cdef class MatchIndex:
     # Shapes
 
     def shape_add(self, frozenset kinds, frozenset queues, int64_t gpu_model,
-                  frozenset labels not None):
+                  frozenset labels not None, bint any_tenant=True):
         """Return a new shape number; None means any, gpu_model -1 means no GPU."""
         cdef list numbers = sorted(kinds or ())
         cdef Shape* shape
@@ -352,9 +354,10 @@ cdef class MatchIndex:
         shape.kinds_mask = 0xFFFFFFFF if kinds is None else 0
         for i in range(shape.kinds_count):
             shape.kinds_mask |= trait_bit(shape.numbers[i], 32)
-        shape.labels_mask = 0
+        shape.any_tenant = any_tenant
+        shape.labels_mask = TENANTS_MASK if any_tenant else 0
         for i in range(<size_t>len(numbers) - shape.labels_count, <size_t>len(numbers)):
-            shape.labels_mask |= trait_bit(shape.numbers[i], 32)
+            shape.labels_mask |= label_bit(shape.numbers[i])
         shape.gpu_model = gpu_model
         shape.gpus_mask = <uint32_t>1 << 31
         if gpu_model >= 0:

@@ -117,6 +117,8 @@ cdef extern from *:
 cdef enum:
     FANOUT = 32  # HEADRACE_FANOUT
     DIMENSIONS = 4
+    TENANT_FIRST_C = 0x80000000  # labels from here on are tenants; a class has one at most
+    TENANTS_MASK = 0xFF000000
     BARRED = 0x7FFF  # the rounded need of what holds no job: exceeds every limit
 
 
@@ -149,6 +151,7 @@ cdef struct Shape:
     int64_t gpu_model
     bint any_kind
     bint any_queue
+    bint any_tenant
     uint32_t kinds_count
     uint32_t queues_count
     uint32_t labels_count
@@ -208,6 +211,13 @@ cdef inline uint32_t trait_bit(uint32_t number, uint32_t bits) noexcept nogil:
     return <uint32_t>1 << (number % bits)
 
 
+cdef inline uint32_t label_bit(uint32_t number) noexcept nogil:
+    """Tenants have bits of their own, so that who serves all of them still skips by other labels."""
+    if number >= TENANT_FIRST_C:
+        return <uint32_t>1 << (24 + number % 8)
+    return <uint32_t>1 << (number % 24)
+
+
 cdef inline bint trait_listed(
     const uint32_t* numbers, uint32_t count, uint32_t number
 ) noexcept nogil:
@@ -225,6 +235,14 @@ cdef inline bint class_suits(Class* cls, Shape* shape) noexcept nogil:
     """Whether kind, GPU models and labels agree, exactly."""
     cdef Traits* traits = cls.traits
     cdef uint32_t i
+    cdef uint32_t labels_count = traits.labels_count
+    cdef bint has_tenant = (
+        labels_count and traits.numbers[traits.gpus_count + labels_count - 1] >= TENANT_FIRST_C
+    )
+    if shape.any_tenant:
+        labels_count -= has_tenant
+    elif not has_tenant:
+        return False
     if not shape.any_kind and not trait_listed(shape.numbers, shape.kinds_count, cls.kind):
         return False
     if traits.gpus_count and (
@@ -232,7 +250,7 @@ cdef inline bint class_suits(Class* cls, Shape* shape) noexcept nogil:
         or not trait_listed(traits.numbers, traits.gpus_count, <uint32_t>shape.gpu_model)
     ):
         return False
-    for i in range(traits.labels_count):
+    for i in range(labels_count):
         if not trait_listed(
             shape.numbers + shape.kinds_count + shape.queues_count,
             shape.labels_count,

@@ -43,8 +43,13 @@ class MatchIndex:
         queues: frozenset[int] | None,
         gpu_model: int,
         labels: frozenset[int],
+        any_tenant: bool = True,
     ) -> int:
-        """Return a new shape number; None means any, gpu_model -1 means no GPU."""
+        """Return a new shape number; None means any, gpu_model -1 means no GPU.
+
+        Labels from 2**31 on are tenants, one at most for a class. Not `any_tenant`: the shape
+        suits only classes of the tenants among its labels.
+        """
     def shape_drop(self, shape: int) -> None: ...
     def push(self, cls: int, handle: int, key: int) -> None:
         """Queue a job; the smallest key goes first. Raises: KeyError if it is queued."""

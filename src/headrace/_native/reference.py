@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 HANDLE_MAX = 2**32 - 2  # the last u32 value means "none" inside the compiled structures
 KEY_MAX = 2**64 - 1
@@ -401,6 +401,10 @@ class JobTable:
             raise ValueError(f"a record has {self.record_bytes} bytes here")
 
 
+TENANT_FIRST: Final = 1 << 31
+"""Labels from here on are tenants."""
+
+
 class MatchIndex:
     """The exact match index: the first job by (key, handle) that a worker may and can run."""
 
@@ -410,7 +414,7 @@ class MatchIndex:
         self._classes_free: list[int] = []
         self._leases: dict[int, int] = {}  # by class
         self._shapes: list[
-            tuple[frozenset[int] | None, frozenset[int] | None, int, frozenset[int]] | None
+            tuple[frozenset[int] | None, frozenset[int] | None, int, frozenset[int], bool] | None
         ] = []
         self._shapes_free: list[int] = []
         self._jobs: dict[int, tuple[int, int]] = {}  # handle: (class, key)
@@ -474,13 +478,14 @@ class MatchIndex:
         queues: frozenset[int] | None,
         gpu_model: int,
         labels: frozenset[int],
+        any_tenant: bool = True,
     ) -> int:
         for queue in queues or ():
             _check_queue(queue)
         for number in (*(kinds or ()), *labels):
             _check_range(number, 2**32 - 1)
         _check_range(gpu_model + 1, 2**32)
-        shape = (kinds, queues, gpu_model, labels)
+        shape = (kinds, queues, gpu_model, labels, any_tenant)
         if self._shapes_free:
             number = self._shapes_free.pop()
             self._shapes[number] = shape
@@ -577,7 +582,12 @@ class MatchIndex:
         gpu_milli: int,
     ) -> bool:
         queue, kind, need, gpu_models, labels = self.class_info(cls)
-        shape_kinds, shape_queues, gpu_model, shape_labels = self._shape(shape)
+        shape_kinds, shape_queues, gpu_model, shape_labels, any_tenant = self._shape(shape)
+        tenants = frozenset(label for label in labels if label >= TENANT_FIRST)
+        if any_tenant:
+            labels -= tenants
+        elif not tenants:
+            return False
         return (
             need[0] <= cpu_milli
             and need[1] <= memory_mb
@@ -616,7 +626,7 @@ class MatchIndex:
 
     def _shape(
         self, shape: int
-    ) -> tuple[frozenset[int] | None, frozenset[int] | None, int, frozenset[int]]:
+    ) -> tuple[frozenset[int] | None, frozenset[int] | None, int, frozenset[int], bool]:
         row = self._shapes[shape] if 0 <= shape < len(self._shapes) else None
         if row is None:
             raise IndexError(shape)

@@ -17,6 +17,9 @@ from headrace.core.resources import WASM_KIND, Profile, Requirements
 WASM_LABEL: Final = "\0wasm"
 """Carried by every WASM class and by the workers that run WASM; no client can send a NUL."""
 
+TENANT_FIRST: Final = 1 << 31
+"""Labels of the match index from here on are tenants."""
+
 
 class Names:
     """Counted numbers for texts. A number comes again when its text is in use no more."""
@@ -76,6 +79,7 @@ class ClassTable:
         self._kinds = Names()
         self._labels = Names()
         self._gpu_models = Names()
+        self._tenants = Names()
         self._ids: dict[Requirements, int] = {}
         self._entries: dict[int, ClassEntry] = {}
         self.entry = self._entries.__getitem__
@@ -170,7 +174,7 @@ class ClassTable:
             acquire(self._kinds, requirements.kind),
             requirements.amounts.vector(),
             frozenset(acquire(self._gpu_models, model) for model in requirements.gpu_models),
-            frozenset(acquire(self._labels, label) for label in labels),
+            self._label_numbers(acquire, labels, requirements.tenant),
         )
         entry = ClassEntry(class_id, requirements, number, names)
         self._ids[requirements] = class_id
@@ -209,7 +213,8 @@ class ClassTable:
                     if profile.queues is None
                     else frozenset(acquire(self._queues, queue) for queue in profile.queues),
                     acquire(self._gpu_models, profile.gpu_model) if profile.gpu_model else -1,
-                    frozenset(acquire(self._labels, label) for label in labels),
+                    self._label_numbers(acquire, labels, profile.tenant),
+                    any_tenant=not profile.tenant,
                 ),
                 names,
             )
@@ -224,6 +229,14 @@ class ClassTable:
             del self._shapes[profile]
             self._match.shape_drop(entry.shape)
             _release(entry.names)
+
+    def _label_numbers(
+        self, acquire: Callable[[Names, str], int], labels: frozenset[str], tenant: str
+    ) -> frozenset[int]:
+        numbers = [acquire(self._labels, label) for label in labels]
+        if tenant:
+            numbers.append(TENANT_FIRST + acquire(self._tenants, tenant))
+        return frozenset(numbers)
 
     # Queues -------------------------------------------------------------------------------------
 

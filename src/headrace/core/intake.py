@@ -218,7 +218,9 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
         for position, tag in enumerate(job.tags):
             printable(tag, f"/tags/{position}")
         spec.tags = job.tags
-    requirements = _requirements(job.requirements, spec, is_wasm)
+    caller = come.caller
+    tenant = caller.tenant if caller.key_id else ""  # in open mode all classes are of one kind
+    requirements = _requirements(job.requirements, spec, is_wasm, tenant)
     if job.max_retries is None:
         spec.max_retries = limits.RETRIES_DEFAULT_WASM if is_wasm else limits.RETRIES_DEFAULT
     else:
@@ -344,18 +346,21 @@ def _wasm_fields(job: SubmitJob, spec: Spec, module_sha256: str) -> None:
 
 
 @lru_cache(1_024)
-def _plain(queue: str, kind: str) -> Requirements:
+def _plain(queue: str, kind: str, tenant: str) -> Requirements:
     """Return the requirements of a job that asks for nothing: the same object for equal jobs."""
-    return Requirements(queue, kind, Amounts())
+    return Requirements(queue, kind, Amounts(), tenant=tenant)
 
 
-def _requirements(asked: schema.Requirements | None, spec: Spec, is_wasm: bool) -> Requirements:
+def _requirements(
+    asked: schema.Requirements | None, spec: Spec, is_wasm: bool, tenant: str
+) -> Requirements:
+    """`tenant`: whose workers alone may have it, beside those of all tenants; empty: only those."""
     if is_wasm and (asked is None or asked.cpu_cores <= 0):
         raise invalid("a WASM job needs more than 0 cpu_cores", "/requirements/cpu_cores")
     if is_wasm and (asked is None or asked.memory_mb <= 0):
         raise invalid("a WASM job needs more than 0 memory_mb", "/requirements/memory_mb")
     if asked is None:
-        return _plain(spec.queue, spec.type)
+        return _plain(spec.queue, spec.type, tenant)
     shown: dict[str, Any] = {}
     for field in ("cpu_cores", "memory_mb", "storage_mb", "gpu_count"):
         if value := getattr(asked, field):
@@ -371,7 +376,7 @@ def _requirements(asked: schema.Requirements | None, spec: Spec, is_wasm: bool) 
     spec.requirements = shown
     amounts = amounts_of(asked, "/requirements", up=True)
     kind = WASM_KIND if is_wasm else spec.type
-    return Requirements(spec.queue, kind, amounts, models, labels)
+    return Requirements(spec.queue, kind, amounts, models, labels, tenant)
 
 
 def amounts_of(asked: schema.Requirements | schema.Resources, pointer: str, *, up: bool) -> Amounts:

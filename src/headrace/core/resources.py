@@ -49,6 +49,9 @@ class Requirements(msgspec.Struct, frozen=True):
     """Alternatives; empty for any."""
     labels: frozenset[str] = frozenset()
     """`key=value`; each must be among the worker's."""
+    tenant: str = ""
+    """Of the key that submitted the job: workers of other tenants do not get it. Empty: submitted
+    without a key, for workers of all tenants only."""
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -62,6 +65,8 @@ class Profile(msgspec.Struct, frozen=True):
     """None: every queue."""
     gpu_model: str = ""
     labels: frozenset[str] = frozenset()
+    tenant: str = ""
+    """Takes jobs of this tenant only; empty: of all."""
 
 
 _WIRE_WORDS: Final = {"cpu_milli": ("cpu_cores", 1000), "gpu_milli": ("gpu_count", 1000)}

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from headrace._native import acks_json, reports_read
 from headrace._native import work_json as native_work_json
@@ -59,6 +60,14 @@ def poll_command(data: bytes, ticket: int) -> Poll:
         ],
         body.running,
     )
+
+
+def bind(command: Poll, tenant: str) -> None:
+    """Let a worker have jobs of its tenant only. Sessions of tenants are apart: who names one gets
+    the jobs again that it was given."""
+    command.profile = replace(command.profile, tenant=tenant)
+    if command.session:
+        command.session = f"{tenant}\0{command.session}"
 
 
 def _poll_read(data: bytes) -> tuple[PollRequest, list[schema.Report | Completions]]:

@@ -35,14 +35,10 @@ async def work_poll(request: web.Request) -> web.Response:
 
 def poll(site: Site, asked: Asked) -> Question:
     caller = asked.caller
-    if not caller.all_tenants:
-        raise Problem(
-            ProblemCode.SCOPE_MISSING,
-            "a worker takes jobs of all tenants, so its key has to be for all of them (*)",
-            extra={"scope": "work", "tenant": "*"},
-        )
     command = polls.poll_command(asked.body, site.pump.new_ticket())
     command.key_id = caller.key_id
+    if not caller.all_tenants:
+        polls.bind(command, caller.tenant)
 
     def told(reply: PollReply) -> Answer:
         found = polls.poll_answer(reply, _work(site, reply.jobs), site.config.lease_ms)
