@@ -166,6 +166,18 @@ async def test_a_full_disk_is_waited_out_and_no_time_passes(house: House) -> Non
     assert house.gate.errors == []
 
 
+async def test_submits_are_refused_as_long_as_a_commit_waits_for_space(house: House) -> None:
+    """Also where the file system tells of free space, as with a quota."""
+    house.gate.errors.extend(StoreFull("the test says so") for _ in range(3))
+    assert await code_of(house.submit()) is ProblemCode.OUTCOME_UNKNOWN
+    house.pump._check_disk()
+    assert await code_of(house.submit()) is ProblemCode.STORAGE_FULL
+    assert (await house.poll()).jobs != []
+    house.pump._check_disk()
+    assert not house.pump.disk_low
+    await house.submit()
+
+
 async def test_jobs_told_to_nobody_because_the_disk_was_full_are_released(house: House) -> None:
     job_id = await house.submit()
     house.gate.errors.append(StoreFull("the test says so"))

@@ -173,6 +173,8 @@ class Pump:
         self._idle = asyncio.Event()
         self._commits = 0
         self._committed_at_s = 0.0
+        self._full = False
+        """The commit under way has found no space, and waits for some."""
         self.disk_low = False
         self.failed = False
         self.failure = asyncio.Event()
@@ -396,7 +398,7 @@ class Pump:
             self._clock.hold()
 
     def _check_disk(self) -> None:
-        low = self._store.stats().bytes_free < self._disk_reserve_bytes
+        low = self._full or self._store.stats().bytes_free < self._disk_reserve_bytes
         if low != self.disk_low:
             log.warning("free disk space is %s the reserve", "below" if low else "above")
         self.disk_low = low
@@ -425,7 +427,7 @@ class Pump:
             # Memory is ahead of disk only until the same batch is written: wait for space. No
             # heartbeat can be answered meanwhile, so no lease may run out.
             log.error("%s; waiting for space", error)
-            self.disk_low = True
+            self._full = self.disk_low = True
             self._hold()
             self._in_flight = (batch, [], effects)
             for asked in applied:
@@ -441,6 +443,7 @@ class Pump:
             log.critical("a commit failed, the server stops: %s", error, exc_info=error)
             self._fail()
             return
+        self._full = False
         self._in_flight = None
         self._store.settle(batch)
         now_s = self._loop.time()
