@@ -136,7 +136,6 @@ def test_two_saved_files_are_compared(tmp_path: Path) -> None:
 
 
 def test_pictures_are_drawn_of_what_there_is(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     import plots
 
     about = {"label": "headrace", "durability": "fsync before each answer"}

@@ -19,7 +19,6 @@ RESIZE = {
     "priority": "high",
     "requirements": {"cpu_cores": 0.5, "memory_mb": 64},
     "suspendable": False,
-    "retention": "2h",
     "params_schema": {
         "type": "object",
         "required": ["size"],
@@ -45,7 +44,7 @@ async def test_a_type_comes_back_as_it_was_put(server: Server) -> None:
     view = reply.json
     assert view["params_schema"] == RESIZE["params_schema"]
     assert (view["id"], view["group"], view["queue"]) == ("resize", "images", "download")
-    assert (view["timeout"], view["retry_delay"], view["retention"]) == (90, 2, 7_200)
+    assert (view["timeout"], view["retry_delay"]) == (90, 2)
     assert (view["priority"], view["suspendable"]) == (7, False)
     assert view["requirements"]["memory_mb"] == 64
     assert reply.headers["ETag"] == f'"{view["version"]}"'

@@ -16,7 +16,6 @@ from headrace.wire.keys import (
     SCOPE_WORDS,
     ApiKey,
     KeyDocument,
-    RateLimit,
     Scope,
     allows,
     make_key,
@@ -161,19 +160,12 @@ def test_a_key_is_live_until_it_expires_or_is_revoked(
         {"user": "x" * 201},
         {"scopes": ["root"]},
         {"expires_at_ms": -1},
-        {"requests": {"per_second": 0, "burst": 1}},
-        {"jobs": {"per_second": 1, "burst": 0}},
     ],
 )
 def test_a_damaged_document_is_not_decoded(fields: dict[str, Any]) -> None:
     body = {**msgspec.to_builtins(document()), **fields}
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(msgspec.json.encode(body), type=KeyDocument)
-
-
-def test_limits_are_part_of_the_document() -> None:
-    limited = document(requests=RateLimit(10.5, 20), jobs=RateLimit(1, 5))
-    assert msgspec.json.decode(msgspec.json.encode(limited), type=KeyDocument) == limited
 
 
 # What it allows ---------------------------------------------------------------------------------

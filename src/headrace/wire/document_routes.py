@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from headrace.wire import limits
 from headrace.wire.documents import Description
-from headrace.wire.keys import RateLimit, Scope, ScopeWord
+from headrace.wire.keys import Scope, ScopeWord
 from headrace.wire.problems import ProblemCode as P
 from headrace.wire.route import COMMITS, WHO, Param, Route
 from headrace.wire.schema import ABSENT, Duration, Name, Request, Requirements
@@ -110,8 +110,6 @@ class TypeSettings(Request, kw_only=True):
     suspendable: bool = True
     params_schema: msgspec.Raw = ABSENT
     """JSON Schema, draft 2020-12, of the params. References stay inside it."""
-    retention: Duration | None = None
-    """How long an ended job is kept."""
 
 
 class TypeView(msgspec.Struct, kw_only=True):
@@ -130,7 +128,6 @@ class TypeView(msgspec.Struct, kw_only=True):
     requirements: Requirements | None
     suspendable: bool
     params_schema: msgspec.Raw | None
-    retention: int | float | None
     version: int
     """Also its ETag."""
     changed_at: str | None
@@ -156,9 +153,6 @@ class NewKey(Request, kw_only=True):
     """Who its bearer is; null: the caller."""
     scopes: Annotated[list[ScopeWord], Meta(min_length=1)]
     expires_in: Duration | None = None
-    requests: RateLimit | None = None
-    jobs: RateLimit | None = None
-    """Jobs submitted, whatever requests they come in."""
 
 
 class KeyView(msgspec.Struct, kw_only=True):
@@ -175,8 +169,6 @@ class KeyView(msgspec.Struct, kw_only=True):
     revoked_at: str | None
     last_used_at: str | None
     """Since the server was started."""
-    requests: RateLimit | None
-    jobs: RateLimit | None
 
 
 class MadeKey(msgspec.Struct, kw_only=True):

@@ -69,8 +69,6 @@ class TypeDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """False: its jobs cannot be suspended."""
     params_schema: msgspec.Raw = ABSENT
     """JSON Schema 2020-12 of the params."""
-    retention_ms: int | None = None
-    """How long an ended job is kept."""
 
 
 VALUES: Final[dict[Kind, Any]] = {

@@ -95,7 +95,6 @@ def _type_of(request: web.Request, name: str, asked: TypeSettings) -> TypeDocume
         requirements=asked.requirements,
         suspendable=asked.suspendable,
         params_schema=ABSENT if schema in (b"", _NULL) else asked.params_schema,
-        retention_ms=_ms(asked.retention, "/retention"),
     )
 
 
@@ -121,7 +120,6 @@ def type_view(site: Site, document: Document) -> TypeView:
         requirements=value.requirements,
         suspendable=value.suspendable,
         params_schema=value.params_schema if bytes(value.params_schema) else None,
-        retention=_seconds(value.retention_ms),
         version=document.version,
         changed_at=rfc3339(document.changed_at_ms),
         changed_by=document.changed_by,

@@ -1,1 +1,0 @@
-"""Webhooks: only loopback is ever connected to, and no test waits for a time."""
