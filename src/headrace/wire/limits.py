@@ -74,7 +74,8 @@ DOCUMENT_BYTES_MAX: Final = 64 * KIB
 DOCUMENTS_MAX: Final = 10_000
 """Documents of one kind."""
 DESCRIPTION_CHARS_MAX: Final = 4 * KIB
-RETENTION_MS_MAX: Final = 3_650 * DAY_MS
+OPERATOR_SPAN_MS_MAX: Final = 3_650 * DAY_MS
+"""Of any duration that an operator sets, such as the life of a key."""
 QUEUE_CAPACITY_MAX: Final = 1_000_000_000
 AUDIT_ENTRIES_MAX: Final = 100_000
 """Acts of admins that are kept; older ones go."""

@@ -99,7 +99,9 @@ def _type_of(request: web.Request, name: str, asked: TypeSettings) -> TypeDocume
 
 
 def _ms(value: float | str | None, pointer: str) -> int | None:
-    return None if value in (None, "") else span_ms(value or 0, pointer, limits.RETENTION_MS_MAX)
+    return (
+        None if value in (None, "") else span_ms(value or 0, pointer, limits.OPERATOR_SPAN_MS_MAX)
+    )
 
 
 def type_view(site: Site, document: Document) -> TypeView:

@@ -86,7 +86,9 @@ def key_document(asked: NewKey, who: Identity, now_ms: int) -> KeyDocument:
         raise Problem(ProblemCode.FORBIDDEN, "a key makes no key that may do more than it may")
     expires_at_ms = 0
     if asked.expires_in is not None:
-        span = span_ms(asked.expires_in, "/expires_in", limits.RETENTION_MS_MAX, limits.SECOND_MS)
+        span = span_ms(
+            asked.expires_in, "/expires_in", limits.OPERATOR_SPAN_MS_MAX, limits.SECOND_MS
+        )
         expires_at_ms = now_ms + span
     return KeyDocument(
         id="0" * 10,
