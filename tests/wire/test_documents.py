@@ -15,6 +15,7 @@ def test_numbers_of_kinds_never_change() -> None:
         "KEY": 4,
         "WEBHOOK": 5,
         "LIMIT": 6,
+        "TENANT": 7,
     }
 
 

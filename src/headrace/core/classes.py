@@ -5,7 +5,7 @@ parked poll has its profile. Names are counted too, so that a client that invent
 every job leaves nothing behind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -49,6 +49,10 @@ class Names:
 
     def find(self, text: str) -> int | None:
         return self._number.get(text)
+
+    def texts(self) -> Collection[str]:
+        """Return those in use."""
+        return self._number.keys()
 
     def __len__(self) -> int:
         return len(self._number)
@@ -265,6 +269,10 @@ class ClassTable:
     def queues_used(self) -> set[str]:
         """Return the queues of all live jobs."""
         return set(self._queue_classes)
+
+    def tenants_used(self) -> Collection[str]:
+        """Return the tenants of all live jobs whose class has one."""
+        return self._tenants.texts()
 
     def queue_capacity(self, queue: str) -> int | None:
         return self.queue_capacities.get(queue)

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -575,6 +575,10 @@ class Pump:
     def queues_used(self) -> set[str]:
         """Return the queues of all live jobs."""
         return self._engine.live.classes.queues_used()
+
+    def tenants_used(self) -> Collection[str]:
+        """Return the tenants that live jobs are said to be of; without keys, none."""
+        return self._engine.live.classes.tenants_used()
 
     def queue_has_jobs(self, queue: str) -> bool:
         return self._engine.live.classes.queue_has_jobs(queue)

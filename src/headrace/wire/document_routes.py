@@ -186,6 +186,35 @@ class KeysAnswer(msgspec.Struct, kw_only=True):
     """For after; null at the end."""
 
 
+# Tenants ----------------------------------------------------------------------------------------
+
+
+class TenantSettings(Request, kw_only=True):
+    """A tenant's settings, all of them: what is left out goes back to its default."""
+
+    weight: Annotated[int, Meta(ge=1, le=limits.TENANT_WEIGHT_MAX)] = limits.TENANT_WEIGHT_DEFAULT
+    """Its share of the workers: of two tenants with jobs of one priority that wait, one of weight
+    3 has three jobs started for each job of one of weight 1."""
+    description: Description = ""
+
+
+class TenantView(msgspec.Struct, kw_only=True):
+    name: str
+    weight: int
+    description: str
+    version: int
+    """Also its ETag; 0: nothing was set."""
+    changed_at: str | None
+    changed_by: str | None
+
+
+class TenantsAnswer(msgspec.Struct, kw_only=True):
+    tenants: list[TenantView]
+    count: int
+    next: str | None = None
+    """For after; null at the end."""
+
+
 # Audit ------------------------------------------------------------------------------------------
 
 
@@ -337,6 +366,50 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
         "/api/v1/job-groups",
         ("Groups of job types", "A group of job types", "Make or replace a group of job types"),
         (GroupSettings, GroupView, GroupsAnswer),
+    ),
+    Route(
+        name="tenants_list",
+        **OPERATORS,
+        method="GET",
+        path="/api/v1/tenants",
+        summary="Tenants: those with settings, and those with jobs",
+        tag="tenants",
+        params=(*WHO, *PAGE),
+        answer=TenantsAnswer,
+    ),
+    Route(
+        name="tenant_get",
+        **OPERATORS,
+        method="GET",
+        path="/api/v1/tenants/{name}",
+        summary="A tenant and its settings",
+        tag="tenants",
+        params=WHO,
+        answer=TenantView,
+        problems=(P.DOCUMENT_UNKNOWN,),
+    ),
+    Route(
+        name="tenant_put",
+        **OPERATORS,
+        method="PUT",
+        path="/api/v1/tenants/{name}",
+        summary="Set a tenant's share of the workers; {} goes back to the defaults",
+        tag="tenants",
+        params=(*WHO, *CONDITIONS),
+        body=TenantSettings,
+        answer=TenantView,
+        problems=(P.DOCUMENTS_TOO_MANY, *CHANGES),
+    ),
+    Route(
+        name="tenant_delete",
+        **OPERATORS,
+        method="DELETE",
+        path="/api/v1/tenants/{name}",
+        summary="Remove a tenant's settings; its jobs and keys stay",
+        tag="tenants",
+        params=(*WHO, CONDITIONS[0]),
+        answer=Removed,
+        problems=(P.DOCUMENT_UNKNOWN, *CHANGES),
     ),
     Route(
         name="keys_list",

@@ -26,6 +26,7 @@ class Kind(IntEnum):
     KEY = 4
     WEBHOOK = 5
     LIMIT = 6
+    TENANT = 7
 
 
 Description = Annotated[str, Meta(max_length=limits.DESCRIPTION_CHARS_MAX)]
@@ -71,11 +72,20 @@ class TypeDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """JSON Schema 2020-12 of the params."""
 
 
+class TenantDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tenant's settings."""
+
+    weight: Annotated[int, Meta(ge=1, le=limits.TENANT_WEIGHT_MAX)] = limits.TENANT_WEIGHT_DEFAULT
+    """Its share of the workers, next to the weights of others that have jobs waiting."""
+    description: Description = ""
+
+
 VALUES: Final[dict[Kind, Any]] = {
     Kind.QUEUE: QueueDocument,
     Kind.TYPE: TypeDocument,
     Kind.GROUP: GroupDocument,
     Kind.KEY: KeyDocument,
+    Kind.TENANT: TenantDocument,
 }
 """What the body of a document is, by kind. A new field needs a default: old bodies lack it."""
 

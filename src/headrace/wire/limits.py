@@ -77,6 +77,8 @@ DESCRIPTION_CHARS_MAX: Final = 4 * KIB
 OPERATOR_SPAN_MS_MAX: Final = 3_650 * DAY_MS
 """Of any duration that an operator sets, such as the life of a key."""
 QUEUE_CAPACITY_MAX: Final = 1_000_000_000
+TENANT_WEIGHT_MAX: Final = 1_000
+TENANT_WEIGHT_DEFAULT: Final = 1
 AUDIT_ENTRIES_MAX: Final = 100_000
 """Acts of admins that are kept; older ones go."""
 

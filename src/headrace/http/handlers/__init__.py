@@ -14,6 +14,7 @@ from headrace.http.handlers import (
     queues,
     root,
     submit,
+    tenants,
     work,
 )
 
@@ -61,6 +62,10 @@ HANDLERS: Final[dict[str, Handler]] = {
     "job_group_get": job_types.job_group_get,
     "job_group_put": job_types.job_group_put,
     "job_group_delete": job_types.job_group_delete,
+    "tenants_list": tenants.tenants_list,
+    "tenant_get": tenants.tenant_get,
+    "tenant_put": tenants.tenant_put,
+    "tenant_delete": tenants.tenant_delete,
     "keys_list": keys.keys_list,
     "key_create": keys.key_create,
     "key_get": keys.key_get,
