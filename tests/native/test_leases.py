@@ -17,6 +17,8 @@ from headrace._native import (
     LeaseTable,
     Tokens,
     reference,
+    reference_leases,
+    span_bucket,
 )
 from headrace._native.reference import JobTable as JobTableTwin
 from headrace._native.reference_leases import Held as HeldTwin
@@ -32,7 +34,7 @@ WALL_MS = 1_700_000_000_000
 LEASE_MS, GRACE_MS = 30, 10
 GRANTED = (
     *("tokens", "job_ids", "records", "deadlines_at_ms", "by_class", "by_status"),
-    *("waited_ms", "with_checkpoint", "with_deadline_to_start"),
+    *("waited_ms", "by_wait", "with_checkpoint", "with_deadline_to_start"),
 )
 ENDED = (
     *("count", "worker", "job_ids", "records", "started_at_ms"),
@@ -192,6 +194,17 @@ def test_native_and_twin_agree(taken: list[tuple[str, Any, int]]) -> None:
 @pytest.fixture(params=[True, False], ids=["native", "twin"])
 def side(request: pytest.FixtureRequest) -> Side:
     return Side(native=request.param)
+
+
+@given(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 5_000))
+def test_durations_have_the_buckets_of_the_twin(span_ms: int) -> None:
+    assert span_bucket(span_ms) == reference_leases.span_bucket(span_ms)
+
+
+def test_powers_of_two_bound_the_buckets_of_durations() -> None:
+    for power in range(40):
+        assert span_bucket(2**power) < span_bucket(2**power + 1)
+    assert span_bucket(2**40) == span_bucket(2**63 - 1) == reference_leases.SPAN_BUCKETS - 1
 
 
 def test_jobs_are_leased_as_one_by_one(side: Side) -> None:

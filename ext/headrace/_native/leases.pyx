@@ -47,8 +47,29 @@ from headrace._native.record cimport (
 )
 from headrace._native.token_text cimport TEXT_CHARS, Tokens, token_chars, token_id
 
+cdef extern from *:
+    int __builtin_clzll(unsigned long long) noexcept nogil
+
 cdef enum:
     ID_AT = 4  # in a row of the job table
+    SPAN_BUCKETS_C = 304  # 8 to each power of two of milliseconds, up to 35 years
+
+SPAN_BUCKETS = SPAN_BUCKETS_C
+
+
+cdef inline int bucket_of(int64_t span_ms) noexcept nogil:
+    cdef uint64_t below
+    cdef int shift, bucket
+    if span_ms <= 16:
+        return <int>span_ms - 1 if span_ms > 1 else 0
+    below = <uint64_t>span_ms - 1
+    shift = 60 - __builtin_clzll(below)
+    bucket = (shift << 3) + <int>(below >> shift)
+    return bucket if bucket < SPAN_BUCKETS_C else SPAN_BUCKETS_C - 1
+
+
+def span_bucket(int64_t span_ms):
+    return bucket_of(span_ms)
 
 
 @cython.final
@@ -219,6 +240,7 @@ cdef class Granted:
     cdef readonly dict by_class
     cdef readonly dict by_status
     cdef readonly int64_t waited_ms
+    cdef readonly dict by_wait
     cdef readonly list with_checkpoint
     cdef readonly list with_deadline_to_start
 
@@ -373,14 +395,14 @@ cdef class LeaseTable:
         cdef char* records
         cdef list deadlines = [None] * count
         cdef list with_checkpoint = [], with_deadline_to_start = []
-        cdef dict by_class = {}, by_status = {}
-        cdef Tally classes, statuses
+        cdef dict by_class = {}, by_status = {}, by_wait = {}
+        cdef Tally classes, statuses, waits
         cdef Lease lease
         cdef Record* record
         cdef uint8_t target
         cdef char* row
         cdef Py_ssize_t i
-        cdef int64_t waited_ms = 0, ready_ms, due_ms, deadline_at_ms, deadline_before = 0
+        cdef int64_t waited_ms = 0, wait_ms, due_ms, deadline_at_ms, deadline_before = 0
         cdef object deadline = 0
         done.tokens = PyBytes_FromStringAndSize(NULL, count * TEXT_CHARS)
         done.job_ids = PyBytes_FromStringAndSize(NULL, count * ID_BYTES_C)
@@ -388,7 +410,7 @@ cdef class LeaseTable:
         tokens = PyBytes_AS_STRING(done.tokens)
         job_ids = PyBytes_AS_STRING(done.job_ids)
         records = PyBytes_AS_STRING(done.records)
-        classes.count = statuses.count = 0
+        classes.count = statuses.count = waits.count = 0
         for i in range(count):
             row = self.jobs.row_used(handles[i])
             record = <Record*>(row + ROW_HEAD_BYTES)
@@ -397,9 +419,10 @@ cdef class LeaseTable:
                 job_read(row + ID_AT, row + ROW_HEAD_BYTES).move(event)
             tally(&classes, by_class, record.class_id)
             tally(&statuses, by_status, record.status)
-            ready_ms = <int64_t>(record.order >> ORDER_COUNTER_BITS_C)
-            if ready_ms < now_ms:
-                waited_ms += now_ms - ready_ms
+            wait_ms = now_ms - <int64_t>(record.order >> ORDER_COUNTER_BITS_C)
+            if wait_ms > 0:
+                waited_ms += wait_ms
+            tally(&waits, by_wait, bucket_of(wait_ms))
             if record.attempt == 0 and record.start_before_at_ms:
                 with_deadline_to_start.append(handles[i])
             if record.flags & HAS_CHECKPOINT:
@@ -432,10 +455,12 @@ cdef class LeaseTable:
             memcpy(records + i * RECORD_BYTES_C, record, RECORD_BYTES_C)
         tally_end(&classes, by_class)
         tally_end(&statuses, by_status)
+        tally_end(&waits, by_wait)
         done.deadlines_at_ms = deadlines
         done.by_class = by_class
         done.by_status = by_status
         done.waited_ms = waited_ms
+        done.by_wait = by_wait
         done.with_checkpoint = with_checkpoint
         done.with_deadline_to_start = with_deadline_to_start
         return done

@@ -9,7 +9,7 @@ tests compare the two.
 from headrace._native.heap import Heap
 from headrace._native.job_texts import JobTexts, job_texts, job_texts_each
 from headrace._native.jobs import JobTable
-from headrace._native.leases import Held, Holder, Lease, LeaseTable
+from headrace._native.leases import SPAN_BUCKETS, Held, Holder, Lease, LeaseTable, span_bucket
 from headrace._native.match import MatchIndex
 from headrace._native.poll_texts import acks_json, reports_read, work_json
 from headrace._native.record import (
@@ -32,6 +32,7 @@ __all__ = [
     "ORDER_COUNTER_BITS",
     "RECORD_BYTES",
     "RECORD_FORMAT",
+    "SPAN_BUCKETS",
     "TOKEN_CHARS",
     "Heap",
     "Held",
@@ -53,6 +54,7 @@ __all__ = [
     "json_is_plain",
     "learn_life",
     "reports_read",
+    "span_bucket",
     "take_ready",
     "work_json",
 ]

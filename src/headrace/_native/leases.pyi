@@ -7,6 +7,14 @@ from headrace._native.jobs import JobTable
 from headrace._native.token_text import Tokens
 from headrace.core.job import Event  # in types only: at run time it is handed down
 
+SPAN_BUCKETS: int
+"""Buckets of durations: 8 to each power of two of milliseconds, up to 35 years."""
+
+def span_bucket(span_ms: int) -> int:
+    """Return the bucket of a duration. It holds those up to and with its bound, which is at most
+    an eighth above the bound before; each power of two is a bound.
+    """
+
 @final
 class Held:
     """The leases of one session, in the order given out."""
@@ -111,6 +119,9 @@ class Granted:
     @property
     def waited_ms(self) -> int:
         """From ready to now, summed up."""
+    @property
+    def by_wait(self) -> dict[int, int]:
+        """Jobs by the bucket of their wait, as `span_bucket` has it."""
     @property
     def with_checkpoint(self) -> list[int]:
         """Positions of the jobs that have one."""

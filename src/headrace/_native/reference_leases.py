@@ -15,6 +15,17 @@ from typing import Any
 from headrace._native.reference import ID_BYTES, ORDER_COUNTER_BITS, RECORD_BYTES, JobTable
 from headrace._native.reference_text import TOKEN_CHARS, Tokens, json_is_plain
 
+SPAN_BUCKETS = 304
+
+
+def span_bucket(span_ms: int) -> int:
+    bound_ms = 0
+    for bucket in range(SPAN_BUCKETS):
+        bound_ms += 1 if bucket < 8 else 1 << (bucket // 8 - 1)
+        if span_ms <= bound_ms:
+            return bucket
+    return SPAN_BUCKETS - 1
+
 
 class Held:
     def __init__(self) -> None:
@@ -70,6 +81,7 @@ class Granted:
     by_class: Counter[int] = field(default_factory=Counter)
     by_status: Counter[int] = field(default_factory=Counter)
     waited_ms: int = 0
+    by_wait: Counter[int] = field(default_factory=Counter)
     with_checkpoint: list[int] = field(default_factory=list)
     with_deadline_to_start: list[int] = field(default_factory=list)
 
@@ -175,7 +187,9 @@ class LeaseTable:
             job = self._jobs.load(handle)
             done.by_class[job.class_id] += 1
             done.by_status[int(job.status)] += 1
-            done.waited_ms += max(0, now_ms - (job.order >> ORDER_COUNTER_BITS))
+            wait_ms = now_ms - (job.order >> ORDER_COUNTER_BITS)
+            done.waited_ms += max(0, wait_ms)
+            done.by_wait[span_bucket(wait_ms)] += 1
             if job.attempt == 0 and job.start_before_at_ms:
                 done.with_deadline_to_start.append(handle)
             if job.has_checkpoint:

@@ -105,6 +105,8 @@ def counters_match(live: Live) -> None:
     for _, job in _jobs(live):
         if job.status in LEASED:
             leases[live.classes.entry(job.class_id).requirements.queue] += 1
+    busy = Counter(lease.holder.worker for lease in live.leases)
+    assert live.workers.busy == dict(busy), f"{live.workers.busy}, counted {dict(busy)}"
     for entry in live.classes.entries():
         queue = entry.requirements.queue
         counted = live.classes.queue_leases(queue)

@@ -42,7 +42,7 @@ from headrace.core.job import (
     Status,
 )
 from headrace.core.resources import Amounts, Requirements
-from headrace.core.stats import EngineStats
+from headrace.core.stats import EngineStats, Spans
 from headrace.core.tokens import tokens_of
 from headrace.core.workers import KnownWorkers, Lease, ParkedPolls, Session
 from headrace.wire import limits
@@ -166,6 +166,10 @@ class Live:
         self.fresh_keys: dict[bytes, tuple[bytes, bytes]] = {}
         self.fresh_modules: set[bytes] = set()
         self.stats = EngineStats()
+        self.waits = Spans()
+        """From ready to leased."""
+        self.runs = Spans()
+        """From leased to the end, of jobs that a worker ended."""
 
     def move(self, job: Job, event: Event) -> None:
         """Take the transition of the table, and count it."""
@@ -241,6 +245,7 @@ class Live:
             run_ms = now_ms - lease.granted_ms
             started_at_ms, worker = lease.started_at_ms or wall_ms - run_ms, lease.holder.worker
             self.stats.ran(run_ms)
+            self.runs.add_alike(now_ms, run_ms)
         error, code, body = "", "", b""
         if report is not None:
             error, code, body = report.error, report.code, report.body
@@ -286,6 +291,7 @@ class Live:
     def drop_lease(self, lease: Lease, job: Job) -> None:
         """Take a job out of its worker's hands."""
         self.leases.drop(lease)
+        self.workers.holds(lease.holder.worker, -1)
         self.release(self.classes.entry(job.class_id), 1)
 
     def release(self, entry: ClassEntry, leases: int) -> None:
@@ -454,6 +460,7 @@ class Live:
         elif job.status is Status.SUSPENDING:
             lease.order = "suspend"
         self.leases.add(lease, self.lease_due_ms(lease))
+        self.workers.holds(trail.worker, 1)
         if trail.session and trail.seq:
             session.seq = max(session.seq, trail.seq)
             session.remember(trail.seq, self.leases.token(lease).encode())

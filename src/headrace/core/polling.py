@@ -226,6 +226,8 @@ def grant(live: Live, now_ms: int, handles: list[int], poll: Poll, effects: list
     stats = live.stats
     stats.leased_total += len(handles)
     stats.wait_ms_total += done.waited_ms
+    live.waits.add(now_ms, done.by_wait, done.waited_ms)
+    live.workers.holds(poll.worker, len(handles))
     for status, count in done.by_status.items():
         stats.moved(Status(status), Status.LOCKED, count)
     for class_id, count in done.by_class.items():

@@ -89,6 +89,8 @@ def complete(
             live.stats.moved(Status(status), Status.COMPLETED, count)
         for granted_ms, count in done.by_granted_ms.items():
             live.stats.ran(now_ms - granted_ms, count)
+            live.runs.add_alike(now_ms, now_ms - granted_ms, count)
+        live.workers.holds(done.worker, -done.count)
         for class_id, count in done.by_class.items():
             entry = live.classes.entry(class_id)
             live.release(entry, count)

@@ -1,13 +1,102 @@
 """Counters that are right at any moment and cost nothing to read."""
 
+from collections import deque
 from typing import Final
 
 import msgspec
 
+from headrace._native import SPAN_BUCKETS, span_bucket
 from headrace.core.job import TERMINAL, Status
 
 RUN_BUCKETS_S: Final = tuple(1 << k for k in range(10))
 """Upper bounds of the run time histogram: 1·2^k seconds."""
+SLICE_MS: Final = 30_000
+SLICES: Final = 10
+WINDOW_MS: Final = SLICE_MS * SLICES
+"""What is recent: the last slices, of which the newest is under way."""
+
+
+def span_bound_ms(bucket: int) -> int:
+    """Return the longest duration in a bucket of `span_bucket`."""
+    shift = max(0, bucket // 8 - 1)
+    return (bucket - 8 * shift + 1) << shift
+
+
+class SpanView(msgspec.Struct, frozen=True):
+    """What durations were of late. Units: milliseconds; quantiles at most an eighth too high."""
+
+    count: int = 0
+    average_ms: float = 0.0
+    p50_ms: int = 0
+    p90_ms: int = 0
+    p99_ms: int = 0
+
+
+class _Slice(msgspec.Struct):
+    """The durations of one stretch of time."""
+
+    number: int
+    total_ms: int = 0
+    counts: dict[int, int] = {}
+
+
+class Spans:
+    """A histogram of durations, since the start and over a window that slides.
+
+    Cost: O(distinct buckets of a batch) to add to; to read, of the buckets in the window.
+    """
+
+    def __init__(self) -> None:
+        self.counts = [0] * SPAN_BUCKETS
+        """Since the start, by bucket."""
+        self.total_ms = 0
+        self.jobs = 0
+        self._slices: deque[_Slice] = deque(maxlen=SLICES)
+
+    def add(self, now_ms: int, counts: dict[int, int], total_ms: int) -> None:
+        """Count the jobs of a batch by bucket."""
+        number = now_ms // SLICE_MS
+        slices = self._slices
+        if not slices or slices[-1].number != number:
+            slices.append(_Slice(number))
+        newest = slices[-1]
+        for bucket, jobs in counts.items():
+            self.counts[bucket] += jobs
+            self.jobs += jobs
+            newest.counts[bucket] = newest.counts.get(bucket, 0) + jobs
+        self.total_ms += total_ms
+        newest.total_ms += total_ms
+
+    def add_alike(self, now_ms: int, span_ms: int, jobs: int = 1) -> None:
+        self.add(now_ms, {span_bucket(span_ms): jobs}, span_ms * jobs)
+
+    def recent(self, now_ms: int) -> SpanView:
+        oldest = now_ms // SLICE_MS - SLICES
+        total_ms = 0
+        counts: dict[int, int] = {}
+        for part in self._slices:
+            if part.number > oldest:
+                total_ms += part.total_ms
+                for bucket, jobs in part.counts.items():
+                    counts[bucket] = counts.get(bucket, 0) + jobs
+        jobs = sum(counts.values())
+        if not jobs:
+            return SpanView()
+        p50_ms, p90_ms, p99_ms = _quantiles(
+            counts, [-(-jobs * part // 100) for part in (50, 90, 99)]
+        )
+        return SpanView(jobs, total_ms / jobs, p50_ms, p90_ms, p99_ms)
+
+
+def _quantiles(counts: dict[int, int], ranks: list[int]) -> list[int]:
+    """Return the bounds of the buckets with the jobs of these ranks, from 1, rising."""
+    found: list[int] = []
+    below = 0
+    for bucket, jobs in sorted(counts.items()):
+        below += jobs
+        while len(found) < len(ranks) and ranks[len(found)] <= below:
+            found.append(span_bound_ms(bucket))
+    return found
 
 
 class EngineStats(msgspec.Struct):
@@ -25,6 +114,8 @@ class EngineStats(msgspec.Struct):
     leased_total: int = 0
     retried_total: int = 0
     crashed_total: int = 0
+    redriven_total: int = 0
+    """Jobs that had ended and were asked to run again."""
     wait_ms_total: int = 0
     """Ready to leased, over `leased_total`."""
     run_ms_total: int = 0
@@ -39,6 +130,10 @@ class EngineStats(msgspec.Struct):
             self.finished_total[new] += jobs
         else:
             self.live[new] += jobs
+
+    def redriven(self, new: Status) -> None:
+        self.redriven_total += 1
+        self.live[new] += 1
 
     def queue(self, queue: str, change: int) -> None:
         queued = self.queued

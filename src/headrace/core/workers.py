@@ -139,6 +139,8 @@ class KnownWorkers:
         """Workers per (shape, total)."""
         self._serving: Serving[tuple[int, Amounts]] = Serving()
         self._number: dict[tuple[int, Amounts], int] = {}
+        self.busy: dict[str, int] = {}
+        """Leases of each worker that has some, known or not."""
         self.version = 0
         """Rises when an answer to "does it fit any" may change."""
 
@@ -164,6 +166,14 @@ class KnownWorkers:
                 self._serving.remove(worker.profile, self._number.pop(key))
                 self.version += 1
         return worker
+
+    def holds(self, name: str, change: int) -> None:
+        """Count leases that a worker got, or has no more."""
+        count = self.busy.get(name, 0) + change
+        if count:
+            self.busy[name] = count
+        else:
+            del self.busy[name]
 
     def serving(self, requirements: Requirements) -> Iterator[tuple[int, Amounts]]:
         """Yield each (shape, total) that may serve the queue and the kind."""

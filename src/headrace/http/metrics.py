@@ -1,11 +1,11 @@
 """`/metrics`: counters that others keep, shown in Prometheus' words when asked for.
 
-Labels hold statuses, routes and status classes: words of this program, never a client's, so their
-number is bounded.
+Labels hold statuses, routes, status classes and the queues that an operator has named: never a
+client's words, so their number is bounded. `src/METRICS.md` lists all metrics.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,12 +14,14 @@ from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 from prometheus_client.registry import Collector
 
 from headrace.core.job import Status
-from headrace.core.stats import RUN_BUCKETS_S
+from headrace.core.stats import RUN_BUCKETS_S, WINDOW_MS, SpanView, span_bound_ms
 from headrace.http.views import word
+from headrace.wire.documents import Kind
 
 if TYPE_CHECKING:
     from headrace.runtime.node import Node
@@ -27,6 +29,19 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 COMMIT_BUCKETS_S: Final = tuple(0.0001 * 2**k for k in range(16))
 """0.1 ms to 3.3 s."""
+EFFECT_BUCKETS: Final = tuple(float(4**k) for k in range(9))
+LAG_BUCKETS_S: Final = tuple(0.001 * 4**k for k in range(7))
+"""1 ms to 4 s."""
+WAIT_BUCKETS_MS: Final = tuple(4**k for k in range(13))
+"""1 ms to 4.7 hours."""
+QUEUES_SHOWN_MAX: Final = 100
+"""Queues with figures of their own; those behind them are counted together."""
+DEFAULT: Final = "default"
+"""The queue that is always there."""
+OTHER: Final = "(other)"
+"""In the place of a queue's name: all those without figures of their own."""
+_QUANTILES: Final = ("0.5", "0.9", "0.99")
+_WINDOW: Final = f"{WINDOW_MS // 60_000} minutes"
 _CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 
@@ -37,24 +52,24 @@ class Meters(Collector):
         self._node = node
         self._prefix = node.config.metric_prefix
         self._requests: dict[tuple[str, str], int] = {}
-        self._commits = [0] * (len(COMMIT_BUCKETS_S) + 1)
-        self._commit_s_total = 0.0
-        self._effects = 0
+        self._commits = _Meter(COMMIT_BUCKETS_S)
+        self._effects = _Meter(EFFECT_BUCKETS)
+        self._lag = _Meter(LAG_BUCKETS_S)
         self.parse_errors = 0
         self.deadlines = 0
         """Connections closed because a header did not arrive in time."""
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         node.pump.on_commit = self._on_commit
+        node.pump.on_lag = self._lag.add
 
     def count(self, route: str, status: int, requests: int = 1) -> None:
         key = (route, _CLASSES[status // 100 - 1])
         self._requests[key] = self._requests.get(key, 0) + requests
 
     def _on_commit(self, duration_s: float, effects: int) -> None:
-        self._commits[bisect_left(COMMIT_BUCKETS_S, duration_s)] += 1
-        self._commit_s_total += duration_s
-        self._effects += effects
+        self._commits.add(duration_s)
+        self._effects.add(effects)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
@@ -64,81 +79,172 @@ class Meters(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._jobs()
+        yield from self._queues()
         yield from self._server()
 
     def _jobs(self) -> Iterator[Metric]:
-        stats = self._node.pump.stats().engine
+        runtime = self._node.pump.stats()
+        stats = runtime.engine
         finished = stats.finished_total
-        totals = (
+        yield from self._counters(
             ("jobs_submitted", "Jobs accepted", stats.submitted_total),
+            ("jobs_enqueued", "The same as jobs_submitted", stats.submitted_total),
+            ("jobs_leased", "Times a job was given to a worker", stats.leased_total),
+            ("jobs_dequeued", "The same as jobs_leased", stats.leased_total),
             ("jobs_completed", "Jobs that completed", finished[Status.COMPLETED]),
             ("jobs_failed", "Jobs that failed for good", finished[Status.FAILED]),
             ("jobs_timeout", "Jobs that ran out of their time", finished[Status.TIMEOUT]),
             ("jobs_cancelled", "Jobs cancelled", finished[Status.CANCELLED]),
-            ("jobs_skipped", "Jobs whose deadline to start passed", finished[Status.SKIPPED]),
-            ("jobs_leased", "Jobs given to a worker", stats.leased_total),
+            ("jobs_skipped", "Jobs that ended without a run", finished[Status.SKIPPED]),
             ("jobs_retried", "Attempts that failed and are tried again", stats.retried_total),
-            ("jobs_crashed", "Leases that lapsed", stats.crashed_total),
+            ("jobs_crashed", "Leases that lapsed: workers not heard of", stats.crashed_total),
         )
-        for name, text, value in totals:
-            yield CounterMetricFamily(f"{self._prefix}_{name}", text, value)
-        depth = sum(stats.queued.values())
-        yield GaugeMetricFamily(f"{self._prefix}_job_queue_depth", "Jobs ready to run", depth)
-        live = GaugeMetricFamily(
-            f"{self._prefix}_jobs_live", "Jobs that have not ended", labels=["status"]
+        yield from self._gauges(
+            ("job_queue_depth", "Jobs ready to run", sum(stats.queued.values())),
+            ("leases", "Jobs in workers' hands", runtime.leases),
+            ("workers", "Workers heard of lately", runtime.workers),
+            ("workers_active", "Workers that hold jobs", runtime.workers_busy),
+            ("parked_polls", "Polls that wait for work", runtime.parked_polls),
         )
+        live = self._gauge("jobs_live", "Jobs that have not ended, by status", "status")
         for status, count in stats.live.items():
             live.add_metric([word(status)], count)
         yield live
         yield _histogram(
             f"{self._prefix}_job_processing_seconds",
-            "From lease to end of an attempt",
+            "From lease to end of an attempt, in seconds",
             [float(bound) for bound in RUN_BUCKETS_S],
             [*stats.run_buckets, stats.run_count - sum(stats.run_buckets)],
             stats.run_ms_total / 1000,
         )
-        yield CounterMetricFamily(
+        waits, runs = self._node.pump.waits, self._node.pump.runs
+        yield _histogram(
             f"{self._prefix}_job_wait_seconds",
-            "From ready to leased, summed over jobs_leased_total",
-            stats.wait_ms_total / 1000,
+            "From ready to lease, in seconds",
+            [bound_ms / 1000 for bound_ms in WAIT_BUCKETS_MS],
+            _regrouped(waits.counts, WAIT_BUCKETS_MS),
+            waits.total_ms / 1000,
         )
+        for name, text, view, spans in (
+            ("job_wait", "From ready to lease", runtime.wait, waits),
+            ("job_processing", "From lease to end of an attempt", runtime.run, runs),
+        ):
+            yield GaugeMetricFamily(
+                f"{self._prefix}_{name}_average_seconds",
+                f"{text}, average of the last {_WINDOW}, in seconds",
+                view.average_ms / 1000,
+            )
+            recent = SummaryMetricFamily(
+                f"{self._prefix}_{name}_recent_seconds",
+                f"{text}, quantiles of the last {_WINDOW}, in seconds",
+                spans.jobs,
+                spans.total_ms / 1000,
+            )
+            for quantile, found_ms in zip(_QUANTILES, spans_of(view), strict=True):
+                recent.add_sample(recent.name, {"quantile": quantile}, found_ms / 1000)
+            yield recent
+
+    def _queues(self) -> Iterator[Metric]:
+        """Of queues that an operator has named, and the rest together: clients name others."""
+        depth = self._gauge("queue_depth", "Jobs of a queue that are ready to run", "queue")
+        running = self._gauge("queue_running", "Jobs of a queue in workers' hands", "queue")
+        capacity = self._gauge(
+            "queue_capacity", "Jobs of a queue that may run at once, if there is a limit", "queue"
+        )
+        runtime = self._node.pump.stats()
+        depth_rest, running_rest = sum(runtime.engine.queued.values()), runtime.leases
+        for name in self.queues():
+            waiting, held = self._node.pump.queue_counts(name)
+            depth_rest, running_rest = depth_rest - waiting, running_rest - held
+            depth.add_metric([name], waiting)
+            running.add_metric([name], held)
+            most = self._node.pump.queue_capacity(name)
+            if most is not None:
+                capacity.add_metric([name], most)
+        depth.add_metric([OTHER], depth_rest)
+        running.add_metric([OTHER], running_rest)
+        yield from (depth, running, capacity)
+
+    def queues(self) -> list[str]:
+        """Return the queues that have figures of their own."""
+        documents = self._node.store.documents.of(Kind.QUEUE)
+        named = {*self._node.config.queue_capacities, *documents} - {DEFAULT, OTHER}
+        return [DEFAULT, *sorted(named)[: QUEUES_SHOWN_MAX - 1]]
 
     def _server(self) -> Iterator[Metric]:
         runtime = self._node.pump.stats()
         stored = self._node.store.stats()
-        gauges = (
-            ("workers", "Workers heard of lately", runtime.workers),
-            ("parked_polls", "Polls that wait for work", runtime.parked_polls),
-            ("leases", "Jobs in workers' hands", runtime.leases),
+        yield from self._gauges(
             ("pending_commands", "Commands that wait for a commit", runtime.pending_commands),
-            ("store_bytes", "Size of the store", stored.bytes_used),
-            ("store_bytes_free", "Space left for the store", stored.bytes_free),
-            ("store_jobs_finished", "Finished jobs kept", stored.jobs_finished),
+            ("store_bytes", "Size of the store, in bytes", stored.bytes_used),
+            ("store_bytes_free", "Space left for the store, in bytes", stored.bytes_free),
+            ("store_jobs_live", "Unfinished jobs in the store", stored.jobs_live),
+            ("store_jobs_finished", "Finished jobs kept in the store", stored.jobs_finished),
         )
-        for name, text, value in gauges:
-            yield GaugeMetricFamily(f"{self._prefix}_{name}", text, value)
-        counters: tuple[tuple[str, str, float], ...] = (
+        yield from self._counters(
             ("corrupt_records", "Rows met that fail their checksum", stored.corrupt_records),
-            ("effects_committed", "Effects made durable", self._effects),
-            ("stalled_seconds", "Time in which no lease could lapse", runtime.stalled_ms / 1000),
+            (
+                "stalled_seconds",
+                "Time in which no lease could lapse, in seconds",
+                runtime.stalled_ms / 1000,
+            ),
             ("http_parse_errors", "Requests that were not HTTP", self.parse_errors),
             ("http_deadlines", "Connections closed for a late header", self.deadlines),
         )
-        for name, text, total in counters:
-            yield CounterMetricFamily(f"{self._prefix}_{name}", text, total)
         requests = CounterMetricFamily(
-            f"{self._prefix}_http_requests", "Requests answered", labels=["route", "status"]
+            f"{self._prefix}_http_requests",
+            "Requests answered, by route and class of status",
+            labels=["route", "status"],
         )
         for (route, status), count in sorted(self._requests.items()):
             requests.add_metric([route, status], count)
         yield requests
-        yield _histogram(
-            f"{self._prefix}_commit_seconds",
-            "Duration of a commit",
-            list(COMMIT_BUCKETS_S),
-            self._commits,
-            self._commit_s_total,
-        )
+        for name, text, meter in (
+            ("commit_seconds", "Duration of a commit, in seconds", self._commits),
+            ("commit_effects", "Changes made durable by one commit", self._effects),
+            ("loop_lag_seconds", "How late the event loop comes to a timer, in seconds", self._lag),
+        ):
+            yield _histogram(
+                f"{self._prefix}_{name}", text, list(meter.bounds), meter.counts, meter.total
+            )
+
+    def _counters(self, *rows: tuple[str, str, float]) -> Iterator[Metric]:
+        for name, text, value in rows:
+            yield CounterMetricFamily(f"{self._prefix}_{name}", text, value)
+
+    def _gauges(self, *rows: tuple[str, str, float]) -> Iterator[Metric]:
+        for name, text, value in rows:
+            yield GaugeMetricFamily(f"{self._prefix}_{name}", text, value)
+
+    def _gauge(self, name: str, text: str, label: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"{self._prefix}_{name}", text, labels=[label])
+
+
+class _Meter:
+    """A histogram that is counted here."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+def spans_of(view: SpanView) -> tuple[int, int, int]:
+    """Return the quantiles, in the order of their names."""
+    return view.p50_ms, view.p90_ms, view.p99_ms
+
+
+def _regrouped(counts: list[int], bounds_ms: Sequence[int]) -> list[int]:
+    """Return the counts of `span_bucket`s by larger ones, whose bounds are bounds of theirs."""
+    grouped = [0] * (len(bounds_ms) + 1)
+    for bucket, count in enumerate(counts):
+        if count:
+            grouped[bisect_left(bounds_ms, span_bound_ms(bucket))] += count
+    return grouped
 
 
 def _histogram(

@@ -47,7 +47,7 @@ from headrace.core.effects import (
 )
 from headrace.core.engine import Engine
 from headrace.core.job import LEASED, Status
-from headrace.core.stats import EngineStats
+from headrace.core.stats import EngineStats, Spans, SpanView
 from headrace.runtime.clock import Clock
 from headrace.store.contract import Position, StoreError, StoreFull
 from headrace.store.store import Batch, Store
@@ -85,6 +85,11 @@ class RuntimeStats(msgspec.Struct, frozen=True):
     pending_commands: int
     commits: int
     stalled_ms: int
+    workers_busy: int
+    wait: SpanView
+    """From ready to leased, of late."""
+    run: SpanView
+    """From leased to the end, of late."""
 
 
 class Taker(Protocol):
@@ -165,6 +170,7 @@ class Pump:
         self._beat_due = True
         self._timer: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
+        self._beat_due_s = 0.0
         self._written: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_all, name="headrace-writer", daemon=True)
         self._writing_since_s = 0.0
@@ -185,6 +191,8 @@ class Pump:
         there is something to commit at any rate."""
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _effects: None
         """Called with each commit's duration and number of effects; for metrics."""
+        self.on_lag: Callable[[float], None] = lambda _seconds: None
+        """Called at each beat with how late the loop came to it; for metrics."""
         self.on_effects: Callable[[list[Effect]], None] | None = None
         """Called with what is now durable, after the replies; it neither raises nor waits."""
 
@@ -199,7 +207,7 @@ class Pump:
         self._writer.start()
         self._check_disk()
         self._schedule()
-        self._beat = self._loop.call_later(self._beat_s, self._on_beat)
+        self._next_beat(self._loop.time())
 
     async def stop(self) -> None:
         """Answer parked polls, commit what was taken, and end the writer."""
@@ -379,8 +387,14 @@ class Pump:
             if delay_s < self._beat_s:
                 self._timer = self._loop.call_later(delay_s, self._schedule)
 
-    def _on_beat(self) -> None:
+    def _next_beat(self, now_s: float) -> None:
+        self._beat_due_s = now_s + self._beat_s
         self._beat = self._loop.call_later(self._beat_s, self._on_beat)
+
+    def _on_beat(self) -> None:
+        now_s = self._loop.time()
+        self.on_lag(max(0.0, now_s - self._beat_due_s))
+        self._next_beat(now_s)
         stuck = (
             self._in_flight is not None
             and self._loop.time() - self._writing_since_s > self._stall_s
@@ -588,6 +602,20 @@ class Pump:
         live = self._engine.live
         return live.stats.queued.get(queue, 0), live.classes.queue_leases(queue)
 
+    def queue_capacity(self, queue: str) -> int | None:
+        """Return how many jobs of a queue may be leased at once; None: no limit."""
+        return self._engine.live.classes.queue_capacity(queue)
+
+    @property
+    def waits(self) -> Spans:
+        """Return how long jobs have waited, since the start."""
+        return self._engine.live.waits
+
+    @property
+    def runs(self) -> Spans:
+        """Return how long workers have had jobs to their ends, since the start."""
+        return self._engine.live.runs
+
     @property
     def last_commit_age_ms(self) -> int:
         return int((self._loop.time() - self._committed_at_s) * 1000)
@@ -601,6 +629,7 @@ class Pump:
 
     def stats(self) -> RuntimeStats:
         live = self._engine.live
+        now_ms = self._clock.now_ms()
         return RuntimeStats(
             engine=live.stats,
             jobs=len(live.jobs),
@@ -611,6 +640,9 @@ class Pump:
             pending_commands=self._pending,
             commits=self._commits,
             stalled_ms=self._clock.stalled_ms,
+            workers_busy=len(live.workers.busy),
+            wait=live.waits.recent(now_ms),
+            run=live.runs.recent(now_ms),
         )
 
 

@@ -26,6 +26,7 @@ from headrace.wire.route import (
     Route,
 )
 from headrace.wire.schema import Duration
+from headrace.wire.stats import StatsAnswer
 
 OF_A_LEASE: Final = (P.LEASE_UNKNOWN, P.LEASE_STALE, P.LEASE_ALREADY_REPORTED)
 
@@ -254,9 +255,9 @@ ROUTES: Final[tuple[Route, ...]] = (
         name="stats",
         method="GET",
         path="/api/v1/stats",
-        summary="Counters, in constant time",
+        summary="How many jobs came, ran and ended, how long they took, and what the server is at",
         tag="operations",
-        answer=Anything,
+        answer=StatsAnswer,
     ),
     *(
         Route(

@@ -4,13 +4,22 @@ from typing import Final
 
 from aiohttp import web
 
+from headrace.core.job import Status
+from headrace.core.stats import WINDOW_MS, SpanView
 from headrace.http.encode import JSON, answer
-from headrace.http.metrics import CONTENT_TYPE
+from headrace.http.metrics import CONTENT_TYPE, spans_of
 from headrace.http.openapi import document
 from headrace.http.site import Site, site_of
 from headrace.http.views import plain
 from headrace.wire.durations import seconds
 from headrace.wire.routes import HealthAnswer, Ok, ReadyAnswer
+from headrace.wire.stats import (
+    JobFigures,
+    QueueFigures,
+    RecentFigures,
+    SpanFigures,
+    StatsAnswer,
+)
 
 STUCK_MS: Final = 10_000
 """A commit in flight for this long means that commits do not get through."""
@@ -53,8 +62,54 @@ def _not_ready(site: Site) -> str | None:
 
 async def stats(request: web.Request) -> web.Response:
     site = site_of(request)
-    return answer(
-        request, {"runtime": plain(site.pump.stats()), "store": plain(site.store.stats())}
+    runtime, stored = site.pump.stats(), site.store.stats()
+    engine = runtime.engine
+    finished = engine.finished_total
+    found = StatsAnswer(
+        jobs=JobFigures(
+            enqueued=engine.submitted_total,
+            dequeued=engine.leased_total,
+            completed=finished[Status.COMPLETED],
+            failed=finished[Status.FAILED],
+            timeout=finished[Status.TIMEOUT],
+            cancelled=finished[Status.CANCELLED],
+            skipped=finished[Status.SKIPPED],
+            retried=engine.retried_total,
+            crashed=engine.crashed_total,
+            current_size=sum(engine.queued.values()),
+            active_workers=runtime.workers_busy,
+            average_wait=_average_s(engine.wait_ms_total, engine.leased_total),
+            average_processing=_average_s(engine.run_ms_total, engine.run_count),
+        ),
+        recent=RecentFigures(
+            window=seconds(WINDOW_MS), wait=_span(runtime.wait), processing=_span(runtime.run)
+        ),
+        queues=[_queue(site, name) for name in site.meters.queues()],
+        runtime=plain(runtime),
+        store=plain(stored),
+    )
+    return answer(request, found)
+
+
+def _average_s(total_ms: int, count: int) -> float:
+    return total_ms / count / 1000 if count else 0.0
+
+
+def _span(view: SpanView) -> SpanFigures:
+    p50_ms, p90_ms, p99_ms = spans_of(view)
+    return SpanFigures(
+        count=view.count,
+        average=view.average_ms / 1000,
+        p50=p50_ms / 1000,
+        p90=p90_ms / 1000,
+        p99=p99_ms / 1000,
+    )
+
+
+def _queue(site: Site, name: str) -> QueueFigures:
+    depth, running = site.pump.queue_counts(name)
+    return QueueFigures(
+        name=name, depth=depth, running=running, capacity=site.pump.queue_capacity(name)
     )
 
 
