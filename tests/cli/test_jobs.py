@@ -87,6 +87,20 @@ def test_a_waiting_job_is_explained_suspended_and_resumed(headrace: Any) -> None
     assert ended.stdout.startswith("cancelled: it does not wait\n")
 
 
+def test_a_dead_job_is_found_and_runs_again(headrace: Any) -> None:
+    headrace("submit", "fail", "--retries", "0", "--tag", "retried", "--wait")
+    dead = headrace("list", "--status", "dead", "--tag", "retried", "--json").stdout
+    job_id = json.loads(dead)["jobs"][0]["id"]
+    again = headrace("retry", job_id)
+    assert (again.returncode, again.stdout) == (0, f"{job_id} queued\n")
+    assert headrace("wait", job_id).returncode == 1
+    done = headrace("submit", "echo", "--wait", "--tag", "done").returncode
+    completed = json.loads(headrace("list", "--tag", "done", "--json").stdout)["jobs"][0]["id"]
+    refused, forced = headrace("retry", completed), headrace("retry", "--force", completed)
+    assert (done, refused.returncode, forced.returncode) == (0, 3, 0)
+    assert "force" in refused.stderr
+
+
 def test_a_job_keeps_its_progress_through_a_suspend(headrace: Any, server_url: str) -> None:
     from headrace.sdk import Client
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from headrace.core.commands import (
     Act,
     Caller,
@@ -23,6 +25,7 @@ from headrace.core.effects import (
     Effect,
     JobChanged,
     JobFinished,
+    JobRedriven,
     JobsCompleted,
     JobsLeased,
     ids_split,
@@ -73,6 +76,13 @@ def needs(
         frozenset(gpu_models.split()),
         frozenset(labels.split()),
     )
+
+
+def spec_of(number: int, need: Requirements) -> bytes:
+    """Return a spec that says what its job needs, labels and models aside."""
+    asked = {"cpu_cores": need.amounts.cpu_milli / 1_000, "memory_mb": need.amounts.memory_mb}
+    told = {"id": f"{number}", "name": "", "type": need.kind, "queue": need.queue}
+    return msgspec.json.encode({**told, "requirements": asked})
 
 
 class Rig:
@@ -152,7 +162,7 @@ class Rig:
         }
         return NewJobs(
             b"".join(map(job_id, numbers)),
-            [b'{"id":"%d"}' % number for number in numbers],
+            [spec_of(number, requirements or needs()) for number in numbers],
             requirements or needs(),
             **{**defaults, **fields},
         )
@@ -164,8 +174,8 @@ class Rig:
         assert isinstance(reply, Submitted)
         return reply.job_ids
 
-    def control(self, job: bytes, act: Act, caller: Caller = ALICE) -> Any:
-        return self.apply(Control(caller, job, act))
+    def control(self, job: bytes, act: Act, caller: Caller = ALICE, *, force: bool = False) -> Any:
+        return self.apply(Control(caller, job, act, force))
 
     def explain(self, job: bytes, caller: Caller = ALICE) -> Any:
         return self.apply(Explain(caller, job))
@@ -207,7 +217,7 @@ class Rig:
         """Return (job, event, status after it) of the last command."""
         found: list[tuple[bytes, Event, Status]] = []
         for effect in self.effects:
-            if isinstance(effect, JobChanged):
+            if isinstance(effect, JobChanged | JobRedriven):
                 found.append((effect.job_id, effect.event, Status(effect.record[1])))
             elif isinstance(effect, JobFinished):
                 found.append((effect.job_id, effect.event, effect.finished.status))

@@ -1,17 +1,25 @@
-"""Cancel, suspend, resume, delete."""
+"""Cancel, suspend, resume, delete, retry."""
 
 import pytest
-from engine_rig import ADMIN, ALICE, BOB, STRANGER, Rig
+from engine_rig import ADMIN, ALICE, BOB, LEASE_MS, STRANGER, MakeRig, Rig
 
 from headrace.core.commands import Act, Caller, Control, Outcome, Progress
 from headrace.core.effects import ClassDropped, JobDeleted, JobFinished
 from headrace.core.job import READY, Event, Status
+from headrace.core.live import EngineConfig
+from headrace.store.contract import ListQuery
 from headrace.wire.problems import Problem, ProblemCode
 
 
 def brought_to(rig: Rig, status: Status) -> bytes:
     """Return a new job in a status."""
-    job_id = rig.submit(delay_ms=60_000 if status is Status.SCHEDULED else 0)
+    start_before_at_ms = rig.wall_ms + 1 if status is Status.SKIPPED else 0
+    job_id = rig.submit(
+        delay_ms=60_000 if status is Status.SCHEDULED else 0, start_before_at_ms=start_before_at_ms
+    )
+    if status is Status.SKIPPED:
+        rig.wait(1)
+        return job_id
     if status in (Status.QUEUED, Status.SCHEDULED):
         return job_id
     if status in (Status.SUSPENDED, Status.RESUMING):
@@ -30,22 +38,30 @@ def brought_to(rig: Rig, status: Status) -> bytes:
         rig.report(lease, Outcome.COMPLETED)
     elif status is Status.CANCELLED:
         rig.report(lease, Outcome.CANCELLED)
+    elif status is Status.FAILED:
+        rig.report(lease, Outcome.FAILED, permanent=True, error="boom", code="oops")
+    elif status is Status.TIMEOUT:
+        rig.report(lease, Outcome.TIMEOUT)
     return job_id
 
 
 _ = None
+_S = Status
 AFTER = {
-    #                  CANCEL            SUSPEND            RESUME           DELETE  REMOVE
-    Status.SCHEDULED: (Status.CANCELLED, Status.SUSPENDED, _, _, Status.SCHEDULED),
-    Status.QUEUED: (Status.CANCELLED, Status.SUSPENDED, _, _, Status.QUEUED),
-    Status.RESUMING: (Status.CANCELLED, Status.SUSPENDED, Status.RESUMING, _, Status.RESUMING),
-    Status.LOCKED: (Status.CANCELING, Status.SUSPENDING, _, _, _),
-    Status.RUNNING: (Status.CANCELING, Status.SUSPENDING, _, _, _),
-    Status.SUSPENDING: (Status.CANCELING, Status.SUSPENDING, _, _, _),
-    Status.SUSPENDED: (Status.CANCELLED, Status.SUSPENDED, Status.RESUMING, _, Status.SUSPENDED),
-    Status.CANCELING: (Status.CANCELING, _, _, _, _),
-    Status.COMPLETED: (_, _, _, Status.COMPLETED, Status.COMPLETED),
-    Status.CANCELLED: (Status.CANCELLED, _, _, Status.CANCELLED, Status.CANCELLED),
+    #                  CANCEL        SUSPEND       RESUME       DELETE        REMOVE        RETRY
+    _S.SCHEDULED: (_S.CANCELLED, _S.SUSPENDED, _, _, _S.SCHEDULED, _S.QUEUED),
+    _S.QUEUED: (_S.CANCELLED, _S.SUSPENDED, _, _, _S.QUEUED, _S.QUEUED),
+    _S.RESUMING: (_S.CANCELLED, _S.SUSPENDED, _S.RESUMING, _, _S.RESUMING, _S.RESUMING),
+    _S.LOCKED: (_S.CANCELING, _S.SUSPENDING, _, _, _, _),
+    _S.RUNNING: (_S.CANCELING, _S.SUSPENDING, _, _, _, _),
+    _S.SUSPENDING: (_S.CANCELING, _S.SUSPENDING, _, _, _, _),
+    _S.SUSPENDED: (_S.CANCELLED, _S.SUSPENDED, _S.RESUMING, _, _S.SUSPENDED, _),
+    _S.CANCELING: (_S.CANCELING, _, _, _, _, _),
+    _S.COMPLETED: (_, _, _, _S.COMPLETED, _S.COMPLETED, _),
+    _S.FAILED: (_, _, _, _S.FAILED, _S.FAILED, _S.QUEUED),
+    _S.TIMEOUT: (_, _, _, _S.TIMEOUT, _S.TIMEOUT, _S.QUEUED),
+    _S.CANCELLED: (_S.CANCELLED, _, _, _S.CANCELLED, _S.CANCELLED, _S.QUEUED),
+    _S.SKIPPED: (_, _, _, _S.SKIPPED, _S.SKIPPED, _S.QUEUED),
 }
 CASES = [
     (start, act, target)
@@ -144,3 +160,133 @@ def test_a_suspended_job_holds_no_room_in_its_queue(rig: Rig) -> None:
     rig.report(lease, Outcome.SUSPENDED)
     assert rig.status(job_id) is Status.SUSPENDED
     assert rig.live.classes.queue_leases("default") == 0
+
+
+# Run again --------------------------------------------------------------------------------------
+
+
+def test_a_redriven_job_has_all_its_tries_again_and_counts_its_attempts_on(rig: Rig) -> None:
+    job_id = _spent(rig)
+    assert rig.control(job_id, Act.RETRY) is Status.QUEUED
+    job = rig.job(job_id)
+    assert (job.attempt, job.failures, job.crashes) == (2, 0, 0)
+    trail = rig.store.trail(job_id)
+    assert trail is not None
+    assert (trail.error, trail.code) == ("boom", "oops"), "how it ended is seen until it ends anew"
+    lease = rig.take()
+    assert rig.job(job_id).attempt == 3
+    assert rig.report(lease, Outcome.FAILED).status is Status.SCHEDULED, "a try is left again"
+
+
+def _spent(rig: Rig) -> bytes:
+    """Return a job that has failed as often as it may, twice."""
+    job_id = rig.submit(retries_max=1, retry_delay_ms=0)
+    for _ in range(2):
+        rig.report(rig.take(), Outcome.FAILED, error="boom", code="oops")
+        rig.wait(1)
+    assert rig.status(job_id) is Status.FAILED
+    return job_id
+
+
+def test_poison_is_redriven_in_one_call(make_rig: MakeRig) -> None:
+    rig = make_rig(EngineConfig(lease_ms=LEASE_MS, crashes_max=1))
+    job_id = rig.submit()
+    rig.take()
+    rig.wait(LEASE_MS)
+    assert rig.status(job_id) is Status.FAILED
+    assert rig.control(job_id, Act.RETRY) is Status.QUEUED
+    assert rig.report(rig.take(), Outcome.COMPLETED).status is Status.COMPLETED
+
+
+def test_a_report_of_an_attempt_before_a_redrive_is_not_taken_for_the_next_one(rig: Rig) -> None:
+    job_id = rig.submit()
+    early = rig.take()
+    rig.wait(LEASE_MS)
+    rig.control(job_id, Act.CANCEL)
+    rig.control(job_id, Act.RETRY)
+    ack = rig.report(early, Outcome.COMPLETED)
+    assert ack.problem is not None
+    assert ack.problem.code is ProblemCode.LEASE_STALE
+    late = rig.take()
+    assert rig.report(early, Outcome.COMPLETED).problem is not None
+    assert rig.report(late, Outcome.COMPLETED).status is Status.COMPLETED
+
+
+def test_a_job_that_completed_runs_again_only_by_force_and_from_its_start(rig: Rig) -> None:
+    job_id = rig.submit()
+    rig.report(rig.take(), Outcome.RELEASED, checkpoint=b"1")
+    rig.report(rig.take(), Outcome.COMPLETED, body=b"{}")
+    assert rig.control(job_id, Act.RETRY).code is ProblemCode.JOB_STATE_CONFLICT
+    assert rig.effects == []
+    assert rig.control(job_id, Act.RETRY, force=True) is Status.QUEUED
+    (grant,) = rig.poll().jobs
+    assert (grant.has_checkpoint, grant.attempt) == (False, 3)
+    assert rig.store.checkpoint(job_id) is None
+
+
+def test_a_redriven_job_goes_on_from_its_checkpoint(rig: Rig) -> None:
+    job_id = rig.submit()
+    rig.report(rig.take(), Outcome.RELEASED, checkpoint=b"1")
+    rig.report(rig.take(), Outcome.FAILED, permanent=True)
+    rig.control(job_id, Act.RETRY)
+    (grant,) = rig.poll().jobs
+    assert grant.has_checkpoint
+
+
+def test_a_redriven_job_is_live_after_a_restart_and_has_no_other_end(rig: Rig) -> None:
+    job_id = _spent(rig)
+    rig.control(job_id, Act.RETRY)
+    rig.open()
+    assert rig.status(job_id) is Status.QUEUED
+    stored = rig.store.job(job_id)
+    assert stored is not None
+    assert (stored.finished, stored.status) == (None, Status.QUEUED)
+    failed = ListQuery(statuses=frozenset({Status.FAILED}))
+    assert rig.store.list_jobs(failed).examined == 0
+    assert rig.report(rig.take(), Outcome.COMPLETED).status is Status.COMPLETED
+
+
+def test_a_job_that_ends_is_redriven_and_ends_again_in_one_batch(rig: Rig) -> None:
+    job_id = rig.submit()
+    effects = []
+    for act in (Act.CANCEL, Act.RETRY, Act.CANCEL, Act.RETRY, Act.CANCEL, Act.DELETE):
+        reply, more = rig.engine.apply(rig.now_ms, Control(ALICE, job_id, act))
+        assert not isinstance(reply, Problem), act
+        effects += more
+    rig.effects = effects
+    rig.commit()
+    assert rig.control(job_id, Act.RETRY).code is ProblemCode.JOB_UNKNOWN
+    assert rig.store.job(job_id) is None
+
+
+def test_a_skipped_job_runs_although_its_deadline_to_start_has_passed(rig: Rig) -> None:
+    job_id = brought_to(rig, Status.SKIPPED)
+    rig.control(job_id, Act.RETRY)
+    rig.wait(60_000)
+    rig.open()
+    rig.wait(60_000)
+    assert [grant.job_id for grant in rig.poll().jobs] == [job_id]
+
+
+def test_a_full_server_redrives_nothing(make_rig: MakeRig) -> None:
+    rig = make_rig(EngineConfig(jobs_max=1))
+    job_id = brought_to(rig, Status.FAILED)
+    rig.submit()
+    assert rig.control(job_id, Act.RETRY).code is ProblemCode.QUEUE_FULL
+    assert rig.effects == []
+    assert rig.status(job_id) is Status.FAILED
+
+
+def test_what_waits_for_its_next_try_runs_now(rig: Rig) -> None:
+    job_id = rig.submit()
+    rig.report(rig.take(), Outcome.FAILED, error="boom", retry_delay_ms=3_600_000)
+    assert rig.control(job_id, Act.RETRY) is Status.QUEUED
+    assert rig.job(job_id).failures == 1, "only a job that ended begins anew"
+    assert [grant.job_id for grant in rig.poll().jobs] == [job_id]
+
+
+def test_the_log_tells_how_a_redriven_job_had_ended(rig: Rig) -> None:
+    job_id = _spent(rig)
+    rig.control(job_id, Act.RETRY)
+    log = b"".join(chunk for _, chunk in rig.store.logs(job_id))
+    assert log.endswith(b"[headrace: failed: boom; run again for alice]\n")

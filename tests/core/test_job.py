@@ -81,8 +81,10 @@ def test_a_record_of_an_unknown_format_is_refused() -> None:
         Job.unpack(bytes(16), b"\x09" + job().pack()[1:])
 
 
-def test_what_has_ended_stays_so() -> None:
-    assert not [start for start, _ in TRANSITIONS if start in TERMINAL]
+def test_what_has_ended_stays_so_unless_it_is_asked_to_run_again() -> None:
+    out = {(start, event) for start, event in TRANSITIONS if start in TERMINAL}
+    assert out == {(start, Event.REDRIVE) for start in TERMINAL}
+    assert {start for start, event in TRANSITIONS if event is Event.REDRIVE} == TERMINAL
 
 
 def test_every_status_but_the_first_three_is_reached_from_them() -> None:

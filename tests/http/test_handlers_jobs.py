@@ -355,3 +355,52 @@ async def test_a_cursor_is_bound_to_its_question_and_its_asker(server: Server) -
 async def test_a_question_that_makes_no_sense_is_refused(server: Server, query: str) -> None:
     reply = await server.call("GET", f"{JOBS}?{query}")
     assert (reply.status, reply.code) == (400, "request_malformed")
+
+
+# Run again --------------------------------------------------------------------------------------
+
+
+async def failed(server: Server) -> str:
+    """Return a job that failed for good."""
+    job_id = await server.submit(max_retries=0)
+    body = {"error": "boom", "code": "oops"}
+    await server.call("POST", f"/api/v1/leases/{await server.lease()}/fail", body)
+    return job_id
+
+
+async def test_a_dead_job_is_found_and_runs_again_as_the_same_job(server: Server) -> None:
+    job_id = await failed(server)
+    assert await listed(server, "status=dead") == [job_id]
+    reply = await server.call("POST", f"{JOBS}/{job_id}/retry")
+    assert (reply.status, reply.json) == (200, {"job_id": job_id, "status": "queued"})
+    assert await listed(server, "status=dead") == []
+    answer = (await get(server, job_id)).json
+    assert (answer["job"]["status"], answer["result"]["finished_at"]) == ("queued", None)
+    assert (answer["job"]["error"], answer["job"]["failures"]) == ("boom", 0)
+    log = (await server.call("GET", f"{JOBS}/{job_id}/logs")).body.decode()
+    assert log == "[headrace: failed: boom; run again for anonymous]\n"
+    (work,) = (await server.poll())["jobs"]
+    assert (work["job"]["id"], work["attempt"]) == (job_id, 2)
+    await server.call("POST", f"/api/v1/leases/{work['lease']}/complete", {"result": 7})
+    assert (await get(server, job_id)).json["result"]["result"] == 7
+
+
+async def test_a_job_that_completed_runs_again_only_by_force(server: Server) -> None:
+    job_id = await server.submit()
+    await server.call("POST", f"/api/v1/leases/{await server.lease()}/complete", {"result": 7})
+    refused = await server.call("POST", f"{JOBS}/{job_id}/retry")
+    assert (refused.status, refused.code) == (409, "job_state_conflict")
+    assert (await server.call("POST", f"{JOBS}/{job_id}/retry?force=2")).status == 400
+    forced = await server.call("POST", f"/jobs/{job_id}/retry?force=1")
+    assert forced.json["state"] == "queued"
+    assert (await get(server, job_id)).json["result"]["result"] is None
+
+
+async def test_who_waits_for_a_redriven_job_hears_of_its_new_end(server: Server) -> None:
+    job_id = await failed(server)
+    await server.call("POST", f"{JOBS}/{job_id}/retry")
+    waiting = asyncio.create_task(server.call("GET", f"{JOBS}/{job_id}?wait=30s"))
+    while not server.site._waits:
+        await asyncio.sleep(0)
+    await server.call("POST", f"/api/v1/leases/{await server.lease()}/complete")
+    assert (await waiting).json["job"]["status"] == "completed"

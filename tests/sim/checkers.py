@@ -20,6 +20,7 @@ from headrace.core.commands import (
 from headrace.core.effects import (
     JobChanged,
     JobFinished,
+    JobRedriven,
     LogAppended,
     ModuleStored,
 )
@@ -186,6 +187,35 @@ def one_terminal_record(model: "Model", effect: JobChanged | JobFinished) -> Mod
             fail("one_terminal_record", f"{effect.event!r} after {model.ended[effect.job_id]}")
         fail("no_unexpected_job", f"{effect}")
     return job
+
+
+def redrive_has_cause(model: "Model", command: Any, effect: JobRedriven) -> None:
+    """What ended comes back only when it is asked to, and what completed only by force."""
+    job_id = effect.job_id
+    if job_id in model.jobs or job_id not in model.ended:
+        fail("redrive_of_what_ended", f"{job_id.hex()} is {model.status_of(job_id)!r}")
+    if type(command) is not Control or command.act is not Act.RETRY or command.job_id != job_id:
+        fail("event_has_cause", f"{effect.event!r} by {command}")
+    ended = model.ended[job_id].status
+    if effect.ended is not ended:
+        fail("redrive_of_what_ended", f"{effect.ended!r}, it is {ended!r}")
+    if ended is _S.COMPLETED and not command.force:
+        fail("acked_completion_kept", f"{job_id.hex()} runs again, which nobody forced")
+
+
+def redriven_as_it_was(ended: ModelJob, job: ModelJob) -> None:
+    """A job runs again as the same job, with all its tries, and no report of an earlier attempt
+    is its own."""
+    if job.status is not _S.QUEUED:
+        fail("status_follows", f"{job.job_id.hex()} is {job.status!r} after a redrive")
+    if (job.failures, job.crashes) != (0, 0):
+        fail("attempts_bounded", f"redriven with {job.failures} failures, {job.crashes} crashes")
+    if (job.attempt, job.epoch) != (ended.attempt, ended.epoch):
+        fail("attempts_rise_by_one", f"{job.job_id.hex()}: {ended.attempt} to {job.attempt}")
+    if job.open:
+        fail("attempt_open_until_closed", f"{job.job_id.hex()} is redriven: open")
+    if job.priority != ended.priority or job.has_checkpoint != (job.checkpoint is not None):
+        fail("payload_unchanged", f"{job.job_id.hex()} is redriven with {job.checkpoint!r}")
 
 
 def attempts_rise_by_one(job: ModelJob, before: int, event: Event) -> None:
@@ -371,6 +401,9 @@ def event_has_cause(
         if type(command) is not Control or command.act not in _ASKED[event]:
             fail("event_has_cause", f"{event!r} by {command}")
         if command.job_id != job.job_id:
+            fail("event_has_cause", f"{event!r} by {command}")
+    elif event is Event.DUE and type(command) is Control:
+        if command.act is not Act.RETRY or command.job_id != job.job_id:
             fail("event_has_cause", f"{event!r} by {command}")
     elif event is Event.START:
         if not any(news.started and model._held_by(news.lease) is job for news in command.progress):
@@ -616,6 +649,9 @@ def store_matches(model: "Model", store: Any, *, whole: bool) -> None:
     expected = {i: d.record for i, d in durable.items() if d.finished is None}
     if {i: layout.live_unpack(payload)[0] for i, payload in live.items()} != expected:
         fail("store_matches", f"{len(live)} live jobs on disk, {len(expected)} written")
+    ended = {key for key, _ in walk(store._kv, layout.DONE)}
+    if ended != durable.keys() - expected.keys():
+        fail("store_matches", f"{len(ended)} ends on disk, {len(durable) - len(expected)} written")
     no_acked_submit_lost(model, model.acked)
     document_checkers.documents_kept(store.documents, model.durable_documents)
     if store.audit(None, len(model.durable_audit) + 1) != model.durable_audit[::-1]:

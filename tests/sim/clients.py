@@ -22,7 +22,7 @@ from headrace.core.job import Status
 from headrace.core.resources import Amounts, Requirements
 from headrace.wire.documents import Kind, QueueDocument, TypeDocument, body_of
 from sim.model import Model
-from sim.model_job import each_submitted
+from sim.model_job import each_submitted, spec_of
 from sim.net import Net
 from sim.settings import GPU_MODELS, KINDS, LABELS, MODULES, QUEUES, TENANTS, Settings
 from sim.world import World
@@ -105,14 +105,15 @@ class Client:
                 gpu_models = frozenset(m for m in GPU_MODELS if random() < 0.5)
             labels = frozenset(label for label in LABELS if random() < 0.15)
         queue, kind, tenant = pick(QUEUES), pick(KINDS), pick(("", *TENANTS))
+        need = Requirements(queue, kind, amounts, gpu_models, labels, tenant)
         new: dict[str, Any] = {
-            "requirements": Requirements(queue, kind, amounts, gpu_models, labels, tenant),
+            "requirements": need,
             "priority": pick((5, 5, 5, 0, 9, 3)),
             "timeout_ms": 3_600_000,
             "retry_delay_ms": pick((0, 10, 500, 2_000)),
             "retry_backoff_centi": pick((100, 200)),
             "retries_max": pick((0, 1, 2, 4)),
-            "specs": [b"%d" % world.rng.getrandbits(40)],
+            "specs": [spec_of(need, world.rng.getrandbits(40))],
         }
         if random() < settings.timeouts:
             new["timeout_ms"] = world.between(50, 5_000)
@@ -134,7 +135,7 @@ class Client:
             new["request_digest"] = blake2b(shown.encode(), digest_size=16).digest()
         elif random() < 0.2:
             others = world.between(1, BATCH_MAX)
-            new["specs"] += [b"%d" % world.rng.getrandbits(40) for _ in range(others)]
+            new["specs"] += [spec_of(need, world.rng.getrandbits(40)) for _ in range(others)]
         if kind == "" and random() < 0.3:
             new["module_sha256"] = pick(MODULES)
         return new
@@ -183,7 +184,9 @@ class Client:
         if world.chance(0.7):
             if act == "resume":
                 jobs = [i for i, job in model.jobs.items() if job.status is Status.SUSPENDED]
-            elif act == "delete" or (act == "remove" and world.chance(0.5)):
+            elif act == "retry" and world.chance(0.2):
+                jobs = [i for i, job in model.jobs.items() if job.status is Status.SCHEDULED]
+            elif act in ("delete", "retry") or (act == "remove" and world.chance(0.5)):
                 jobs = list(model.ended)[-20:]
             else:
                 jobs = list(model.held)
@@ -201,8 +204,8 @@ class Client:
         if act == "explain":
             self._net.ask(lambda: Explain(caller, job_id), self._heard, TIMEOUT_MS)
             return
-        what = Act[act.upper()]
-        self._net.ask(lambda: Control(caller, job_id, what), self._heard, TIMEOUT_MS)
+        what, force = Act[act.upper()], act == "retry" and world.chance(0.3)
+        self._net.ask(lambda: Control(caller, job_id, what, force), self._heard, TIMEOUT_MS)
 
     def _set(self) -> None:
         """Change the settings of a queue, or of something that the engine only keeps."""

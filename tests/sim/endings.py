@@ -15,6 +15,8 @@ def acked_completion_kept(model: "Model") -> None:
     for token, report in model.acked_ends.items():
         job_id = model.tokens[token][0]
         known = model.durable.get(job_id)
+        if job_id in model.force_asked:
+            continue
         if known is None:
             if job_id not in model.delete_asked:
                 fail("acked_completion_kept", f"{job_id.hex()} is gone")

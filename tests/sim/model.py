@@ -33,6 +33,7 @@ from headrace.core.effects import (
     JobChanged,
     JobDeleted,
     JobFinished,
+    JobRedriven,
     JobsStored,
     LogAppended,
     ModuleStored,
@@ -52,6 +53,7 @@ from sim.model_job import (
     each_stored,
     each_submitted,
     less,
+    run_again,
 )
 from sim.settings import Settings
 from sim.single import single_acks, single_effects, single_reports
@@ -71,6 +73,8 @@ class Model:
         self.held: dict[bytes, ModelJob] = {}
         self.ended: dict[bytes, Any] = {}
         """`Finished` of each job that ended and is not deleted."""
+        self.checkpoints: dict[bytes, bytes | None] = {}
+        """Of the jobs that ended."""
         self.keys: dict[bytes, tuple[bytes, bytes]] = {}
         """By idempotency key: job and request digest, while the job is known."""
         self.tokens: dict[str, tuple[bytes, int]] = {}
@@ -100,6 +104,8 @@ class Model:
         self.acked_ends: dict[str, Any] = {}
         """Reports of a completion that were answered, by token."""
         self.delete_asked: set[bytes] = set()
+        self.force_asked: set[bytes] = set()
+        """Jobs that were to run again although they completed."""
         self.refused_ids: set[bytes] = set()
         self.delivered: dict[bytes, int] = {}
         """The highest attempt that a worker was told of, by job."""
@@ -150,6 +156,8 @@ class Model:
                 self.owners[new.job_ids] = command.caller
         elif type(command) is Control and command.act in (Act.DELETE, Act.REMOVE):
             self.delete_asked.add(command.job_id)
+        elif type(command) is Control and command.force:
+            self.force_asked.add(command.job_id)
 
     def _held_by(self, token: str) -> ModelJob | None:
         known = self.tokens.get(token)
@@ -204,6 +212,12 @@ class Model:
                     durable[stored.job_id] = Durable(self.sent[stored.job_id], stored.record)
             elif kind is JobFinished:
                 durable[effect.job_id].finished = effect.finished
+            elif kind is JobRedriven:
+                known = durable[effect.job_id]
+                known.record, known.finished = effect.record, None
+                known.new = run_again(known.new)
+                if effect.ended is Status.COMPLETED:
+                    known.checkpoint = None
             elif kind is JobDeleted:
                 del durable[effect.job_id]
             elif kind is CheckpointStored:
@@ -242,6 +256,7 @@ class Model:
                 self.keys[known.new.key_digest] = (job_id, known.new.request_digest)
             if known.finished is not None:
                 self.ended[job_id] = known.finished
+                self.checkpoints[job_id] = known.checkpoint
                 continue
             job = ModelJob(job_id, known.new, known.record)
             job.checkpoint = known.checkpoint
@@ -281,6 +296,8 @@ class Model:
                     self._stored(now_ms, stored)
             elif kind is JobFinished:
                 self._finished(now_ms, command, effect, None)
+            elif kind is JobRedriven:
+                self._redriven(now_ms, command, effect)
             elif kind is JobDeleted:
                 self._deleted(effect)
             elif kind is ModuleStored:
@@ -419,7 +436,22 @@ class Model:
             self._let_go(job)
         del self.jobs[job.job_id]
         self.ended[job.job_id] = finished
+        self.checkpoints[job.job_id] = job.checkpoint
         self.world.counts["ended " + finished.status.name.lower()] += 1
+
+    def _redriven(self, now_ms: int, command: Any, effect: JobRedriven) -> None:
+        job_id = effect.job_id
+        checkers.redrive_has_cause(self, command, effect)
+        finished = self.ended.pop(job_id)
+        ended = ModelJob(job_id, self.sent[job_id], finished.record)
+        job = ModelJob(job_id, run_again(self.sent[job_id]), effect.record)
+        self.world.mark(effect.record)
+        checkpoint = self.checkpoints.pop(job_id)
+        job.checkpoint = None if finished.status is Status.COMPLETED else checkpoint
+        checkers.redriven_as_it_was(ended, job)
+        checkers.nobody_stands_in_the_future(job, now_ms)
+        self.jobs[job_id] = self.ready[job_id] = job
+        self.world.counts["redriven"] += 1
 
     def status_of(self, job_id: bytes) -> Status | None:
         job = self.jobs.get(job_id)

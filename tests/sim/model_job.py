@@ -29,6 +29,32 @@ def ids_of(job_ids: bytes) -> list[bytes]:
     return [job_ids[at : at + ID_BYTES] for at in range(0, len(job_ids), ID_BYTES)]
 
 
+def spec_of(need: Requirements, number: int) -> bytes:
+    """Return a spec that says what its job needs, as a client would."""
+    amounts = need.amounts
+    asked = {
+        "cpu_cores": amounts.cpu_milli / 1_000,
+        "memory_mb": amounts.memory_mb,
+        "storage_mb": amounts.storage_mb,
+        "gpu_count": amounts.gpu_milli / 1_000,
+        "gpu_type": sorted(need.gpu_models),
+        "labels": dict(label.split("=") for label in sorted(need.labels)),
+    }
+    told = {"id": f"{number}", "name": "", "type": need.kind, "queue": need.queue}
+    return msgspec.json.encode({**told, "requirements": asked})
+
+
+def run_again(new: NewJobs) -> NewJobs:
+    """Return a job as it would have to be sent to be as it is after a redrive.
+
+    Nobody here has a key: what was submitted with one is for the workers of all tenants then.
+    """
+    need = msgspec.structs.replace(new.requirements, tenant="")
+    return msgspec.structs.replace(
+        new, requirements=need, delay_ms=0, scheduled_at_ms=0, start_before_at_ms=0
+    )
+
+
 def each_new(jobs: list[NewJobs]) -> Iterator[NewJobs]:
     """Yield each job of a submit as a submit of it alone would have it."""
     for new in jobs:

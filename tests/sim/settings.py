@@ -118,7 +118,10 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
         failures=rng.choice((0.05, 0.2, 0.5)),
         acts={
             act: rng.choice((0.0, 1.0, 3.0))
-            for act in ("cancel", "suspend", "resume", "delete", "remove", "explain", "document")
+            for act in (
+                *("cancel", "suspend", "resume", "delete", "remove", "explain", "document"),
+                "retry",
+            )
         },
     )
 

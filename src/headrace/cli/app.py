@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "cancel": ("jobs", "Cancel jobs."),
     "suspend": ("jobs", "Pause jobs, at their checkpoints."),
     "resume": ("jobs", "Let suspended jobs go on."),
+    "retry": ("jobs", "Run jobs again that have ended."),
     "keys": ("keys", "Make, list and revoke API keys."),
     "bench": ("bench", "Measure a server of its own on this machine."),
     "version": ("version", "Print the version."),

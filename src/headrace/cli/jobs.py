@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import click
@@ -209,6 +210,21 @@ def suspend_command(job_ids: tuple[str, ...], **server: Any) -> int:
 def resume_command(job_ids: tuple[str, ...], **server: Any) -> int:
     """Let suspended jobs go on, from their checkpoints if they have any."""
     return _each(server, job_ids, AsyncClient.resume)
+
+
+@click.command(
+    "retry",
+    epilog="""\b
+Examples:
+  headrace list --status dead
+  headrace retry 019300b1-0000-7000-8000-000000000001""",
+)
+@click.argument("job_ids", metavar="JOB_ID...", nargs=-1, required=True)
+@click.option("--force", is_flag=True, help="Also jobs that completed.")
+@server_options
+def retry_command(job_ids: tuple[str, ...], force: bool, **server: Any) -> int:
+    """Run jobs again that have ended, with all their tries. One that waits for its time, now."""
+    return _each(server, job_ids, partial(AsyncClient.retry, force=force))
 
 
 def _each(

@@ -121,18 +121,22 @@ class Act(IntEnum):
     DELETE = 4
     REMOVE = 5
     """Cancel it if it waits, delete it if it has ended; refused in a worker's hands."""
+    RETRY = 6
+    """Run it again if it has ended; if it waits for its time, run it now."""
 
 
 class Control(msgspec.Struct):
-    """Cancel, suspend, resume a live job, or delete a finished one.
+    """Cancel, suspend, resume a live job; delete a finished one, or run it again.
 
     Reply: `Status` after it; of REMOVE before it, which says what was done.
-    Problems: JOB_UNKNOWN, FORBIDDEN, JOB_STATE_CONFLICT.
+    Problems: JOB_UNKNOWN, FORBIDDEN, JOB_STATE_CONFLICT; of RETRY also QUEUE_FULL.
     """
 
     caller: Caller
     job_id: bytes
     act: Act
+    force: bool = False
+    """Of RETRY: also a job that completed."""
 
 
 class Explain(msgspec.Struct):

@@ -1,18 +1,23 @@
-"""What clients do to a job after submit: cancel, suspend, resume, delete, remove."""
+"""What clients do to a job after submit: cancel, suspend, resume, delete, remove, retry."""
+
+import msgspec
 
 from headrace.core.commands import Act, Control
 from headrace.core.documenting import may_suspend
-from headrace.core.effects import Effect, JobDeleted
-from headrace.core.job import LEASED, Event, Job, Status
-from headrace.core.live import Live, conflict, unknown_job
+from headrace.core.effects import Effect, Finished, JobDeleted, JobRedriven, LogAppended
+from headrace.core.intake import requirements_of
+from headrace.core.job import LEASED, READY, Event, Job, Status
+from headrace.core.live import Live, conflict, corrupt, unknown_job
 from headrace.core.polling import tell
+from headrace.core.submitting import full
+from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 
 
 def control(live: Live, now_ms: int, command: Control, effects: list[Effect]) -> Status | Problem:
     handle = live.jobs.find(command.job_id)
     if handle < 0:
-        return control_finished(live, command, effects)
+        return control_finished(live, now_ms, command, effects)
     job = live.load(handle)
     problem = live.may_not(command.caller, job.owner_id)
     if problem is not None:
@@ -28,6 +33,13 @@ def control(live: Live, now_ms: int, command: Control, effects: list[Effect]) ->
         return job.status
     if command.act is Act.RESUME and job.status is Status.RESUMING:
         return job.status
+    if command.act is Act.RETRY and job.status is Status.SCHEDULED:
+        live.leave(handle, job)
+        job.order = live.order_now(now_ms)
+        live.change(now_ms, handle, job, Event.DUE, effects)
+        return job.status
+    if command.act is Act.RETRY and job.status in READY:
+        return job.status
     if command.act is Act.REMOVE and job.status not in LEASED:
         waited = job.status
         cancel(live, now_ms, handle, job, effects)
@@ -35,7 +47,9 @@ def control(live: Live, now_ms: int, command: Control, effects: list[Effect]) ->
     return conflict(job.status, command.act)
 
 
-def control_finished(live: Live, command: Control, effects: list[Effect]) -> Status | Problem:
+def control_finished(
+    live: Live, now_ms: int, command: Control, effects: list[Effect]
+) -> Status | Problem:
     finished = live.finished(command.job_id)
     owner_id = live.owner_of(command.job_id)
     if finished is None or owner_id is None:
@@ -49,6 +63,8 @@ def control_finished(live: Live, command: Control, effects: list[Effect]) -> Sta
         return finished.status
     if command.act is Act.CANCEL and finished.status is Status.CANCELLED:
         return finished.status
+    if command.act is Act.RETRY:
+        return redrive(live, now_ms, command, finished, effects)
     return conflict(finished.status, command.act)
 
 
@@ -87,4 +103,64 @@ def suspend(
     live.change(now_ms, handle, job, Event.SUSPEND, effects, lease)
     if lease is not None:
         tell(live, now_ms, lease, "suspend", effects)
+    return job.status
+
+
+def redrive(
+    live: Live, now_ms: int, command: Control, finished: Finished, effects: list[Effect]
+) -> Status | Problem:
+    """Make a finished job live again: as the same job, with all its tries before it.
+
+    Attempts count on, so that no report of an earlier one is taken for the next one's. A deadline
+    to start is of the past, and binds no more.
+    """
+    ended = finished.status
+    if ended is Status.COMPLETED and not command.force:
+        problem = conflict(ended, Act.RETRY)
+        problem.detail = "the job completed; force=1 runs it all the same once more"
+        return problem
+    problem_or_none = full(live, 1)
+    if problem_or_none is not None:
+        return problem_or_none
+    job_id = command.job_id
+    spec = live.archive.spec_of(job_id)
+    log_bytes = live.archive.log_bytes(job_id)
+    if spec is None:
+        return corrupt()
+    try:
+        requirements = requirements_of(spec, command.caller)
+    except (Problem, msgspec.MsgspecError):
+        return corrupt()
+    entry = live.classes.acquire(requirements, effects)
+    old = Job.unpack(job_id, finished.record)
+    job = Job(
+        job_id,
+        ended,
+        old.priority,
+        entry.class_id,
+        old.owner_id,
+        live.order_now(now_ms),
+        old.timeout_ms,
+        old.retry_delay_ms,
+        old.retry_backoff_centi,
+        old.retries_max,
+        attempt=old.attempt,
+        epoch=old.epoch,
+        outcome=old.outcome,
+        stops=old.stops,
+        has_checkpoint=old.has_checkpoint and ended is not Status.COMPLETED,
+    )
+    job.move(Event.REDRIVE)
+    live.stats.redriven(job.status)
+    live.fresh().pop(job_id, None)
+    handle = live.jobs.add(job_id, job.pack())
+    trail = live.trail(now_ms, None)
+    trail.error, trail.code = finished.error, finished.code
+    live.fresh_errors[job_id] = trail.error, trail.code
+    effects.append(JobRedriven(job_id, Event.REDRIVE, ended, job.pack(), trail))
+    if log_bytes < limits.LOG_BYTES_MAX:
+        why = f": {finished.error[:1_000]}" if finished.error else ""
+        line = f"[headrace: {ended.name.lower()}{why}; run again for {command.caller.user}]\n"
+        effects.append(LogAppended(job_id, live.order_now(now_ms), line.encode()))
+    live.enter(handle, job, entry)
     return job.status

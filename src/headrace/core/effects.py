@@ -91,7 +91,7 @@ class JobsLeased(msgspec.Struct, frozen=True, gc=False, tag=11):
 
 
 class Finished(msgspec.Struct, omit_defaults=True, gc=False):
-    """The terminal record: written once, never changed."""
+    """The terminal record: written once, never changed; gone if the job is redriven."""
 
     status: Status
     finished_at_ms: int
@@ -133,6 +133,18 @@ class JobsCompleted(msgspec.Struct, frozen=True, gc=False, tag=12):
             self.worker,
             body=self.bodies[position],
         )
+
+
+class JobRedriven(msgspec.Struct, frozen=True, gc=False, tag=16):
+    """A finished job took `event` and is live again. Its terminal record is gone."""
+
+    job_id: bytes
+    event: Event
+    ended: Status
+    """What it was."""
+    record: bytes
+    trail: Trail
+    """With the error and the code of that end."""
 
 
 class JobDeleted(msgspec.Struct, frozen=True, tag=8):
@@ -180,6 +192,7 @@ StoredEffect = (
     | JobsLeased
     | JobFinished
     | JobsCompleted
+    | JobRedriven
     | JobDeleted
     | LogAppended
     | CheckpointStored

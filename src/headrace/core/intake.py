@@ -220,7 +220,9 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
         spec.tags = job.tags
     caller = come.caller
     tenant = caller.tenant if caller.key_id else ""  # in open mode all classes are of one kind
-    requirements = _requirements(job.requirements, spec, is_wasm, tenant)
+    if is_wasm:
+        _wasm_amounts(job.requirements)
+    requirements = _requirements(job.requirements, spec, tenant)
     if job.max_retries is None:
         spec.max_retries = limits.RETRIES_DEFAULT_WASM if is_wasm else limits.RETRIES_DEFAULT
     else:
@@ -351,14 +353,15 @@ def _plain(queue: str, kind: str, tenant: str) -> Requirements:
     return Requirements(queue, kind, Amounts(), tenant=tenant)
 
 
-def _requirements(
-    asked: schema.Requirements | None, spec: Spec, is_wasm: bool, tenant: str
-) -> Requirements:
-    """`tenant`: whose workers alone may have it, beside those of all tenants; empty: only those."""
-    if is_wasm and (asked is None or asked.cpu_cores <= 0):
+def _wasm_amounts(asked: schema.Requirements | None) -> None:
+    if asked is None or asked.cpu_cores <= 0:
         raise invalid("a WASM job needs more than 0 cpu_cores", "/requirements/cpu_cores")
-    if is_wasm and (asked is None or asked.memory_mb <= 0):
+    if asked.memory_mb <= 0:
         raise invalid("a WASM job needs more than 0 memory_mb", "/requirements/memory_mb")
+
+
+def _requirements(asked: schema.Requirements | None, spec: Spec, tenant: str) -> Requirements:
+    """`tenant`: whose workers alone may have it, beside those of all tenants; empty: only those."""
     if asked is None:
         return _plain(spec.queue, spec.type, tenant)
     shown: dict[str, Any] = {}
@@ -375,8 +378,17 @@ def _requirements(
         shown["labels"] = asked.labels
     spec.requirements = shown
     amounts = amounts_of(asked, "/requirements", up=True)
-    kind = WASM_KIND if is_wasm else spec.type
-    return Requirements(spec.queue, kind, amounts, models, labels, tenant)
+    return Requirements(spec.queue, spec.type or WASM_KIND, amounts, models, labels, tenant)
+
+
+_decode_spec = msgspec.json.Decoder(Spec).decode
+
+
+def requirements_of(spec: bytes, caller: Caller) -> Requirements:
+    """Return what a stored job needs, as if its owner had sent it the way this caller comes."""
+    told = _decode_spec(spec)
+    asked = msgspec.convert(told.requirements, schema.Requirements) if told.requirements else None
+    return _requirements(asked, told, told.tenant if caller.key_id else "")
 
 
 def amounts_of(asked: schema.Requirements | schema.Resources, pointer: str, *, up: bool) -> Amounts:

@@ -48,11 +48,11 @@ class Status(IntEnum):
     SUSPENDING = 7  # leased; the worker was asked to stop at a checkpoint
     SUSPENDED = 8  # waits for a resume; holds no resources
     CANCELING = 9  # leased; the worker was asked to stop for good
-    COMPLETED = 10  # terminal
-    FAILED = 11  # terminal: attempts spent, a permanent error, or poison
-    TIMEOUT = 12  # terminal: ran longer than allowed
-    CANCELLED = 13  # terminal
-    SKIPPED = 14  # terminal: never run, its deadline to start passed
+    COMPLETED = 10  # an end, as are all below: only REDRIVE leads out of one
+    FAILED = 11  # attempts spent, a permanent error, or poison
+    TIMEOUT = 12  # ran longer than allowed
+    CANCELLED = 13
+    SKIPPED = 14  # never run, its deadline to start passed
 
 
 @unique
@@ -76,6 +76,7 @@ class Event(IntEnum):
     CANCEL = 15  # asked for by a client
     CANCELED = 16  # the worker has stopped, or had its time to
     SKIP = 17  # its deadline to start passed
+    REDRIVE = 18  # asked for by a client: it has ended, and is to run again
 
 
 _S, _E = Status, Event
@@ -158,6 +159,10 @@ TRANSITIONS: Final[dict[tuple[Status, Event], Status]] = {
         )
     },
     (_S.SUSPENDING, _E.CANCELED): _S.CANCELLED,
+    **{
+        (status, _E.REDRIVE): _S.QUEUED
+        for status in (_S.COMPLETED, _S.FAILED, _S.TIMEOUT, _S.CANCELLED, _S.SKIPPED)
+    },
 }
 
 TERMINAL: Final = frozenset(
@@ -167,7 +172,7 @@ LEASED: Final = frozenset({_S.LOCKED, _S.RUNNING, _S.SUSPENDING, _S.CANCELING})
 READY: Final = frozenset({_S.QUEUED, _S.RESUMING})
 """In the match index."""
 
-assert not any(start in TERMINAL for start, _ in TRANSITIONS), "terminal means terminal"
+assert {event for start, event in TRANSITIONS if start in TERMINAL} == {_E.REDRIVE}
 assert {s for s, _ in TRANSITIONS} | set(TRANSITIONS.values()) == set(Status)
 
 STATUS_WORDS: Final[dict[str, frozenset[Status]]] = {
@@ -176,6 +181,7 @@ STATUS_WORDS: Final[dict[str, frozenset[Status]]] = {
     "pending": frozenset({_S.SCHEDULED, _S.QUEUED, _S.RESUMING}),
     "processing": frozenset({_S.LOCKED, _S.RUNNING}),
     "canceled": frozenset({_S.CANCELLED}),
+    "dead": frozenset({_S.FAILED, _S.TIMEOUT}),
 }
 """Words accepted as filters. `retrying` is SCHEDULED with an attempt behind it (see the lists)."""
 

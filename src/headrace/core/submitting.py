@@ -143,6 +143,11 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
                 ),
                 pointer=f"{pointer(command, at)}/requirements",
             )
+    return full(live, new_jobs) or checked
+
+
+def full(live: Live, new_jobs: int) -> Problem | None:
+    """Say whether there is no room for so many more live jobs."""
     if live.config.jobs_max and len(live.jobs) + new_jobs > live.config.jobs_max:
         return Problem(
             ProblemCode.QUEUE_FULL,
@@ -150,7 +155,7 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
             " try again when some have finished",
             retry_after_ms=1_000,
         )
-    return checked
+    return None
 
 
 def pointer(command: Submit, position: int) -> str:

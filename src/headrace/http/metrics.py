@@ -97,6 +97,7 @@ class Meters(Collector):
             ("jobs_cancelled", "Jobs cancelled", finished[Status.CANCELLED]),
             ("jobs_skipped", "Jobs that ended without a run", finished[Status.SKIPPED]),
             ("jobs_retried", "Attempts that failed and are tried again", stats.retried_total),
+            ("jobs_redriven", "Jobs that had ended and run again", stats.redriven_total),
             ("jobs_crashed", "Leases that lapsed: workers not heard of", stats.crashed_total),
         )
         yield from self._gauges(

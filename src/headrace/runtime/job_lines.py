@@ -13,6 +13,7 @@ from headrace.core.effects import (
     JobChanged,
     JobDeleted,
     JobFinished,
+    JobRedriven,
     JobsCompleted,
     JobsLeased,
     JobsStored,
@@ -45,6 +46,7 @@ _WORDS: Final = {
     Event.CANCEL: "job to be cancelled",
     Event.CANCELED: "job cancelled",
     Event.SKIP: "job skipped",
+    Event.REDRIVE: "job to run again",
 }
 assert _WORDS.keys() == set(Event), "every event has its words"
 
@@ -72,7 +74,7 @@ def _steps(effect: Effect) -> Iterator[_Step]:
     if type(effect) is JobsStored:
         for job_id, record in _jobs(effect.job_ids, effect.records):
             yield _Step(_SUBMITTED, job_id, record)
-    elif type(effect) is JobChanged:
+    elif type(effect) is JobChanged or type(effect) is JobRedriven:
         yield _Step(_WORDS[effect.event], effect.job_id, effect.record, effect.trail.worker)
     elif type(effect) is JobFinished:
         end = effect.finished

@@ -39,6 +39,7 @@ from headrace.core.effects import (
     JobChanged,
     JobDeleted,
     JobFinished,
+    JobRedriven,
     JobsCompleted,
     JobsLeased,
     LogAppended,
@@ -69,7 +70,7 @@ FULL_RETRY_S: Final = 0.5
 WALL_JUMP_MS: Final = 1_000
 """A wall clock that moves more than this against the monotonic one is worth a line."""
 
-_TOUCHING: Final = (JobChanged, JobFinished, LogAppended, JobDeleted, Noted)
+_TOUCHING: Final = (JobChanged, JobFinished, JobRedriven, LogAppended, JobDeleted, Noted)
 _TOUCHING_MANY: Final = (JobsLeased, JobsCompleted)
 
 

@@ -277,13 +277,18 @@ class AsyncClient:
     async def resume(self, job_id: str) -> str:
         return await self._act(job_id, "resume")
 
+    async def retry(self, job_id: str, *, force: bool = False) -> str:
+        """Run a job that has ended again, with all its tries; with `force` also one that
+        completed. One that waits for its time runs now."""
+        return await self._act(job_id, "retry", {"force": "1"} if force else None)
+
     async def delete(self, job_id: str) -> None:
         """Remove a finished job's record."""
         await self._request("DELETE", f"/api/v1/jobs/{_segment(job_id)}")
 
-    async def _act(self, job_id: str, act: str) -> str:
+    async def _act(self, job_id: str, act: str, query: dict[str, str] | None = None) -> str:
         path = f"/api/v1/jobs/{_segment(job_id)}/{act}"
-        answer = await self._ask("POST", path, dict[str, Any])
+        answer = await self._ask("POST", path, dict[str, Any], query=query)
         return str(answer.get("status"))
 
     async def explain(self, job_id: str) -> dict[str, Any]:

@@ -88,6 +88,9 @@ class Client:
     def resume(self, job_id: str) -> str:
         return self._do(self._client.resume(job_id))
 
+    def retry(self, job_id: str, *, force: bool = False) -> str:
+        return self._do(self._client.retry(job_id, force=force))
+
     def delete(self, job_id: str) -> None:
         self._do(self._client.delete(job_id))
 

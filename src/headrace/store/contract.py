@@ -211,6 +211,9 @@ class Archive(Protocol):
     def owner_of(self, job_id: bytes) -> int | None:
         """Return the owner of a job, live or finished; None for no such job."""
 
+    def spec_of(self, job_id: bytes) -> bytes | None:
+        """Return the spec of a job, live or finished; None for no such job."""
+
     def trail(self, job_id: bytes) -> Trail | None:
         """Return the trail of a live job; None for one that says nothing."""
 

@@ -32,6 +32,7 @@ from headrace.core.effects import (
     Finished,
     JobChanged,
     JobFinished,
+    JobRedriven,
     JobsCompleted,
     JobsLeased,
     JobsStored,
@@ -244,6 +245,10 @@ def record_attempt(record: bytes) -> int:
     return int.from_bytes(record[16:20], "little")
 
 
+def record_has_checkpoint(record: bytes) -> bool:
+    return bool(record[3] & 4)
+
+
 def finished_pack(finished: Finished) -> tuple[bytes, bytes | None]:
     """Return the payload of DONE, and that of BODIES if it gets one."""
     body = finished.body
@@ -365,6 +370,16 @@ def _jobs_completed(rows: NewRows, effect: JobsCompleted) -> None:
     )
 
 
+def _job_redriven(rows: NewRows, effect: JobRedriven) -> None:
+    job_id = effect.job_id
+    rows[LIVE][job_id] = seal(LIVE, job_id, live_pack(effect.record, effect.trail))
+    for table in (DONE, BODIES):
+        rows[table][job_id] = None
+    rows[BY_STATUS][by_status_key(effect.ended, job_id)] = None
+    if not record_has_checkpoint(effect.record):
+        rows[CHECKPOINTS][job_id] = None
+
+
 def _log_appended(rows: NewRows, effect: LogAppended) -> None:
     _put(rows, LOGS, log_key(effect.job_id, effect.position), effect.chunk)
 
@@ -400,6 +415,7 @@ TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
     JobsLeased: _jobs_leased,
     JobFinished: _job_finished,
     JobsCompleted: _jobs_completed,
+    JobRedriven: _job_redriven,
     LogAppended: _log_appended,
     CheckpointStored: _checkpoint_stored,
     DocumentStored: _document_stored,

@@ -259,6 +259,10 @@ class Store:
         payload = self._row(layout.SPEC, job_id)
         return None if payload is None else layout.envelope_unpack(payload).owner_id
 
+    def spec_of(self, job_id: bytes) -> bytes | None:
+        payload = self._row(layout.SPEC, job_id)
+        return None if payload is None else layout.envelope_unpack(payload).spec
+
     def trail(self, job_id: bytes) -> Trail | None:
         payload = self._row(layout.LIVE, job_id)
         return None if payload is None else layout.live_unpack(payload)[1]

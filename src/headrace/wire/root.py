@@ -49,7 +49,7 @@ class RootSubmitted(RootAnswer, kw_only=True):
 
 
 class RootControlled(RootAnswer, kw_only=True):
-    """A job after cancel, suspend or resume."""
+    """A job after cancel, suspend, resume or retry."""
 
     job_id: str
     status: StatusWord
@@ -228,11 +228,11 @@ ROOT_ROUTES: Final[tuple[Route, ...]] = (
             path=f"/jobs/{{id}}/{act}",
             summary=summary,
             tag=ROOT,
-            params=WHO,
+            params=(*WHO, *params),
             answer=RootControlled,
-            problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, *COMMITS),
+            problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, P.QUEUE_FULL, *COMMITS),
         )
-        for act, summary in CONTROLS
+        for act, summary, params in CONTROLS
     ),
     *(
         Route(

@@ -116,7 +116,13 @@ FILTERS: Final = (
     Param("page", "Number of the page from 1, for short lists; else use cursor", "integer"),
 )
 CONTROLS: Final = (
-    ("cancel", "Cancel a job; a running one when its worker has stopped"),
-    ("suspend", "Set a job aside; a running one at its next checkpoint"),
-    ("resume", "Let a suspended job run again"),
+    ("cancel", "Cancel a job; a running one when its worker has stopped", ()),
+    ("suspend", "Set a job aside; a running one at its next checkpoint", ()),
+    ("resume", "Let a suspended job run again", ()),
+    (
+        "retry",
+        "Run a job that has ended again, with all its tries; one that waits for its time, now",
+        (Param("force", "1: also one that completed", type="boolean"),),
+    ),
 )
+"""Act, summary, parameters."""

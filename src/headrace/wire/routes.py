@@ -145,11 +145,11 @@ ROUTES: Final[tuple[Route, ...]] = (
             path=f"/api/v1/jobs/{{id}}/{act}",
             summary=summary,
             tag="jobs",
-            params=WHO,
+            params=(*WHO, *params),
             answer=StatusAnswer,
-            problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, *COMMITS),
+            problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, P.QUEUE_FULL, *COMMITS),
         )
-        for act, summary in CONTROLS
+        for act, summary, params in CONTROLS
     ),
     Route(
         name="job_result",

@@ -157,6 +157,10 @@ async def job_resume(request: web.Request) -> web.Response:
     return await _control(request, Act.RESUME)
 
 
+async def job_retry(request: web.Request) -> web.Response:
+    return await _control(request, Act.RETRY)
+
+
 async def _control(request: web.Request, act: Act) -> web.Response:
     job_id, status, headers = await control(request, act)
     told = StatusAnswer(job_id=id_text(job_id), status=word(status))
@@ -166,7 +170,8 @@ async def _control(request: web.Request, act: Act) -> web.Response:
 async def control(request: web.Request, act: Act) -> tuple[bytes, Status, dict[str, str]]:
     """Return the job's id, the status that the engine replies, and headers for the answer."""
     site, job_id = site_of(request), path_job_id(request)
-    status: Status = await site.pump.ask(Control(caller(request), job_id, act))
+    force = act is Act.RETRY and queries.flag(request, "force")
+    status: Status = await site.pump.ask(Control(caller(request), job_id, act, force))
     return job_id, status, site.committed()
 
 

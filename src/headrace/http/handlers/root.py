@@ -207,6 +207,10 @@ async def root_resume(request: web.Request) -> web.Response:
     return await _controlled(request, Act.RESUME)
 
 
+async def root_retry(request: web.Request) -> web.Response:
+    return await _controlled(request, Act.RETRY)
+
+
 async def _controlled(request: web.Request, act: Act) -> web.Response:
     job_id, status, headers = await jobs.control(request, act)
     told = RootControlled(
