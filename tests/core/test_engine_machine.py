@@ -201,17 +201,19 @@ class EngineMachine(RuleBasedStateMachine):
         if token is not None:
             self.rig.poll("reporter", jobs_max=0, progress=[Progress(token, started=True)])
 
-    @rule(number=st.integers(0, 50), act=st.sampled_from(Act))
-    def control(self, number: int, act: Act) -> None:
+    @rule(number=st.integers(0, 50), act=st.sampled_from(Act), force=st.booleans())
+    def control(self, number: int, act: Act, force: bool) -> None:
         job_id = self.pick(number, self.jobs)
         if job_id is None:
             return
-        reply = self.rig.control(job_id, act)
+        reply = self.rig.control(job_id, act, force=force)
         for answer in self.rig.answers().values():
             self.heard(answer)
         removed = act is Act.REMOVE and reply in TERMINAL
         if (act is Act.DELETE and isinstance(reply, Status)) or removed:
             self.jobs.remove(job_id)
+            self.ended.pop(job_id, None)
+        if act is Act.RETRY and isinstance(reply, Status):
             self.ended.pop(job_id, None)
 
     @rule(number=st.integers(0, 50))
