@@ -93,7 +93,8 @@ def test_a_dead_job_is_found_and_runs_again(headrace: Any) -> None:
     job_id = json.loads(dead)["jobs"][0]["id"]
     again = headrace("retry", job_id)
     assert (again.returncode, again.stdout) == (0, f"{job_id} queued\n")
-    assert headrace("wait", job_id).returncode == 1
+    ended = headrace("wait", job_id)
+    assert (ended.returncode, json.loads(ended.stdout)) == (0, {"attempt": 2})
     done = headrace("submit", "echo", "--wait", "--tag", "done").returncode
     completed = json.loads(headrace("list", "--tag", "done", "--json").stdout)["jobs"][0]["id"]
     refused, forced = headrace("retry", completed), headrace("retry", "--force", completed)
