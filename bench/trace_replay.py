@@ -32,6 +32,7 @@ from headrace.core.effects import Finished
 from headrace.core.engine import Engine
 from headrace.core.live import EngineConfig
 from headrace.core.resources import Amounts, Profile, Requirements
+from headrace.core.sweeping import Ended
 
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces"
 FITS_NO_NODE = "openb-pod-1639"
@@ -154,6 +155,9 @@ class NoArchive:
 
     def has_module(self, _sha256: bytes) -> bool:
         return False
+
+    def ended(self, *_: object, **__: object) -> tuple[list[Ended], None]:
+        return [], None
 
     def owner_of(self, _job_id: bytes) -> int | None:
         return None

@@ -220,7 +220,8 @@ def test_what_was_restored_is_read_to_its_end(rig: Rig) -> None:
     restored = store.restore()
 
     class Watched:
-        documents, audit_last = restored.documents, restored.audit_last
+        at_ms, audit_last = restored.at_ms, restored.audit_last
+        documents = restored.documents
         classes, owners = restored.classes, restored.owners
         owners_next, jobs_live = restored.owners_next, restored.jobs_live
 

@@ -19,6 +19,7 @@ RESIZE = {
     "priority": "high",
     "requirements": {"cpu_cores": 0.5, "memory_mb": 64},
     "suspendable": False,
+    "retention": "2h",
     "params_schema": {
         "type": "object",
         "required": ["size"],
@@ -44,7 +45,7 @@ async def test_a_type_comes_back_as_it_was_put(server: Server) -> None:
     view = reply.json
     assert view["params_schema"] == RESIZE["params_schema"]
     assert (view["id"], view["group"], view["queue"]) == ("resize", "images", "download")
-    assert (view["timeout"], view["retry_delay"]) == (90, 2)
+    assert (view["timeout"], view["retry_delay"], view["retention"]) == (90, 2, 7_200)
     assert (view["priority"], view["suspendable"]) == (7, False)
     assert view["requirements"]["memory_mb"] == 64
     assert reply.headers["ETag"] == f'"{view["version"]}"'
@@ -211,3 +212,14 @@ async def test_types_outlive_the_process(tmp_path: Path) -> None:
     reply = await server.call("POST", "/api/v1/jobs", {"type": "resize", "params": {}})
     assert reply.code == "params_invalid"
     await server.close()
+
+
+async def test_jobs_of_a_type_may_be_kept_for_ever(server: Server) -> None:
+    reply = await server.call("PUT", "/api/v1/job-types/book", {"retention": "never"})
+    assert reply.json["retention"] == "never"
+    assert (await server.call("GET", "/api/v1/job-types/book")).json["retention"] == "never"
+    reply = await server.call("PUT", "/api/v1/job-types/book", {})
+    assert reply.json["retention"] is None
+    for bad in ("ever", -1, "4000d", 400_000_000):
+        reply = await server.call("PUT", "/api/v1/job-types/book", {"retention": bad})
+        assert (reply.status, reply.code) == (400, "field_invalid"), bad

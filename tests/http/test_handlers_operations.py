@@ -1,6 +1,10 @@
+import asyncio
 import time
+from pathlib import Path
 
 from http_tools import Server, open_server
+
+from headrace.wire.limits import SWEEP_JOBS_MAX
 
 
 async def test_health_is_the_published_answer(server: Server) -> None:
@@ -100,3 +104,68 @@ async def test_labels_of_metrics_hold_no_text_of_clients(server: Server) -> None
     await server.poll(worker=canary, serve={"types": [canary]})
     await server.call("GET", f"/{canary}")
     assert canary not in (await server.send("GET", "/metrics")).body.decode()
+
+
+# Finished jobs go -------------------------------------------------------------------------------
+
+
+async def finish(server: Server, **fields: object) -> str:
+    job_id = await server.submit(**fields)
+    lease = await server.lease()
+    assert (
+        await server.call("POST", f"/api/v1/leases/{lease}/complete", {"result": 1})
+    ).status == 200
+    return job_id
+
+
+async def gone(server: Server, job_id: str) -> None:
+    async with asyncio.timeout(10):
+        while (await server.call("GET", f"/api/v1/jobs/{job_id}")).status != 404:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_finished_job_is_gone_after_its_time_on_both_surfaces(tmp_path: Path) -> None:
+    server = await open_server(
+        data_dir=tmp_path, accept_any_filesystem=True, retention_ms=300, cleanup_every_ms=100
+    )
+    await server.call("PUT", "/api/v1/job-types/kept", {"retention": "never"})
+    kept = await finish(server, type="kept")
+    job_id = await finish(server, idempotency_key="k")
+    lease_log = await server.submit()
+    lease = await server.lease()
+    await server.call("POST", f"/api/v1/leases/{lease}/progress", {"log": "x"})
+    assert (await server.call("GET", f"/jobs/{job_id}")).status == 200
+    await gone(server, job_id)
+    assert (await server.call("GET", f"/jobs/{job_id}")).status == 404
+    assert (await server.call("GET", f"/api/v1/jobs/{job_id}/result")).code == "job_unknown"
+    assert await server.submit(idempotency_key="k") != job_id, "its key is gone with it"
+    await server.call("POST", f"/api/v1/leases/{lease}/complete")
+    await gone(server, lease_log)
+    listed = (await server.call("GET", "/api/v1/jobs?status=completed")).json["jobs"]
+    assert [job["id"] for job in listed] == [kept]
+    assert (await server.call("GET", "/api/v1/stats")).json["runtime"]["engine"]["swept_total"] == 2
+    await server.close()
+
+
+async def test_cleanup_deletes_what_ended_long_ago_and_says_how_much(server: Server) -> None:
+    for _ in range(SWEEP_JOBS_MAX + 2):
+        last = await finish(server)
+    live = await server.submit()
+    reply = await server.call("POST", "/api/v1/cleanup", {"older_than": "1h"})
+    assert reply.json == {"deleted": 0, "complete": True}
+    reply = await server.call("POST", "/api/v1/cleanup", {"older_than": 0})
+    assert reply.json == {"deleted": SWEEP_JOBS_MAX + 2, "complete": True}
+    assert "Commit-Position" in reply.headers
+    assert (await server.call("GET", f"/jobs/{last}")).status == 404
+    assert (await server.call("GET", f"/jobs/{live}")).status == 200
+    audit = (await server.call("GET", "/api/v1/audit")).json["entries"]
+    assert [(one["act"], one["detail"]) for one in audit] == [
+        ("cleanup", "older than 0s"),
+        ("cleanup", "older than 1h"),
+    ]
+
+
+async def test_cleanup_says_what_is_wrong_with_its_body(server: Server) -> None:
+    for bad in ({}, {"older_than": "soon"}, {"older_than": -1}, {"older_than": "1h", "x": 1}):
+        reply = await server.call("POST", "/api/v1/cleanup", bad)
+        assert (reply.status, reply.code) == (400, "field_invalid")

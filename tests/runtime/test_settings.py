@@ -81,6 +81,7 @@ def test_values_of_the_file_are_read(key: str, value: object, read: object) -> N
     [
         ("term", "30", 30_000),
         ("room", "512MB", 489),
+        ("room", "never", None),
         ("count", "3", 3),
         ("rate", "0.5", 0.5),
         ("on", "true", True),

@@ -224,7 +224,10 @@ class Client:
             body = body_of(value)
         elif kind is Kind.TYPE:
             group = world.pick(("", *QUEUES))
-            body = body_of(TypeDocument(group=group, suspendable=world.chance(0.5)))
+            keep_ms = world.pick((None, None, -1, 0, 1_000, 10_000))
+            body = body_of(
+                TypeDocument(group=group, suspendable=world.chance(0.5), retention_ms=keep_ms)
+            )
 
         def make() -> PutDocument | DropDocument:
             if drop:

@@ -11,6 +11,7 @@ from typing import Any
 from headrace.core.commands import (
     Act,
     Caller,
+    Cleanup,
     Command,
     Control,
     DropDocument,
@@ -21,6 +22,7 @@ from headrace.core.commands import (
     PutDocument,
     Submit,
     SubmitEach,
+    Sweep,
     Tick,
 )
 from headrace.core.effects import (
@@ -55,6 +57,7 @@ from sim.model_job import (
     less,
     run_again,
 )
+from sim.retention import Retention
 from sim.settings import Settings
 from sim.single import single_acks, single_effects, single_reports
 from sim.world import World
@@ -121,6 +124,7 @@ class Model:
         self.last_tick_at = 0
         self.began_at = 0
         """When the server last started."""
+        self.retention = Retention(self)
         self.frozen: list[tuple[int, int]] = []
         """Stretches of world time."""
 
@@ -184,7 +188,10 @@ class Model:
         elif kind is Poll:
             self._polled(now_ms, command, reply, effects)
         else:
-            if kind is Tick:
+            if kind is Sweep or kind is Cleanup:
+                self.retention.part(command, reply)
+            elif kind is Tick:
+                self.retention.pass_time(now_ms, command.wall_ms)
                 self.last_tick_ms, self.last_tick_wall_ms = now_ms, command.wall_ms
                 self.last_tick_at = self.world.now
                 self.offset_ms = command.wall_ms - now_ms
@@ -196,6 +203,8 @@ class Model:
             self._take(now_ms, command, effects)
             if kind is Control or kind is Explain:
                 checkers.status_told_is_true(self, command, reply)
+            elif kind is Sweep:
+                self.retention.part_done(reply)
 
     def settled(self, now_ms: int, effects: list[Effect]) -> None:
         self.world.note("settle", (effects,))
@@ -277,6 +286,7 @@ class Model:
         self.last_tick_at = self.began_at = self.world.now
         self.last_tick_wall_ms = 0
         self.offset_ms = self.world.wall_ms() - now_ms
+        self.retention.restarted(now_ms)
         checkers.store_matches(self, store, whole=False)
 
     # Effects ------------------------------------------------------------------------------------
@@ -299,7 +309,7 @@ class Model:
             elif kind is JobRedriven:
                 self._redriven(now_ms, command, effect)
             elif kind is JobDeleted:
-                self._deleted(effect)
+                self._deleted(now_ms, command, effect)
             elif kind is ModuleStored:
                 checkers.module_stored_once(self, effect)
                 self.modules.add(effect.sha256)
@@ -460,7 +470,9 @@ class Model:
         finished = self.ended.get(job_id)
         return None if finished is None else finished.status
 
-    def _deleted(self, effect: JobDeleted) -> None:
+    def _deleted(self, now_ms: int, command: Command | None, effect: JobDeleted) -> None:
+        if isinstance(command, Sweep | Cleanup):
+            self.retention.kept_long_enough(now_ms, command, effect)
         checkers.only_asked_deletes(self, effect.job_id)
         del self.ended[effect.job_id]
         digest = self.sent[effect.job_id].key_digest

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 from unittest import mock
 
-from headrace.core import passing, polling
+from headrace.core import passing, polling, sweeping
 from headrace.core.commands import Command, Poll
 from headrace.core.effects import Answered, Effect
 from headrace.core.engine import Engine
@@ -40,6 +40,7 @@ BOUNDS: Final = {
     "SESSION_MS_MAX": limits,
     "SWEEP_MS": passing,
     "LOG_BYTES_MAX": limits,
+    "SWEEP_JOBS_MAX": sweeping,
 }
 NOT_APPLIED = frozenset(
     {ProblemCode.OVERLOADED, ProblemCode.STORAGE_FULL, ProblemCode.SHUTTING_DOWN}
@@ -109,6 +110,7 @@ class Server:
             jobs_max=settings.jobs_max,
             cancel_grace_ms=settings.cancel_grace_ms,
             timeout_grace_ms=settings.timeout_grace_ms,
+            retention_ms=settings.retention_ms,
         )
 
     def _observe(self) -> None:

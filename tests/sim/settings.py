@@ -49,6 +49,7 @@ SMALL: Final = {
     "SESSION_MS_MAX": 2_000,
     "SWEEP_MS": 500,
     "LOG_BYTES_MAX": 400,
+    "SWEEP_JOBS_MAX": 2,
 }
 LMDB_EVERY: Final = 20
 """Seeds; the others have their rows in memory."""
@@ -88,6 +89,9 @@ class Settings:
     timeouts: float
     failures: float
     acts: dict[str, float] = field(default_factory=dict)
+    retention_ms: int | None = None
+    sweep_ms: int = 1_000
+    """Between two sweeps."""
 
 
 def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
@@ -98,6 +102,7 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
         for kind in FAULTS
         if rng.random() < 0.5
     }
+    sweeps = Random(f"sweeps {seed}")
     return Settings(
         seed=seed,
         rates={kind: rate for kind, rate in rates.items() if kind not in without},
@@ -123,6 +128,8 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
                 "retry",
             )
         },
+        retention_ms=sweeps.choice((None, 0, 500, 3_000, 20_000)),
+        sweep_ms=sweeps.choice((100, 1_000, 5_000)),
     )
 
 

@@ -510,3 +510,32 @@ def test_prefix_of_a_job_ends_before_the_next_job() -> None:
     end = prefix_end(JOB)
     assert end is not None
     assert layout.log_key(JOB, 2**64 - 1) < end <= layout.log_key(OTHER, 0)
+
+
+def test_ended_jobs_are_told_oldest_first_without_what_is_in_hand(store: Store) -> None:
+    jobs = [job_id_at(at) for at in range(5)]
+    for job_id in jobs:
+        commit(store, stored(job_id, spec=b'{"type":"mail"}'), finished(job_id))
+    found, end = store.ended(b"", jobs[4], 3, types=True)
+    assert [(one.job_id, one.at_ms, one.type) for one in found] == [
+        (job_id, 9, "mail") for job_id in jobs[:3]
+    ]
+    assert found[0].record == record_of(jobs[0], Status.COMPLETED, attempt=1)
+    assert end is not None
+    batch = store.stage([JobDeleted(jobs[3], 1)], 5)
+    assert store.ended(end, jobs[4], 3, types=False) == ([], jobs[3] + b"\0")
+    store.write(batch)
+    store.settle(batch)
+    assert store.ended(end, jobs[4], 3, types=False) == ([], None)
+    found, _ = store.ended(end, prefix_end(jobs[4]) or b"", 3, types=False)
+    assert [(one.job_id, one.type) for one in found] == [(jobs[4], None)]
+
+
+def test_a_damaged_row_tells_nothing_of_its_end(store: Store, kv: KeyValue) -> None:
+    commit(store, stored(JOB), finished(JOB), stored(OTHER), finished(OTHER))
+    flip(kv, Table.DONE, JOB)
+    flip(kv, Table.SPEC, OTHER)
+    (first, second), _ = store.ended(b"", b"\xff" * 16, 9, types=True)
+    assert (first.at_ms, first.type) == (-1, None)
+    assert (second.at_ms, second.type) == (9, None)
+    assert store.corrupt_records == 2

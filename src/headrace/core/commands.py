@@ -356,6 +356,28 @@ class DropDocument(msgspec.Struct):
 # Time -------------------------------------------------------------------------------------------
 
 
+class Sweep(msgspec.Struct):
+    """Delete finished jobs whose time is over, a bounded part, oldest id first. Reply: `Swept`."""
+
+    after_id: bytes = b""
+    """`Swept.next_id` of the part before; empty to begin."""
+
+
+class Cleanup(msgspec.Struct):
+    """As `Sweep`, by an operator: what ended so long ago goes, however long it was to be kept."""
+
+    caller: Caller
+    older_than_ms: int
+    """By the wall clock."""
+    after_id: bytes = b""
+
+
+class Swept(msgspec.Struct, frozen=True):
+    deleted: int
+    next_id: bytes | None
+    """Where the next part begins; None: this was the last."""
+
+
 class Tick(msgspec.Struct):
     """Let time pass: fire what is due. `wall_ms` is the wall clock at `now_ms`. Reply: None."""
 
@@ -372,5 +394,7 @@ Command = (
     | Withdraw
     | PutDocument
     | DropDocument
+    | Sweep
+    | Cleanup
     | Tick
 )

@@ -211,6 +211,7 @@ class _TypeHead(msgspec.Struct):
 
     group: str = ""
     suspendable: bool = True
+    retention_ms: int | None = None
 
 
 _type_head: Final = msgspec.json.Decoder(_TypeHead).decode
@@ -229,13 +230,22 @@ def group_in_use(live: "Live", name: str) -> Problem | None:
     return None
 
 
+def type_changed(live: "Live", name: str) -> None:
+    """Have finished jobs of a type kept as long as it says."""
+    document = live.documents.get(Kind.TYPE, name)
+    live.keeping.of_type(name, None if document is None else _type_head(document.body).retention_ms)
+
+
 def may_suspend(live: "Live", job_type: str) -> bool:
     """Say whether jobs of a type can be suspended."""
     document = live.documents.get(Kind.TYPE, job_type)
     return document is None or _type_head(document.body).suspendable
 
 
-CHANGED: Final[dict[Kind, Callable[["Live", str], None]]] = {Kind.QUEUE: queue_changed}
+CHANGED: Final[dict[Kind, Callable[["Live", str], None]]] = {
+    Kind.QUEUE: queue_changed,
+    Kind.TYPE: type_changed,
+}
 """Called after a change of a kind, and for each document at a start."""
 
 NEEDS: Final[dict[Kind, Callable[["Live", bytes], Problem | None]]] = {Kind.TYPE: type_needs_group}

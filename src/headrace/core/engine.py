@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from headrace.core.commands import (
+    Cleanup,
     Command,
     Control,
     DropDocument,
@@ -28,6 +29,7 @@ from headrace.core.commands import (
     PutModule,
     Submit,
     SubmitEach,
+    Sweep,
     Tick,
     Withdraw,
 )
@@ -40,6 +42,7 @@ from headrace.core.passing import tick
 from headrace.core.polling import dispatch_parked, poll, withdraw
 from headrace.core.submitting import put_module, submit
 from headrace.core.submitting_each import submit_each
+from headrace.core.sweeping import cleanup, sweep
 
 _HANDLERS: Final[dict[type, Callable[[Live, int, Any, list[Effect]], Any]]] = {
     Submit: submit,
@@ -51,6 +54,8 @@ _HANDLERS: Final[dict[type, Callable[[Live, int, Any, list[Effect]], Any]]] = {
     Withdraw: withdraw,
     PutDocument: put_document,
     DropDocument: drop_document,
+    Sweep: sweep,
+    Cleanup: cleanup,
     Tick: tick,
 }
 

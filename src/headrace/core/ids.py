@@ -16,7 +16,7 @@ from typing import Final
 
 from headrace._native import ID_BYTES, id_text, id_texts, ids_after
 
-__all__ = ["ID_BYTES", "JobIds", "id_parse", "id_text", "id_texts"]
+__all__ = ["ID_BYTES", "JobIds", "first_id_at", "id_parse", "id_text", "id_texts"]
 
 _REST_BITS: Final = 62
 _REST_MASK: Final = (1 << _REST_BITS) - 1
@@ -73,6 +73,11 @@ class JobIds:
         self._last_ms = ms
         self._base = ms << 80 | self._fixed
         self._rest = int.from_bytes(self._entropy(8), "big") >> (64 - _START_BITS)
+
+
+def first_id_at(at_ms: int) -> bytes:
+    """Return the least id of a job submitted at `at_ms` or later. Beyond 48 bits: none is."""
+    return min(max(at_ms, 0), (1 << 48) - 1).to_bytes(6, "big") + bytes(10)
 
 
 def id_parse(text: str) -> bytes | None:

@@ -43,6 +43,7 @@ from headrace.core.job import (
 )
 from headrace.core.resources import Amounts, Requirements
 from headrace.core.stats import EngineStats, Spans
+from headrace.core.sweeping import Ended, Keeping
 from headrace.core.tokens import tokens_of
 from headrace.core.workers import KnownWorkers, Lease, ParkedPolls, Session
 from headrace.wire import limits
@@ -70,6 +71,8 @@ class LivePage(Protocol):
 class Restored(Protocol):
     """What a server starts from, as `store.contract.Restored` gives it."""
 
+    @property
+    def at_ms(self) -> int: ...
     @property
     def classes(self) -> dict[int, Requirements]: ...
     @property
@@ -103,6 +106,9 @@ class Archive(Protocol):
     def spec_of(self, job_id: bytes) -> bytes | None: ...
     def log_bytes(self, job_id: bytes) -> int: ...
     def trail(self, job_id: bytes) -> Trail | None: ...
+    def ended(
+        self, start: bytes, stop: bytes, limit: int, *, types: bool
+    ) -> tuple[list[Ended], bytes | None]: ...
 
 
 class EngineConfig(msgspec.Struct, frozen=True):
@@ -117,6 +123,8 @@ class EngineConfig(msgspec.Struct, frozen=True):
     """The largest job taken; None for no limit."""
     cancel_grace_ms: int = limits.CANCEL_GRACE_MS
     timeout_grace_ms: int = limits.TIMEOUT_GRACE_MS
+    retention_ms: int | None = limits.RETENTION_MS_DEFAULT
+    """How long finished jobs are kept where their type says nothing; None: for ever."""
 
 
 class Live:
@@ -144,6 +152,7 @@ class Live:
         """Of the last change of any document."""
         self.audit_last = 0
         """Number of the last entry of the audit log."""
+        self.keeping = Keeping(config.retention_ms)
         self.owners: dict[tuple[str, str], int] = {}
         self.owner_names: list[tuple[str, str]] = []
         # Timers by job handle, but for polls (slot). The wall clock's are apart: it can jump.
@@ -380,6 +389,7 @@ class Live:
             self.owner_gap(owner_id)
             self.owners[name] = owner_id
             self.owner_names.append(name)
+        self.keeping.begin(now_ms, self.wall_ms(now_ms), restored.at_ms)
         restore_documents(self, restored.documents)
         self.audit_last = restored.audit_last
         self.owner_gap(restored.owners_next)

@@ -116,6 +116,8 @@ class EngineStats(msgspec.Struct):
     crashed_total: int = 0
     redriven_total: int = 0
     """Jobs that had ended and were asked to run again."""
+    swept_total: int = 0
+    """Finished jobs deleted because their time was over."""
     wait_ms_total: int = 0
     """Ready to leased, over `leased_total`."""
     run_ms_total: int = 0

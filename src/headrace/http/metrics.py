@@ -99,6 +99,7 @@ class Meters(Collector):
             ("jobs_retried", "Attempts that failed and are tried again", stats.retried_total),
             ("jobs_redriven", "Jobs that had ended and run again", stats.redriven_total),
             ("jobs_crashed", "Leases that lapsed: workers not heard of", stats.crashed_total),
+            ("jobs_swept", "Finished jobs deleted after their retention", stats.swept_total),
         )
         yield from self._gauges(
             ("job_queue_depth", "Jobs ready to run", sum(stats.queued.values())),

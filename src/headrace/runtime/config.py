@@ -91,6 +91,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
         Mark("Whether jobs may have a type that is not registered."),
     ] = "any"
     resources_max: ResourcesMax = ResourcesMax()
+    retention_ms: Annotated[
+        Annotated[Duration, Meta(le=limits.OPERATOR_SPAN_MS_MAX)] | None,
+        Mark("How long finished jobs are kept, where their type says nothing; or never."),
+    ] = limits.RETENTION_MS_DEFAULT
+    cleanup_every_ms: Annotated[
+        Duration,
+        Meta(ge=limits.CLEANUP_EVERY_MS_MIN, le=limits.CLEANUP_EVERY_MS_MAX),
+        Mark("How often jobs whose time is over are looked for."),
+    ] = limits.CLEANUP_EVERY_MS_DEFAULT
     disk_reserve_mb: Annotated[
         Megabytes, Mark("With less free disk, submits are refused with 507; all else goes on.")
     ] = 1_024
@@ -145,6 +154,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
             queue_capacities={name: most for name, most in capacities if most is not None},
             jobs_max=self.queue_size,
             resources_max=self.resources_max.amounts(),
+            retention_ms=self.retention_ms,
         )
 
 

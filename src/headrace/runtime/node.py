@@ -9,6 +9,7 @@ from headrace.runtime import job_lines
 from headrace.runtime.clock import STALL_MS_MAX, Clock
 from headrace.runtime.config import Config, ConfigError
 from headrace.runtime.pump import Pump
+from headrace.runtime.sweeper import Sweeper
 from headrace.store import open_store
 from headrace.wire.documents import Kind
 from headrace.wire.limits import MIB
@@ -44,13 +45,16 @@ class Node:
         if restored.corrupt:
             log.error("%d stored rows fail their checksum and were left out", len(restored.corrupt))
         self.pump = Pump(self.engine, self.store, self.clock, config.disk_reserve_mb * MIB)
+        self.sweeper = Sweeper(self.pump, config.cleanup_every_ms)
 
     async def start(self) -> None:
         if job_lines.wanted():
             self.pump.on_effects = job_lines.log_effects
         self.pump.start(self._effects)
+        self.sweeper.start()
 
     async def stop(self) -> None:
         """Commit what was taken, then close the store. Nothing may be asked any more."""
+        self.sweeper.stop()
         await self.pump.stop()
         self.store.close()

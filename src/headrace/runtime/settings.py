@@ -21,6 +21,8 @@ from headrace.wire.sizes import size_bytes, size_text
 
 PREFIX: Final = "HEADRACE_"
 _VALUE_CHARS_MAX: Final = 60
+NOTHING: Final = ("never", "null")
+"""Texts for the lack of an amount, where there may be none."""
 _SUFFIXES: Final = ("_ms", "_s", "_mb", "_dir")
 
 
@@ -77,6 +79,7 @@ class Setting:
         self.is_flag = self.bare is bool
         self.kind = get_args(self.bare)[1] if self.is_mapping else kind
         self.unit = next((mark for mark in _marks(self.kind) if isinstance(mark, Unit)), None)
+        self.is_optional = self.unit is not None and type(None) in get_args(self.bare)
         name = mark.name or "_".join(path)
         self.flag = "--" + name.replace("_", "-")
         self.variables = (PREFIX + name.upper(), *mark.variables)
@@ -105,6 +108,8 @@ class Setting:
         Raises: ValueError
         """
         if self.unit is not None and value is not None:
+            if self.is_optional and isinstance(value, str) and value.strip().lower() in NOTHING:
+                return None
             value = _READ[self.unit](value)
         try:
             return msgspec.convert(value, self.kind, strict=strict, dec_hook=_convert_other)

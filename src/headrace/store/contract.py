@@ -26,6 +26,7 @@ from headrace.core.effects import Finished, Trail
 from headrace.core.job import Status
 from headrace.core.live import ArchiveFault
 from headrace.core.resources import Requirements
+from headrace.core.sweeping import Ended
 from headrace.wire import limits
 from headrace.wire.documents import Document
 
@@ -216,6 +217,14 @@ class Archive(Protocol):
 
     def trail(self, job_id: bytes) -> Trail | None:
         """Return the trail of a live job; None for one that says nothing."""
+
+    def ended(
+        self, start: bytes, stop: bytes, limit: int, *, types: bool
+    ) -> tuple[list[Ended], bytes | None]:
+        """Return finished jobs as committed, oldest id first, and where to go on: None at the end.
+
+        Those of which something is staged are left out. `types`: tell their types, too.
+        """
 
 
 # What handlers ask ------------------------------------------------------------------------------

@@ -161,6 +161,19 @@ class Envelope(msgspec.Struct, frozen=True):
     spec: bytes
 
 
+class _End(msgspec.Struct):
+    """Of `Finished`, what a sweep asks; the rest is passed over."""
+
+    finished_at_ms: int
+    record: bytes
+
+
+class _Typed(msgspec.Struct):
+    """Of a spec, the type."""
+
+    type: str = ""
+
+
 # Keys -------------------------------------------------------------------------------------------
 
 
@@ -196,15 +209,12 @@ def log_position(key: bytes) -> int:
     return int.from_bytes(key[JOB_ID_BYTES:], "big")
 
 
-def first_id_at(at_ms: int) -> bytes:
-    """Return the least id of a job submitted at `at_ms` or later. Beyond 48 bits: none is."""
-    return min(max(at_ms, 0), (1 << 48) - 1).to_bytes(6, "big") + bytes(10)
-
-
 # Payloads ---------------------------------------------------------------------------------------
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _trail_decode = msgspec.msgpack.Decoder(Trail).decode
+_end_decode = msgspec.msgpack.Decoder(_End).decode
+_type_decode = msgspec.json.Decoder(_Typed).decode
 _finished_decode = msgspec.msgpack.Decoder(Finished).decode
 _requirements_decode = msgspec.msgpack.Decoder(Requirements).decode
 _owner_decode = msgspec.msgpack.Decoder(tuple[str, str]).decode
@@ -260,6 +270,17 @@ def finished_pack(finished: Finished) -> tuple[bytes, bytes | None]:
 def finished_unpack(payload: bytes) -> Finished:
     """Return the terminal record; without its body, if `body_apart`."""
     return _finished_decode(payload[1:])
+
+
+def ended_unpack(payload: bytes) -> tuple[int, bytes]:
+    """Return when a finished job ended, and its record."""
+    end = _end_decode(payload[1:])
+    return end.finished_at_ms, end.record
+
+
+def spec_type(spec: bytes) -> str:
+    """Return the type of a job; empty for WASM."""
+    return _type_decode(spec).type
 
 
 def body_apart(payload: bytes) -> bool:

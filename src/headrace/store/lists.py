@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from headrace.core.ids import first_id_at
 from headrace.core.job import TERMINAL, Status
 from headrace.store import layout
 from headrace.store.contract import (
@@ -163,8 +164,8 @@ def _candidates(
 
 def _bounds(query: ListQuery) -> tuple[bytes, bytes | None]:
     """Return the range of ids: start inclusive, stop exclusive, None for no end."""
-    start = b"" if (at := query.submitted_after_ms) is None else layout.first_id_at(at)
-    stop = None if (at := query.submitted_before_ms) is None else layout.first_id_at(at)
+    start = b"" if (at := query.submitted_after_ms) is None else first_id_at(at)
+    stop = None if (at := query.submitted_before_ms) is None else first_id_at(at)
     if (cursor := query.after_id) is not None:
         if query.newest_first:
             stop = cursor if stop is None else min(stop, cursor)

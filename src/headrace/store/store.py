@@ -24,6 +24,7 @@ import msgspec
 from headrace.core.documenting import DocumentTable
 from headrace.core.effects import Answered, Effect, Finished, JobDeleted, Noted, OwnerStored, Trail
 from headrace.core.job import RECORD_BYTES, TERMINAL
+from headrace.core.sweeping import NOT_KNOWN, Ended
 from headrace.store import layout, lists
 from headrace.store._rows import link, unseal_records, unseal_specs
 from headrace.store.contract import (
@@ -38,6 +39,7 @@ from headrace.store.contract import (
     StoreDamaged,
     StoredJob,
     StoreTooNew,
+    after,
     prefix_end,
     walk,
 )
@@ -266,6 +268,35 @@ class Store:
     def trail(self, job_id: bytes) -> Trail | None:
         payload = self._row(layout.LIVE, job_id)
         return None if payload is None else layout.live_unpack(payload)[1]
+
+    def ended(
+        self, start: bytes, stop: bytes, limit: int, *, types: bool
+    ) -> tuple[list[Ended], bytes | None]:
+        """Return finished jobs with start <= id < stop, oldest id first, and where to go on.
+
+        As committed; those whose end is staged to change are left out. A damaged row tells nothing
+        of when its job ended, or of its type. `types`: tell them, at the cost of reading the specs.
+        """
+        rows = self._kv.scan(layout.DONE, start, stop, limit=limit)
+        if not rows:
+            return [], None
+        staged = [done for batch in self._pending if (done := batch.changes.get(layout.DONE))]
+        rows_kept = [row for row in rows if not any(row[0] in done for done in staged)]
+        specs: list[bytes | None] = [None] * len(rows_kept)
+        if types:
+            specs = self._kv.get_column(layout.SPEC, [job_id for job_id, _ in rows_kept])
+        found = []
+        for (job_id, value), spec in zip(rows_kept, specs, strict=True):
+            at_ms, record, job_type = NOT_KNOWN, b"", None
+            try:
+                at_ms, record = layout.ended_unpack(layout.unseal(layout.DONE, job_id, value))
+                if spec is not None:
+                    envelope = layout.envelope_unpack(layout.unseal(layout.SPEC, job_id, spec))
+                    job_type = layout.spec_type(envelope.spec)
+            except (RecordCorrupt, msgspec.MsgspecError):
+                self.corrupt_records += 1
+            found.append(Ended(job_id, at_ms, record, job_type))
+        return found, after(rows[-1][0])
 
     def _row(self, table: int, key: bytes) -> bytes | None:
         """Return a payload, staged or committed."""

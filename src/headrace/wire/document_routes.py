@@ -110,6 +110,9 @@ class TypeSettings(Request, kw_only=True):
     suspendable: bool = True
     params_schema: msgspec.Raw = ABSENT
     """JSON Schema, draft 2020-12, of the params. References stay inside it."""
+    retention: Duration | None = None
+    """How long its finished jobs are kept; "never": they are never deleted; null: as the server's
+    configuration says."""
 
 
 class TypeView(msgspec.Struct, kw_only=True):
@@ -128,6 +131,8 @@ class TypeView(msgspec.Struct, kw_only=True):
     requirements: Requirements | None
     suspendable: bool
     params_schema: msgspec.Raw | None
+    retention: int | float | Literal["never"] | None
+    """How long its finished jobs are kept; null: as the configuration says."""
     version: int
     """Also its ETag."""
     changed_at: str | None
@@ -139,6 +144,20 @@ class TypesAnswer(msgspec.Struct, kw_only=True):
     count: int
     next: str | None = None
     """For after; null at the end."""
+
+
+# Finished jobs ----------------------------------------------------------------------------------
+
+
+class CleanupRequest(Request, kw_only=True):
+    older_than: Duration
+    """By the wall clock, since they ended."""
+
+
+class CleanupAnswer(msgspec.Struct, kw_only=True):
+    deleted: int
+    complete: bool
+    """False: there are more; ask again."""
 
 
 # Keys -------------------------------------------------------------------------------------------
@@ -454,6 +473,18 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
         answer=KeyView,
         scopes=(Scope.ADMIN,),
         problems=(P.DOCUMENT_UNKNOWN, *CHANGES),
+    ),
+    Route(
+        name="cleanup",
+        **OPERATORS,
+        method="POST",
+        path="/api/v1/cleanup",
+        summary="Delete finished jobs that ended so long ago, however long they were to be kept",
+        tag="operations",
+        params=WHO,
+        body=CleanupRequest,
+        answer=CleanupAnswer,
+        problems=COMMITS,
     ),
     Route(
         name="audit_list",

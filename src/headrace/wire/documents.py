@@ -50,6 +50,9 @@ class GroupDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     description: Description = ""
 
 
+KEEP_FOREVER: Final = -1
+
+
 class TypeDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A registered job type: what its jobs get where they say nothing, and what they must fit.
 
@@ -70,6 +73,8 @@ class TypeDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """False: its jobs cannot be suspended."""
     params_schema: msgspec.Raw = ABSENT
     """JSON Schema 2020-12 of the params."""
+    retention_ms: int | None = None
+    """How long its finished jobs are kept; `KEEP_FOREVER`: for ever."""
 
 
 class TenantDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -66,6 +66,14 @@ LOG_CHUNK_BYTES_MAX: Final = 64 * KIB
 METRICS_MAX: Final = 64
 DETAILS_CHARS_MAX: Final = 4 * KIB
 
+# Finished jobs ----------------------------------------------------------------------------------
+RETENTION_MS_DEFAULT: Final = DAY_MS
+CLEANUP_EVERY_MS_DEFAULT: Final = HOUR_MS
+CLEANUP_EVERY_MS_MIN: Final = 100
+CLEANUP_EVERY_MS_MAX: Final = DAY_MS
+SWEEP_JOBS_MAX: Final = 64
+"""Finished jobs that one part of a sweep looks at, and so deletes: a pause for everybody else."""
+
 # What operators set -----------------------------------------------------------------------------
 DOCUMENT_NAME_BYTES_MAX: Final = 480
 """UTF-8; a key of the store has 511."""

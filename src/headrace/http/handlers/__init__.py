@@ -73,6 +73,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "key_get": keys.key_get,
     "key_revoke": keys.key_revoke,
     "audit_list": audit.audit_list,
+    "cleanup": operations.cleanup,
     "stats": operations.stats,
     "health": operations.health,
     "health_head": operations.health,

@@ -26,11 +26,19 @@ from headrace.wire.document_routes import (
     TypeSettings,
     TypeView,
 )
-from headrace.wire.documents import Document, GroupDocument, Kind, TypeDocument, body_of
+from headrace.wire.documents import (
+    KEEP_FOREVER,
+    Document,
+    GroupDocument,
+    Kind,
+    TypeDocument,
+    body_of,
+)
 from headrace.wire.durations import rfc3339, seconds
 from headrace.wire.schema import ABSENT, SubmitJob
 
 QUEUE_DEFAULT: Final = "default"
+NEVER: Final = "never"
 _NULL: Final = b"null"
 _type_decoder: Final = msgspec.json.Decoder(TypeSettings)
 _group_decoder: Final = msgspec.json.Decoder(GroupSettings)
@@ -95,6 +103,9 @@ def _type_of(request: web.Request, name: str, asked: TypeSettings) -> TypeDocume
         requirements=asked.requirements,
         suspendable=asked.suspendable,
         params_schema=ABSENT if schema in (b"", _NULL) else asked.params_schema,
+        retention_ms=KEEP_FOREVER
+        if asked.retention == NEVER
+        else _ms(asked.retention, "/retention"),
     )
 
 
@@ -122,6 +133,7 @@ def type_view(site: Site, document: Document) -> TypeView:
         requirements=value.requirements,
         suspendable=value.suspendable,
         params_schema=value.params_schema if bytes(value.params_schema) else None,
+        retention=NEVER if value.retention_ms == KEEP_FOREVER else _seconds(value.retention_ms),
         version=document.version,
         changed_at=rfc3339(document.changed_at_ms),
         changed_by=document.changed_by,

@@ -1,16 +1,25 @@
 """What operators and their machines ask."""
 
+import asyncio
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
+from headrace.core.commands import Cleanup, Swept
+from headrace.core.intake import span_ms
 from headrace.core.job import Status
 from headrace.core.stats import WINDOW_MS, SpanView
+from headrace.http.decode import decode, read_json
 from headrace.http.encode import JSON, answer
+from headrace.http.identity import caller
 from headrace.http.metrics import CONTENT_TYPE, spans_of
 from headrace.http.openapi import document
 from headrace.http.site import Site, site_of
 from headrace.http.views import plain
+from headrace.runtime.sweeper import pause_s
+from headrace.wire import limits
+from headrace.wire.document_routes import CleanupAnswer, CleanupRequest
 from headrace.wire.durations import seconds
 from headrace.wire.routes import HealthAnswer, Ok, ReadyAnswer
 from headrace.wire.stats import (
@@ -23,6 +32,9 @@ from headrace.wire.stats import (
 
 STUCK_MS: Final = 10_000
 """A commit in flight for this long means that commits do not get through."""
+CLEANUP_S_MAX: Final = 20.0
+"""A longer cleanup is answered in between, so that no client gives up on it."""
+_cleanup_decoder: Final = msgspec.json.Decoder(CleanupRequest)
 
 
 async def health(request: web.Request) -> web.Response:
@@ -58,6 +70,24 @@ def _not_ready(site: Site) -> str | None:
     if site.pump.write_age_ms > STUCK_MS:
         return "the disk does not finish a commit"
     return None
+
+
+async def cleanup(request: web.Request) -> web.Response:
+    site, who = site_of(request), caller(request)
+    asked = decode(_cleanup_decoder, await read_json(request))
+    older_than_ms = span_ms(asked.older_than, "/older_than", limits.OPERATOR_SPAN_MS_MAX)
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + CLEANUP_S_MAX
+    deleted, next_id = 0, b""
+    while True:
+        swept: Swept = await site.pump.ask(Cleanup(who, older_than_ms, next_id))
+        deleted += swept.deleted
+        if swept.next_id is None or loop.time() > until_s or site.draining:
+            break
+        next_id = swept.next_id
+        await asyncio.sleep(pause_s(swept))
+    found = CleanupAnswer(deleted=deleted, complete=swept.next_id is None)
+    return answer(request, found, headers=site.committed())
 
 
 async def stats(request: web.Request) -> web.Response:
