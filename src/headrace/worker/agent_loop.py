@@ -32,7 +32,7 @@ from headrace.worker.agent_config import AgentConfig, AgentError
 from headrace.worker.attempt import Assignment, StopReason, failed
 from headrace.worker.handlers import Handler, Worker
 from headrace.worker.ledger import Ledger
-from headrace.worker.link import Backoff, Link, Refused, Unreachable
+from headrace.worker.link import Backoff, Link, Refused, Server, Unreachable
 from headrace.worker.outbox import REPORTS_PER_POLL_MAX, AttemptFeed, Batch, Outbox
 from headrace.worker.process_runner import ChildPool, ProcessRun
 from headrace.worker.python_runner import AsyncRun, Run, ThreadPool, ThreadRun
@@ -74,7 +74,9 @@ class AgentLoop:
         handlers: dict[str, Handler],
         session: str,
         handlers_loop: asyncio.AbstractEventLoop,
+        link: Server | None = None,
     ) -> None:
+        """`link`: to the server; None: to that of `config.url`, over HTTP."""
         assert config.total is not None, "complete() was called"
         self.loop = asyncio.get_running_loop()
         self._config = config
@@ -85,7 +87,7 @@ class AgentLoop:
         self._serve = Serve(types=sorted(handlers), queues=config.queues, wasm=config.wasm)
         self._ledger = Ledger(config.total, config.concurrency)
         self._outbox = Outbox()
-        self._link = Link(config.url, config.api_key)
+        self._link: Server = link or Link(config.url, config.api_key)
         self._threads = ThreadPool()
         self._children: ChildPool | None = None
         self._wasm: WasmJobs | None = None

@@ -7,7 +7,7 @@ LinkError
 
 import asyncio
 import random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 import msgspec
@@ -59,6 +59,16 @@ class Backoff:
 
     def reset(self) -> None:
         self._bound_s = BACKOFF_S_MIN
+
+
+class Server(Protocol):
+    """What a worker asks of a server, however it reaches it. Raises: Unreachable, Refused."""
+
+    async def poll(self, request: PollRequest, timeout_s: float) -> PollAnswer: ...
+
+    async def module(self, sha256: str, timeout_s: float) -> bytes: ...
+
+    async def close(self) -> None: ...
 
 
 class Link:

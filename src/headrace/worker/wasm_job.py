@@ -12,7 +12,7 @@ from headrace.wire import limits
 from headrace.wire.schema import Spec
 from headrace.worker.attempt import Assignment, Ending, StopReason, defect, failed
 from headrace.worker.handlers import Feed, JobFeed
-from headrace.worker.link import Link, Refused, Unreachable
+from headrace.worker.link import Refused, Server, Unreachable
 from headrace.worker.modules import ModuleFiles, ModuleHashError
 from headrace.worker.python_runner import Run, set_once
 from headrace.worker.wasm_runner import (
@@ -34,7 +34,7 @@ STDOUT_BYTES_MAX: Final = limits.OUTPUT_BYTES_MAX - CUT_MARK_BYTES
 class WasmJobs:
     """The sandboxes and modules of one worker. Used on one event loop."""
 
-    def __init__(self, link: Link, cache_dir: Path, processes: int) -> None:
+    def __init__(self, link: Server, cache_dir: Path, processes: int) -> None:
         self._modules = ModuleFiles(
             cache_dir / "modules", lambda sha256: link.module(sha256, FETCH_S_MAX)
         )
