@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import embedded_campaign
 import msgspec
 from checker import Checker, Counts, Violation, summary
 from history import Final, read
@@ -254,10 +255,17 @@ def main() -> int:
         choices=list(DEFECTS),
         help="a server with this defect instead: exit 0 only if it is found out",
     )
+    parser.add_argument(
+        "--embedded", action="store_true", help="kill a program with a queue inside, not a server"
+    )
     args = parser.parse_args()
     seed = int(time.time()) if args.seed is None else args.seed
     base = args.dir or Path(__file__).resolve().parents[2] / "build" / "crash"
     base.mkdir(parents=True, exist_ok=True)
+    if args.embedded:
+        embedded = embedded_campaign.run(args.cycles, seed, base)
+        embedded_campaign.show(embedded)
+        return 1 if embedded.violations else 0
     if args.control:
         found, report = control(args.control, args.cycles, seed, base)
         show(report)
