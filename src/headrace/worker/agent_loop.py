@@ -35,7 +35,14 @@ from headrace.worker.ledger import Ledger
 from headrace.worker.link import Backoff, Link, Refused, Server, Unreachable
 from headrace.worker.outbox import REPORTS_PER_POLL_MAX, AttemptFeed, Batch, Outbox
 from headrace.worker.process_runner import ChildPool, ProcessRun
-from headrace.worker.python_runner import AsyncRun, Run, ThreadPool, ThreadRun
+from headrace.worker.python_runner import (
+    AHEAD_WAIT_S_MAX,
+    Ahead,
+    AsyncRun,
+    Run,
+    ThreadPool,
+    ThreadRun,
+)
 from headrace.worker.supervisor import DRAIN_GRACE_S, Attempt
 
 if TYPE_CHECKING:
@@ -86,9 +93,15 @@ class AgentLoop:
         self._handlers_loop = handlers_loop
         self._serve = Serve(types=sorted(handlers), queues=config.queues, wasm=config.wasm)
         self._ledger = Ledger(config.total, config.concurrency)
+        self._ahead: Ahead | None = None
+        if not config.wasm and all(handler.mode == "thread" for handler in handlers.values()):
+            self._ahead = Ahead(config.concurrency)
         self._outbox = Outbox()
         self._link: Server = link or Link(config.url, config.api_key)
-        self._threads = ThreadPool()
+        self._threads = ThreadPool(config.concurrency)
+        self._waiting: dict[str, ThreadRun] = {}
+        """By lease, oldest first: those that no thread had taken up when they came."""
+        self._look_due = False
         self._children: ChildPool | None = None
         self._wasm: WasmJobs | None = None
         self._attempts: dict[str, Attempt] = {}
@@ -250,7 +263,7 @@ class AgentLoop:
         return None
 
     def _request(self, batch: Batch) -> PollRequest:
-        slots = 0 if self._draining else self._ledger.slots_free
+        slots = 0 if self._draining else self._slots()
         running = [lease for lease, attempt in self._attempts.items() if not attempt.reported]
         wait_s = 0.0
         if not batch and not self._away and self._greeted:  # else it is good to know soon
@@ -271,6 +284,11 @@ class AgentLoop:
             running=running,
         )
 
+    def _slots(self) -> int:
+        """Return how many jobs are asked for."""
+        ahead = 0 if self._ahead is None else self._ahead.jobs
+        return min(self._ledger.slots_free_of(ahead), limits.POLL_JOBS_MAX)
+
     def _take_superseded(self, call: "asyncio.Task[PollAnswer]") -> None:
         """The server answers a poll that another one has overtaken, mostly with nothing."""
         self._superseded.discard(call)
@@ -280,7 +298,7 @@ class AgentLoop:
     async def _settle(self, answer: PollAnswer) -> None:
         again_s = duration_ms(answer.poll_again) / 1000
         if answer.jobs:
-            again_s = max(again_s, SETTLE_S if self._ledger.slots_free else SETTLE_FULL_S)
+            again_s = max(again_s, SETTLE_S if self._slots() else SETTLE_FULL_S)
         if again_s > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(again_s):
@@ -426,9 +444,31 @@ class AgentLoop:
                 failed(f"this worker does not run jobs of type {spec.type!r}", "handler_missing")
             )
             return
-        if spec.type:
+        if isinstance(run, ThreadRun):  # it says itself when a thread has taken it up
+            self._waiting[work.lease] = run
+            self._look_soon()
+        elif spec.type:
             feed.started()
         attempt.begin(run, feed)
+
+    def _look_soon(self) -> None:
+        if not self._look_due:
+            self._look_due = True
+            self.loop.call_later(AHEAD_WAIT_S_MAX, self._look_at_waiting)
+
+    def _look_at_waiting(self) -> None:
+        """Give back jobs that were taken ahead, and then found no thread: others may have one."""
+        self._look_due = False
+        overdue_s = time.monotonic() - AHEAD_WAIT_S_MAX
+        for lease, run in list(self._waiting.items()):
+            if not run.waits:
+                del self._waiting[lease]
+            elif run.taken_s <= overdue_s:
+                self._attempts[lease].release_now()
+                if self._ahead is not None:
+                    self._ahead.doubt()
+        if self._waiting:
+            self._look_soon()
 
     def _run_of(self, assignment: Assignment, feed: AttemptFeed) -> Run | None:
         if not assignment.spec.type:
@@ -447,6 +487,11 @@ class AgentLoop:
         """Nothing of the attempt runs any more: its slot and its resources are free."""
         lease = attempt.assignment.lease
         del self._attempts[lease]
+        run = attempt.run
+        if isinstance(run, ThreadRun):
+            self._waiting.pop(lease, None)
+            if self._ahead is not None and run.run_s:
+                self._ahead.note(run.run_s)
         self._ledger.release(lease)
         self._outbox.ready.set()  # the parked poll offers too little
 

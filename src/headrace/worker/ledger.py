@@ -53,7 +53,11 @@ class Ledger:
 
     @property
     def slots_free(self) -> int:
-        return max(0, self._slots - len(self._held))
+        return self.slots_free_of(0)
+
+    def slots_free_of(self, more: int) -> int:
+        """Return how many slots are free, if there were so many more."""
+        return max(0, self._slots + more - len(self._held))
 
     def free(self) -> Offer:
         """Return what is not reserved; never below 0, should the host have shrunk."""

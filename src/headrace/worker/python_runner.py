@@ -9,17 +9,28 @@ attempt is stopped differs:
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Condition, Event, Lock, Thread
 from typing import Final
 
 from headrace.worker.attempt import Assignment, Ending, StopReason
-from headrace.worker.handlers import Context, Feed, Handler, call_plain
+from headrace.worker.handlers import Context, Feed, Handler, JobFeed, call_plain
 from headrace.worker.handlers_async import AsyncContext, call_async
 
 THREAD_IDLE_S: Final = 60.0
+AHEAD_S: Final = 0.005
+"""So much work may wait for the threads."""
+AHEAD_MAX: Final = 256
+AHEAD_RUN_S_MIN: Final = 20e-6
+"""No job takes less, with all that is around it."""
+AHEAD_UP: Final = 1.3
+AHEAD_DOWN: Final = AHEAD_UP ** (-1 / 3)
+"""One job that was longer outweighs three that were shorter."""
+AHEAD_WAIT_S_MAX: Final = 0.1
+"""A job that was taken ahead and found no thread for so long is given back."""
 
 
 class Run(ABC):
@@ -82,61 +93,128 @@ class AsyncRun(Run):
 
 
 class ThreadRun(Run):
-    """A function in a thread of the pool. It cannot be killed."""
+    """A function in a thread of the pool. It cannot be killed once it has begun."""
 
     def __init__(
-        self, handler: Handler, assignment: Assignment, feed: Feed, pool: "ThreadPool"
+        self, handler: Handler, assignment: Assignment, feed: JobFeed, pool: "ThreadPool"
     ) -> None:
-        loop = asyncio.get_running_loop()
-        self.ended = loop.create_future()
+        self.ended = asyncio.get_running_loop().create_future()
+        self.taken_s = time.monotonic()
+        self.run_s = 0.0
+        """How long the function took."""
         self._context = Context(assignment, feed, Event())
+        self._turn = [True]
+        """Whoever pops it decides: the thread, that it begins; `kill`, that it never does."""
+        self._pool = pool
 
         def whole() -> None:
+            if not self._turn or not self._turn.pop():
+                return
+            feed.started()
+            begun_s = time.monotonic()
             ending = call_plain(handler, self._context, assignment, feed)
-            call_in(loop, lambda: set_once(self.ended, ending))
+            self.run_s = time.monotonic() - begun_s
+            pool.ended(self, ending)
 
         pool.submit(whole)
+
+    @property
+    def waits(self) -> bool:
+        """Whether no thread has taken it up yet."""
+        return bool(self._turn)
 
     def ask_stop(self, reason: StopReason) -> None:
         self._context.ask_stop(reason)
 
     def kill(self) -> None:
-        """Nothing: Python has no way to end a thread. The agent keeps its slot reserved."""
+        """Nothing, once it has begun: Python has no way to end a thread. The agent keeps its slot
+        reserved."""
+        try:
+            self._turn.pop()
+        except IndexError:
+            return
+        set_once(self.ended, Ending(outcome="stopped"))
 
 
 class ThreadPool:
-    """Daemon threads, as many as there is work; a stuck one does not keep the process alive.
-
-    Idle ones end after `THREAD_IDLE_S`. The caller bounds the work.
+    """Daemon threads, as many as there is work, up to a bound; a stuck one does not keep the
+    process alive. Idle ones end after `THREAD_IDLE_S`. Made on the loop that hears of the endings.
     """
 
-    def __init__(self) -> None:
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._lock = Lock()
+    def __init__(self, threads_max: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._threads_max = threads_max
+        self._work: deque[Callable[[], None]] = deque()
+        self._there_is_work = Condition(Lock())
+        self._threads = 0
         self._idle = 0
+        self._endings: deque[tuple[ThreadRun, Ending]] = deque()
+        self._told = False
+        """The loop knows that there are endings."""
 
     def submit(self, call: Callable[[], None]) -> None:
-        with self._lock:
-            if self._idle:
-                self._idle -= 1
-                self._work.put(call)
+        with self._there_is_work:
+            self._work.append(call)
+            if self._idle >= len(self._work):
+                self._there_is_work.notify()
                 return
-        Thread(target=self._run, args=(call,), name="headrace-handler", daemon=True).start()
+            if self._threads == self._threads_max:
+                return  # the next thread that is done takes it
+            self._threads += 1
+        Thread(target=self._run, name="headrace-handler", daemon=True).start()
 
-    def _run(self, call: Callable[[], None]) -> None:
+    def ended(self, run: ThreadRun, ending: Ending) -> None:
+        """Tell the loop; many that end at once are told together."""
+        self._endings.append((run, ending))
+        if not self._told:
+            self._told = True
+            call_in(self._loop, self._tell)
+
+    def _tell(self) -> None:
+        self._told = False
+        while self._endings:
+            run, ending = self._endings.popleft()
+            set_once(run.ended, ending)
+
+    def _run(self) -> None:
         while True:
+            with self._there_is_work:
+                while not self._work:
+                    self._idle += 1
+                    woken = self._there_is_work.wait(THREAD_IDLE_S)
+                    self._idle -= 1
+                    if not woken and not self._work:
+                        self._threads -= 1
+                        return
+                call = self._work.popleft()
             call()
             del call  # it holds the job
-            with self._lock:
-                self._idle += 1
-            try:
-                call = self._work.get(timeout=THREAD_IDLE_S)
-            except Empty:
-                with self._lock:
-                    if self._idle:
-                        self._idle -= 1
-                        return
-                call = self._work.get()  # it was counted on in the meantime
+
+
+class Ahead:
+    """How many jobs may be here before there is a thread for them.
+
+    Short jobs would each wait for a poll otherwise. So many are taken ahead as threads get done
+    within `AHEAD_S`, by how long jobs took of late: a job that comes meanwhile, however urgent,
+    waits no longer than that. None, when jobs are long.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self.doubt()
+
+    def doubt(self) -> None:
+        """Take jobs one by one, until some dozens were short: at the start, and when some that were
+        taken ahead found no thread."""
+        self._run_s = AHEAD_S * AHEAD_MAX  # three of four jobs took less of late
+
+    def note(self, run_s: float) -> None:
+        # A quantile, not a mean: a thread that waits for the interpreter once is no long job.
+        self._run_s *= AHEAD_UP if run_s > self._run_s else AHEAD_DOWN
+
+    @property
+    def jobs(self) -> int:
+        return min(AHEAD_MAX, int(self._threads * AHEAD_S / max(self._run_s, AHEAD_RUN_S_MIN)))
 
 
 def call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:

@@ -44,14 +44,14 @@ class Attempt:
         self._draining = False
         self._drain_asked = False
         self._feed: AttemptFeed | None = None
-        self._run: Run | None = None
+        self.run: Run | None = None
         self._on_report = on_report
         self._on_over = on_over
         self._loop = asyncio.get_running_loop()
         self._timers: list[asyncio.TimerHandle] = []
 
     def begin(self, run: Run, feed: AttemptFeed) -> None:
-        self._run, self._feed = run, feed
+        self.run, self._feed = run, feed
         run.ended.add_done_callback(self._ended)
         timeout_s = float(self.assignment.spec.timeout)
         if timeout_s > 0:
@@ -88,13 +88,13 @@ class Attempt:
         self.reason = reason
         if reason is StopReason.LOST:
             self._lose()
-        assert self._run is not None
-        if self._run.ended.done():
+        assert self.run is not None
+        if self.run.ended.done():
             return
-        self._run.ask_stop(reason)
+        self.run.ask_stop(reason)
         if reason is StopReason.SUSPEND:
             if not self.assignment.spec.type:
-                self._run.kill()  # a module cannot write a checkpoint: it starts over
+                self.run.kill()  # a module cannot write a checkpoint: it starts over
         elif reason is StopReason.DRAIN:
             self._timers.append(self._loop.call_later(DRAIN_GRACE_S, self._kill))
         else:
@@ -102,16 +102,16 @@ class Attempt:
 
     def release_now(self) -> None:
         """Give the job back without waiting for its code."""
-        if self._run is None or self._run.ended.done():
+        if self.run is None or self.run.ended.done():
             return
         if self.reason is None or self.reason is StopReason.SUSPEND:
             self.reason = StopReason.DRAIN
-            self._run.ask_stop(self.reason)
-        self._run.kill()
+            self.run.ask_stop(self.reason)
+        self.run.kill()
 
     def overdue(self) -> None:
         """Report an attempt whose code does not stop."""
-        if self.reported or self._run is None or self._run.ended.done():
+        if self.reported or self.run is None or self.run.ended.done():
             return
         assert self.reason is not None
         log.warning(
@@ -128,14 +128,14 @@ class Attempt:
 
     def _ask_for_drain(self) -> None:
         # Not a reason yet: a cancel, a timeout or a suspend may still come, and counts for more.
-        if self._run is not None and self.reason is None and not self._run.ended.done():
+        if self.run is not None and self.reason is None and not self.run.ended.done():
             self._drain_asked = True
-            self._run.ask_stop(StopReason.DRAIN)
+            self.run.ask_stop(StopReason.DRAIN)
 
     def _kill(self) -> None:
-        assert self._run is not None
-        if not self._run.ended.done():
-            self._run.kill()
+        assert self.run is not None
+        if not self.run.ended.done():
+            self.run.kill()
             self._timers.append(self._loop.call_later(STOP_GRACE_S, self.overdue))
 
     def _lose(self) -> None:
