@@ -13,6 +13,7 @@ from processes import HEADRACE, Process, Server, free_port
 pytestmark = pytest.mark.e2e
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+EMBEDDED = re.compile(r"<!-- embedded -->\s*```python\n(.*?)```", re.DOTALL)
 CURL_WORKER = re.compile(r"<!-- curl-worker -->\s*```sh\n(.*?)```", re.DOTALL)
 
 
@@ -44,3 +45,12 @@ def test_the_first_command_of_the_readme_runs_two_jobs_and_ends(disk: Path) -> N
     assert "Hello from a WASM module" in done.stdout
     assert done.stdout.count("completed") == 2
     assert sys.executable == HEADRACE[0]
+
+
+def test_the_queue_inside_a_program_of_the_readme_runs_its_job(disk: Path) -> None:
+    found = EMBEDDED.search(README.read_text())
+    assert found is not None, "README.md has no embedded queue after its marker"
+    done = subprocess.run(
+        [sys.executable, "-c", found[1]], cwd=disk, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "144\n1\n"), done.stderr

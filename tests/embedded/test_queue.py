@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from conftest import MakeQueue
 from headrace import Queue, QueueFull
 from headrace.embedded import QueueClosed
 from headrace.sdk import ServerProblem, UsageError
 from headrace.store.contract import StoreBusy
 from headrace.worker import Context, PermanentError, Retry, Snooze, Stopped, Worker
+
+from .conftest import MakeQueue
 
 S = 20.0
 """Nothing here takes nearly as long."""
