@@ -92,7 +92,7 @@ def _shift_poll_timer(live: Live) -> None:
 
 def _count_worker(live: Live) -> None:
     key = next(iter(live.workers.totals))
-    live.workers.totals[key] += 1
+    live.workers.totals[key]["", "nobody"] = None
 
 
 BREAKS: list[tuple[Callable[[Live], None], Callable[[Live], None]]] = [

@@ -284,9 +284,9 @@ def test_what_a_worker_is_comes_from_polls_that_say_so(rig: Rig) -> None:
 def test_a_worker_without_a_total_has_the_most_it_ever_offered(rig: Rig) -> None:
     rig.poll("w1", free=Amounts(4_000, 10))
     rig.poll("w1", free=Amounts(1_000, 20))
-    assert rig.live.workers.by_name["w1"].total == Amounts(4_000, 20)
+    assert rig.live.workers.by_name["", "w1"].total == Amounts(4_000, 20)
     rig.poll("w1", free=Amounts(1_000, 20), profile=Profile())
-    assert rig.live.workers.by_name["w1"].total == Amounts(1_000, 20)
+    assert rig.live.workers.by_name["", "w1"].total == Amounts(1_000, 20)
 
 
 def test_silent_workers_and_sessions_are_forgotten(rig: Rig) -> None:
@@ -297,7 +297,7 @@ def test_silent_workers_and_sessions_are_forgotten(rig: Rig) -> None:
     for _ in range(limits.SESSION_MS_MAX // 20_000 + 6):
         rig.wait(20_000)
         rig.poll("w1", running=[token], jobs_max=0)
-    assert [*rig.live.workers.by_name] == ["w1"]
+    assert [*rig.live.workers.by_name] == [("", "w1")]
     assert [*rig.live.sessions] == ["holds"]
 
 

@@ -52,19 +52,20 @@ def test_slots_come_again_and_name_their_poll() -> None:
 
 def test_the_version_rises_only_when_a_kind_of_worker_comes_or_goes() -> None:
     known = KnownWorkers()
+    a, b = ("", "a"), ("", "b")
 
     def worker(total: Amounts) -> KnownWorker:
         return KnownWorker(Profile(), 0, total, 5)
 
-    known.set("a", worker(BIG))
+    known.set(a, worker(BIG))
     version = known.version
-    known.set("b", worker(BIG))
-    known.forget("b")
+    known.set(b, worker(BIG))
+    known.forget(b)
     assert known.version == version
-    known.set("b", worker(SMALL))
+    known.set(b, worker(SMALL))
     assert known.version > version
     version = known.version
-    known.forget("a")
+    known.forget(a)
     assert known.version > version
-    assert known.totals == {(0, SMALL): 1}
-    assert known.forget("a") is None
+    assert known.totals == {(0, SMALL): {b: None}}
+    assert known.forget(a) is None

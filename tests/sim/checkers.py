@@ -359,24 +359,6 @@ def seq_gives_jobs_once(model: "Model", poll: Poll) -> None:
         fail("seq_gives_jobs_once", f"{poll.session} {poll.seq} has got jobs before")
 
 
-def orders_tell_truth(model: "Model", reply: Any) -> None:
-    if reply is None:
-        return
-    for order in reply.orders:
-        job = model._held_by(order.lease)
-        if order.do == "lost":
-            wrong = job is not None
-        elif order.do == "cancel":
-            wrong = job is None or job.status is not _S.CANCELING
-        else:
-            wrong = job is None or job.status is not _S.SUSPENDING
-        if wrong:
-            fail("orders_tell_truth", f"{order}: the job is {job and job.status!r}")
-
-
-# Time (I12, I17, I18) ---------------------------------------------------------------------------
-
-
 def event_has_cause(
     model: "Model",
     now_ms: int,
@@ -590,7 +572,7 @@ def look_around(model: "Model", server: "Server") -> None:
 def parked_polls_served(model: "Model") -> None:
     """After a batch nobody waits for what is there."""
     for poll in model.parked.values():
-        if poll.jobs_max:
+        if poll.jobs_max and not model.order_to(poll):
             nothing_left_that_fits(model, poll.profile, poll.free.vector())
 
 

@@ -10,8 +10,10 @@ from headrace.core.commands import (
     DropDocument,
     Expect,
     Explain,
+    FindWorkers,
     Module,
     NewJobs,
+    OrderWorker,
     PutDocument,
     PutModule,
     Submit,
@@ -76,6 +78,10 @@ class Client:
             act = world.pick(self._acts)
             if act == "document":
                 self._set()
+            elif act == "order":
+                self._order()
+            elif act == "fleet":
+                self._look()
             else:
                 self._act(act, self._target(act))
         elif world.chance(0.02):
@@ -236,6 +242,26 @@ class Client:
 
         self._net.ask(make, self._heard, TIMEOUT_MS)
 
+    def _order(self) -> None:
+        """Have a worker told something about itself; mostly to go on."""
+        world = self._world
+        caller, tenant = world.pick(
+            (
+                (Caller("t1", "root", admin=True), None),
+                (Caller("t1", "root", admin=True), world.pick(("", *TENANTS))),
+                (Caller("t1", "adam", admin=True, all_tenants=False), None),
+            )
+        )
+        worker = f"w{world.between(0, self._settings.workers)}"
+        order = world.pick(("drain", "quit", "", ""))
+        self._net.ask(lambda: OrderWorker(caller, tenant, worker, order), self._heard, TIMEOUT_MS)
+
+    def _look(self) -> None:
+        """Look at the workers."""
+        all_tenants = self._world.chance(0.5)
+        caller = Caller("t2", "root", admin=True, all_tenants=all_tenants)
+        self._net.ask(lambda: FindWorkers(caller, ("", ""), 3), self._heard, TIMEOUT_MS)
+
     def _heard(self, reply: Any) -> None:
         """The model has checked it when it left the server."""
 
@@ -262,4 +288,13 @@ class Closer:
                     lambda _reply: None,
                     TIMEOUT_MS,
                 )
+        for name in [name for kind, name in self._model.documents if kind is Kind.WORKER]:
+            tenant, _, worker = name.partition("\0")
+            self._net.ask(
+                lambda tenant=tenant, worker=worker: OrderWorker(
+                    Caller("t1", "root"), tenant, worker, ""
+                ),
+                lambda _reply: None,
+                TIMEOUT_MS,
+            )
         self._world.at(500, self._turn)

@@ -16,7 +16,9 @@ from headrace.core.commands import (
     Control,
     DropDocument,
     Explain,
+    FindWorkers,
     NewJobs,
+    OrderWorker,
     Outcome,
     Poll,
     PutDocument,
@@ -44,7 +46,7 @@ from headrace.core.job import Event, Status
 from headrace.wire import limits
 from headrace.wire.documents import Document, Kind
 from headrace.wire.problems import Problem
-from sim import checkers, checkers_submits, document_checkers
+from sim import checkers, checkers_submits, checkers_workers, document_checkers
 from sim.model_job import (
     HELD,
     READY,
@@ -87,6 +89,8 @@ class Model:
         """Tokens by session and seq; in the order given."""
         self.session_heard_ms: dict[str, int] = {}
         self.parked: dict[int, Poll] = {}
+        self.told: dict[tuple[str, str, str], str] = {}
+        """What each session of a worker was told about itself since the server started."""
         self.queue_held: dict[str, int] = {}
         self.durable: dict[bytes, Durable] = {}
         self.modules: set[bytes] = set()
@@ -200,6 +204,10 @@ class Model:
                 document_checkers.unsuspendable_stay(self, command, reply)
             elif kind is PutDocument or kind is DropDocument:
                 document_checkers.document_answers(self, command, reply, effects)
+            elif kind is OrderWorker:
+                checkers_workers.worker_told(self, command, reply, effects)
+            elif kind is FindWorkers:
+                checkers_workers.workers_seen(self, command, reply, effects)
             self._take(now_ms, command, effects)
             if kind is Control or kind is Explain:
                 checkers.status_told_is_true(self, command, reply)
@@ -244,6 +252,7 @@ class Model:
 
     def crashed(self) -> None:
         self.parked.clear()
+        self.told.clear()
         now = self.world.now
         self.frozen = [(start, min(end, now)) for start, end in self.frozen if start < now]
 
@@ -344,6 +353,11 @@ class Model:
         said = json.loads(document.body)
         return said.get("capacity", capacity), said.get("paused", False)
 
+    def order_to(self, poll: Poll) -> str:
+        """Return what the worker of a poll has been told: nothing, or to drain or quit."""
+        document = self.documents.get((Kind.WORKER, f"{poll.profile.tenant}\0{poll.worker}"))
+        return "" if document is None else str(json.loads(document.body)["order"])
+
     def _stored(self, now_ms: int, stored: StoredJob) -> None:
         new = self.sent[stored.job_id]
         job = ModelJob(stored.job_id, new, stored.record)
@@ -401,6 +415,7 @@ class Model:
         job = checkers.one_terminal_record(self, effect)
         grant = grants[first]
         checkers.one_live_lease(self, job, grant)
+        checkers_workers.drained_gets_nothing(self, poll)
         checkers.resources_fit(job, poll, self._free)
         checkers.queue_capacity_respected(self, job.new.requirements.queue)
         checkers.priority_order(self, job, poll.profile, self._free)
@@ -518,10 +533,11 @@ class Model:
         repeated = self._repeated(now_ms, poll)
         self._take(now_ms, poll, effects[at:])
         checkers.seq_repeats(self, poll, reply, repeated)
-        checkers.orders_tell_truth(self, reply)
+        checkers_workers.orders_tell_truth(self, poll, reply)
         if reply is None:
+            checkers_workers.each_session_is_told(self, poll)
             self.parked[poll.ticket] = poll
-            if poll.jobs_max and repeated is None:
+            if poll.jobs_max and repeated is None and not self.order_to(poll):
                 checkers.nothing_left_that_fits(self, poll.profile, poll.free.vector())
 
     def _repeated(self, now_ms: int, poll: Poll) -> list[str] | None:
@@ -544,8 +560,8 @@ class Model:
                 del self.given[key]
 
     def _answered(self, effect: Answered) -> None:
-        del self.parked[effect.ticket]
-        checkers.orders_tell_truth(self, effect.reply)
+        poll = self.parked.pop(effect.ticket)
+        checkers_workers.orders_tell_truth(self, poll, effect.reply)
 
     # Replies that leave -------------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ from headrace.wire.problems import Problem
 from sim import mutants_documents as mutants_documents  # plants its own
 from sim import mutants_retention as mutants_retention
 from sim import mutants_retry as mutants_retry  # as does this
+from sim import mutants_workers as mutants_workers  # plants its own
 from sim.model_job import ids_of
 from sim.planting import MUTANTS as MUTANTS
 from sim.planting import planted, put, translate

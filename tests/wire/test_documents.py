@@ -16,6 +16,7 @@ def test_numbers_of_kinds_never_change() -> None:
         "WEBHOOK": 5,
         "LIMIT": 6,
         "TENANT": 7,
+        "WORKER": 8,
     }
 
 

@@ -437,6 +437,25 @@ async def test_a_drain_lets_jobs_finish_and_takes_no_more(
     assert server.queue == [late]
 
 
+async def test_a_server_that_says_drain_is_asked_on_and_one_that_says_quit_is_left(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    agent = Agent(AgentConfig(url=server.url, cache_dir=tmp_path, wasm=False, drain_s=0.1), worker)
+    task = asyncio.get_running_loop().create_task(agent.run())
+    server.orders_for_all = [{"do": "drain"}]
+    await server.touch()
+    await until(lambda: not server.orders_for_all)
+    later = await server.submit("add", [1, 1])
+    await finished(later)
+    running = await server.submit("wait-thread")
+    await until(running.start_seen.is_set)
+    server.orders_for_all = [{"do": "quit"}]
+    await server.touch()
+    async with asyncio.timeout(WAIT_S):
+        await task
+    assert running.report.outcome == "released"
+
+
 async def test_a_drain_gives_back_what_does_not_finish_with_its_checkpoint(
     server: FakeServer, tmp_path: Path
 ) -> None:

@@ -228,7 +228,7 @@ class Poll(msgspec.Struct):
     progress: list[Progress] = []
     running: list[str] = []
     key_id: str = ""
-    """Of the key that the worker came with; of no meaning to the engine."""
+    """Of the key that the worker came with; shown to operators."""
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -292,7 +292,8 @@ def _part(joined: bytes, size: int, position: int) -> bytes:
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What a worker shall do about a lease: cancel, suspend, or forget it (lost)."""
+    """What a worker shall do about a lease: cancel, suspend, or forget it (lost); without a lease,
+    about itself: drain or quit."""
 
     lease: str
     do: str
@@ -353,6 +354,81 @@ class DropDocument(msgspec.Struct):
     expected: int = Expect.ANYTHING
 
 
+class OrderWorker(msgspec.Struct):
+    """Have a worker drain or quit, or let it have jobs again. Reply: `WorkerSeen`.
+
+    Problems: WORKER_UNKNOWN, DOCUMENTS_TOO_MANY, FIELD_INVALID.
+    """
+
+    caller: Caller
+    tenant: str | None
+    """Of the worker's key, empty for all; None: whichever has a worker of this name."""
+    worker: str
+    order: str
+    """`drain`, `quit`, or nothing: it gets jobs again."""
+
+
+class FindWorker(msgspec.Struct):
+    """A worker that was heard of lately, or told to drain. Reply: `WorkerSeen` with its leases.
+
+    Problems: WORKER_UNKNOWN.
+    """
+
+    caller: Caller
+    tenant: str | None
+    """As of `OrderWorker`."""
+    worker: str
+
+
+class FindWorkers(msgspec.Struct):
+    """The workers that a caller may see, by tenant and name. Reply: `WorkersSeen`."""
+
+    caller: Caller
+    after: tuple[str, str]
+    """Tenant and name behind which the page begins."""
+    limit: int
+
+
+class LeaseSeen(msgspec.Struct, frozen=True):
+    job_id: bytes
+    attempt: int
+    progress: float
+    details: str
+    started_at_ms: int
+    """Wall clock; 0: it has not said that it started."""
+    deadline_at_ms: int
+
+
+class WorkerSeen(msgspec.Struct, frozen=True):
+    """What is known of a worker. All but the first three are of its polls since the start."""
+
+    tenant: str
+    """Of its key; empty: for all tenants."""
+    worker: str
+    order: str
+    """`drain`, `quit` or nothing."""
+    ordered_at_ms: int = 0
+    ordered_by: str = ""
+    profile: Profile | None = None
+    """None: it was not heard of lately."""
+    total: Amounts = Amounts()
+    """What it says that it has, or the most that it offered."""
+    free: Amounts | None = None
+    """What it offered last, less what it was given since; None: it never asked for jobs."""
+    running: int = 0
+    leases: list[LeaseSeen] = []
+    """The first `LIST_LIMIT_MAX` of them, if they were asked for."""
+    seen_at_ms: int = 0
+    session: str = ""
+    key_id: str = ""
+
+
+class WorkersSeen(msgspec.Struct, frozen=True):
+    workers: list[WorkerSeen]
+    more: bool
+    """There are some behind the last."""
+
+
 # Time -------------------------------------------------------------------------------------------
 
 
@@ -396,5 +472,8 @@ Command = (
     | DropDocument
     | Sweep
     | Cleanup
+    | OrderWorker
+    | FindWorker
+    | FindWorkers
     | Tick
 )

@@ -12,6 +12,7 @@ from msgspec import UnsetType
 
 from headrace.core.commands import Caller, DropDocument, Expect, PutDocument
 from headrace.core.effects import AuditNoted, DocumentDropped, DocumentStored, Effect
+from headrace.core.workers import Told
 from headrace.wire import limits
 from headrace.wire.documents import AuditEntry, Document, Kind, QueueDocument
 from headrace.wire.problems import Problem, ProblemCode
@@ -74,7 +75,7 @@ def put_document(
     )
     live.documents.put(document)
     effects.append(DocumentStored(document))
-    note(live, now_ms, command.caller, f"{kind.name.lower()}_put", name, effects)
+    note(live, now_ms, command.caller, f"{kind.name.lower()}_put", shown(kind, name), effects)
     if (hook := CHANGED.get(kind)) is not None:
         hook(live, name)
     return document
@@ -115,7 +116,7 @@ def drop_document(
         return problem
     live.documents.drop(kind, name)
     effects.append(DocumentDropped(kind, name))
-    note(live, now_ms, command.caller, f"{kind.name.lower()}_drop", name, effects)
+    note(live, now_ms, command.caller, f"{kind.name.lower()}_drop", shown(kind, name), effects)
     if (hook := CHANGED.get(kind)) is not None:
         hook(live, name)
     return known
@@ -137,6 +138,11 @@ def check_expected(known: Document | None, expected: int) -> Problem | None:
 
 def unknown_document() -> Problem:
     return Problem(ProblemCode.DOCUMENT_UNKNOWN, "there is none, or it was removed")
+
+
+def shown(kind: Kind, name: str) -> str:
+    """Return a document's name for the audit log: a worker's without its tenant."""
+    return name.partition("\0")[2] if kind is Kind.WORKER else name
 
 
 def note(
@@ -242,9 +248,23 @@ def may_suspend(live: "Live", job_type: str) -> bool:
     return document is None or _type_head(document.body).suspendable
 
 
+# Workers ----------------------------------------------------------------------------------------
+
+
+def worker_changed(live: "Live", name: str) -> None:
+    """Remember what the document has a worker told."""
+    tenant, _, worker = name.partition("\0")
+    document = live.documents.get(Kind.WORKER, name)
+    if document is None:
+        live.told.pop((tenant, worker), None)
+    else:
+        live.told[tenant, worker] = Told(document.value().order)
+
+
 CHANGED: Final[dict[Kind, Callable[["Live", str], None]]] = {
     Kind.QUEUE: queue_changed,
     Kind.TYPE: type_changed,
+    Kind.WORKER: worker_changed,
 }
 """Called after a change of a kind, and for each document at a start."""
 

@@ -24,6 +24,9 @@ from headrace.core.commands import (
     Control,
     DropDocument,
     Explain,
+    FindWorker,
+    FindWorkers,
+    OrderWorker,
     Poll,
     PutDocument,
     PutModule,
@@ -37,6 +40,7 @@ from headrace.core.controlling import control
 from headrace.core.documenting import drop_document, put_document
 from headrace.core.effects import Effect
 from headrace.core.fitting import explain
+from headrace.core.fleet import find_worker, find_workers, order_worker
 from headrace.core.live import Archive, ArchiveFault, EngineConfig, Live, Restored, corrupt
 from headrace.core.passing import tick
 from headrace.core.polling import dispatch_parked, poll, withdraw
@@ -56,6 +60,9 @@ _HANDLERS: Final[dict[type, Callable[[Live, int, Any, list[Effect]], Any]]] = {
     DropDocument: drop_document,
     Sweep: sweep,
     Cleanup: cleanup,
+    OrderWorker: order_worker,
+    FindWorker: find_worker,
+    FindWorkers: find_workers,
     Tick: tick,
 }
 

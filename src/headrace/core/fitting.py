@@ -78,7 +78,7 @@ def explain(
     queue = entry.requirements.queue
     capacity = live.classes.queue_capacities.get(queue)
     fit = sum(
-        live.workers.totals[shape, total]
+        len(live.workers.totals[shape, total])
         for shape, total in live.workers.serving(entry.requirements)
         if live.match.fits(entry.number, shape, *total.vector())
     )

@@ -45,7 +45,7 @@ from headrace.core.resources import Amounts, Requirements
 from headrace.core.stats import EngineStats, Spans
 from headrace.core.sweeping import Ended, Keeping
 from headrace.core.tokens import tokens_of
-from headrace.core.workers import KnownWorkers, Lease, ParkedPolls, Session
+from headrace.core.workers import KnownWorkers, Lease, ParkedPolls, Session, Told, WorkerKey
 from headrace.wire import limits
 from headrace.wire.documents import Document
 from headrace.wire.problems import Problem, ProblemCode
@@ -146,6 +146,8 @@ class Live:
         or of the time that a cancel leaves it."""
         self.sessions: dict[str, Session] = {}
         self.workers = KnownWorkers()
+        self.told: dict[WorkerKey, Told] = {}
+        """Workers that get no jobs, as their documents say."""
         self.parked = ParkedPolls()
         self.documents = DocumentTable()
         self.document_version = 0

@@ -92,6 +92,6 @@ def sweep(live: Live, now_ms: int) -> None:
         if session.seen_ms < silent_ms and not len(session.held) and session.ticket < 0:
             del live.sessions[name]
     gone_ms = now_ms - max(limits.WORKER_MS_MAX, 2 * live.config.lease_ms)
-    for name, worker in list(live.workers.by_name.items()):
+    for key, worker in list(live.workers.by_name.items()):
         if worker.seen_ms < gone_ms:
-            forget_worker(live, name)
+            forget_worker(live, key)

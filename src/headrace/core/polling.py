@@ -7,6 +7,8 @@ session has one parked poll: a newer poll of it sends the older one home empty.
 from collections.abc import Iterable
 from typing import Final
 
+from msgspec.structs import replace
+
 from headrace.core.commands import (
     Grants,
     Order,
@@ -21,7 +23,17 @@ from headrace.core.live import ArchiveFault, Live
 from headrace.core.reporting import leases_reported, reports
 from headrace.core.resources import Amounts
 from headrace.core.tokens import tokens_split
-from headrace.core.workers import Group, Holder, KnownWorker, Lease, Parked, Session
+from headrace.core.workers import (
+    TOLD_MAX,
+    Group,
+    Holder,
+    KnownWorker,
+    Lease,
+    Parked,
+    Session,
+    Told,
+    WorkerKey,
+)
 from headrace.wire import limits
 
 ORDER_AGAIN_MS: Final = 2_000
@@ -50,6 +62,9 @@ def poll(live: Live, now_ms: int, command: Poll, effects: list[Effect]) -> PollR
             progress(live, now_ms, news, effects)
         acks = reports(live, now_ms, command.reports, effects) if command.reports else []
         held, orders = heard(live, now_ms, command, session)
+        if live.told and (told := live.told.get((command.profile.tenant, command.worker))):
+            orders += order_to(now_ms, told, command, again=repeated is not None)
+            command = replace(command, jobs_max=0)
         jobs = Grants()
         if repeated is not None:
             jobs = granted_before(live, repeated)
@@ -82,11 +97,14 @@ def know(live: Live, now_ms: int, command: Poll) -> int:
     worker is; nor does one without a name, which speaks for a lease only.
     """
     shape = live.classes.shape_acquire(command.profile)
-    known = live.workers.get(command.worker)
+    if not command.worker:
+        return shape
+    key = command.profile.tenant, command.worker
+    known = live.workers.get(key)
+    if known is not None:
+        known.heard(now_ms, command)
     total = command.total
-    if not command.worker or (command.jobs_max == 0 and total is None):
-        if known is not None:
-            known.seen_ms = now_ms
+    if command.jobs_max == 0 and total is None:
         return shape
     if total is None:
         before = known.total if known is not None and known.shape == shape else Amounts()
@@ -94,15 +112,21 @@ def know(live: Live, now_ms: int, command: Poll) -> int:
             *(max(a, b) for a, b in zip(before.vector(), command.free.vector(), strict=True))
         )
     if known is not None and known.shape == shape and known.total == total:
-        known.seen_ms = now_ms
-    elif known is not None or not live.workers.full():
-        live.classes.shape_acquire(command.profile)
-        forget_worker(live, command.worker)
-        live.workers.set(command.worker, KnownWorker(command.profile, shape, total, now_ms))
+        return shape
+    if known is None:
+        if live.workers.full():
+            return shape
+        fresh = KnownWorker(command.profile, shape, total, now_ms)
+        fresh.heard(now_ms, command)
+    else:
+        fresh = replace(known, profile=command.profile, shape=shape, total=total)
+    live.classes.shape_acquire(command.profile)
+    forget_worker(live, key)
+    live.workers.set(key, fresh)
     return shape
 
 
-def forget_worker(live: Live, name: str) -> None:
+def forget_worker(live: Live, name: WorkerKey) -> None:
     known = live.workers.forget(name)
     if known is not None:
         live.classes.shape_release(known.profile)
@@ -197,6 +221,20 @@ def orders_for(live: Live, now_ms: int, leases: list[Lease]) -> list[Order]:
     return orders
 
 
+def order_to(now_ms: int, told: Told, poll: Poll, *, again: bool) -> list[Order]:
+    """Return what a worker has to be told about itself: once to each session, and to one that was
+    told to quit and asks for jobs all the same."""
+    before = told.sessions.get(poll.session)
+    if before is not None and not again:
+        deaf = told.order == "quit" and poll.jobs_max and now_ms - before >= ORDER_AGAIN_MS
+        if not deaf:
+            return []
+    if before is None and len(told.sessions) >= TOLD_MAX:
+        del told.sessions[next(iter(told.sessions))]
+    told.sessions[poll.session] = now_ms
+    return [Order("", told.order)]
+
+
 def take(live: Live, now_ms: int, poll: Poll, shape: int, effects: list[Effect]) -> Grants:
     handles = live.match.take_many(shape, poll.free.vector(), poll.jobs_max)
     return grant(live, now_ms, handles, poll, effects) if handles else Grants()
@@ -209,7 +247,10 @@ def grant(live: Live, now_ms: int, handles: list[int], poll: Poll, effects: list
     """
     wall_ms = live.wall_ms(now_ms)
     session = live.sessions[poll.session] if poll.session else None
-    holder = Holder(poll.worker, poll.session, poll.seq, session.held if session else None)
+    of: Session | KnownWorker | None = session
+    if of is None:
+        of = live.workers.get((poll.profile.tenant, poll.worker))
+    holder = Holder(poll.worker, poll.session, poll.seq, None if of is None else of.held)
     config = live.config
     done = live.leases.grant(
         handles,

@@ -25,6 +25,10 @@ __all__ = [
     "Session",
 ]
 
+SESSIONS_SHOWN = 8
+"""Starts of a worker whose leases are shown; a name that more share at once is shown in part."""
+TOLD_MAX = 64
+"""Sessions of one worker that are known to have heard an order."""
 SEQS_KEPT = 8
 """Answers of a session that can still be repeated; a worker has few polls in flight."""
 
@@ -120,22 +124,57 @@ class ParkedPolls:
         return len(self.by_ticket)
 
 
+WorkerKey = tuple[str, str]
+"""The tenant of a worker's key, empty for all, and its name."""
+
+
+class Told(msgspec.Struct):
+    """What an operator has a worker told, and who has heard it."""
+
+    order: str
+    """`drain` or `quit`."""
+    sessions: dict[str, int] = {}
+    """When it was told to each; the last `TOLD_MAX`."""
+
+
 class KnownWorker(msgspec.Struct):
     profile: Profile
     shape: int
     total: Amounts
     seen_ms: int
+    key_id: str = ""
+    sessions: list[str] = []
+    """Its last starts, the newest at the end."""
+    held: Held = msgspec.field(default_factory=Held)
+    """What it got by polls without a session."""
+    offered: Amounts | None = None
+    """Free when it last asked for jobs."""
+    offered_ms: int = 0
+
+    def heard(self, now_ms: int, poll: Poll) -> None:
+        """Note what a poll says of its worker."""
+        self.seen_ms = now_ms
+        self.key_id = poll.key_id
+        if poll.jobs_max:
+            self.offered, self.offered_ms = poll.free, now_ms
+        session = poll.session
+        if session and (not self.sessions or self.sessions[-1] != session):
+            if session in self.sessions:
+                self.sessions.remove(session)
+            self.sessions.append(session)
+            del self.sessions[:-SESSIONS_SHOWN]
 
 
 class KnownWorkers:
-    """The workers heard of lately, grouped by what they are: to say whether a job fits any.
+    """The workers heard of lately, by tenant and name, grouped by what they are: to say whether a
+    job fits any.
 
     Bounded by `WORKERS_KNOWN_MAX`; beyond it new names are served and not remembered.
     """
 
     def __init__(self) -> None:
-        self.by_name: dict[str, KnownWorker] = {}
-        self.totals: dict[tuple[int, Amounts], int] = {}
+        self.by_name: dict[WorkerKey, KnownWorker] = {}
+        self.totals: dict[tuple[int, Amounts], dict[WorkerKey, None]] = {}
         """Workers per (shape, total)."""
         self._serving: Serving[tuple[int, Amounts]] = Serving()
         self._number: dict[tuple[int, Amounts], int] = {}
@@ -144,23 +183,24 @@ class KnownWorkers:
         self.version = 0
         """Rises when an answer to "does it fit any" may change."""
 
-    def get(self, name: str) -> KnownWorker | None:
+    def get(self, name: WorkerKey) -> KnownWorker | None:
         return self.by_name.get(name)
 
-    def set(self, name: str, worker: KnownWorker) -> None:
+    def set(self, name: WorkerKey, worker: KnownWorker) -> None:
         self.forget(name)
         self.by_name[name] = worker
         key = (worker.shape, worker.total)
         if key not in self.totals:
             self._number[key] = self._serving.add(worker.profile, key)
+            self.totals[key] = {}
             self.version += 1
-        self.totals[key] = self.totals.get(key, 0) + 1
+        self.totals[key][name] = None
 
-    def forget(self, name: str) -> KnownWorker | None:
+    def forget(self, name: WorkerKey) -> KnownWorker | None:
         worker = self.by_name.pop(name, None)
         if worker is not None:
             key = (worker.shape, worker.total)
-            self.totals[key] -= 1
+            del self.totals[key][name]
             if not self.totals[key]:
                 del self.totals[key]
                 self._serving.remove(worker.profile, self._number.pop(key))

@@ -210,7 +210,7 @@ def ack_view(ack: commands.Ack) -> schema.Ack:
 
 
 def order_view(order: commands.Order) -> schema.Order:
-    return schema.Order(do=order.do, lease=order.lease)  # type: ignore[arg-type]
+    return schema.Order(do=order.do, lease=order.lease or None)  # type: ignore[arg-type]
 
 
 def work_json(grants: Grants, specs: list[bytes | None], checkpoints: dict[int, bytes]) -> bytes:

@@ -6,7 +6,7 @@ is meant never overwrites what somebody else has changed meanwhile.
 """
 
 from enum import IntEnum, unique
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -27,6 +27,7 @@ class Kind(IntEnum):
     WEBHOOK = 5
     LIMIT = 6
     TENANT = 7
+    WORKER = 8
 
 
 Description = Annotated[str, Meta(max_length=limits.DESCRIPTION_CHARS_MAX)]
@@ -85,12 +86,24 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     description: Description = ""
 
 
+class WorkerDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker was told. Its name is `worker_document(…)`; without one, it gets jobs."""
+
+    order: Literal["drain", "quit"]
+
+
+def worker_document(tenant: str, worker: str) -> str:
+    """Return the name of a worker's document. `tenant`: of its key; empty for all."""
+    return f"{tenant}\0{worker}"
+
+
 VALUES: Final[dict[Kind, Any]] = {
     Kind.QUEUE: QueueDocument,
     Kind.TYPE: TypeDocument,
     Kind.GROUP: GroupDocument,
     Kind.KEY: KeyDocument,
     Kind.TENANT: TenantDocument,
+    Kind.WORKER: WorkerDocument,
 }
 """What the body of a document is, by kind. A new field needs a default: old bodies lack it."""
 

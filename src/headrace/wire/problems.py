@@ -59,6 +59,7 @@ class ProblemCode(IntEnum):
     DOCUMENT_UNKNOWN = 430
     DOCUMENT_IN_USE = 431
     DOCUMENTS_TOO_MANY = 432
+    WORKER_UNKNOWN = 440
     # The server
     QUEUE_FULL = 500
     STORAGE_FULL = 501
@@ -119,6 +120,7 @@ PROBLEMS: Final[dict[ProblemCode, ProblemRow]] = {
     ProblemCode.DOCUMENT_UNKNOWN: ProblemRow(404, "Nothing has this name"),
     ProblemCode.DOCUMENT_IN_USE: ProblemRow(409, "Something still needs it"),
     ProblemCode.DOCUMENTS_TOO_MANY: ProblemRow(409, "There are as many as there may be"),
+    ProblemCode.WORKER_UNKNOWN: ProblemRow(404, "No such worker"),
     ProblemCode.QUEUE_FULL: ProblemRow(429, "The queue is full", True),
     ProblemCode.STORAGE_FULL: ProblemRow(507, "The disk is nearly full", True),
     ProblemCode.OVERLOADED: ProblemRow(503, "Too much is waiting for the disk", True),

@@ -7,6 +7,7 @@ import msgspec
 from headrace.wire import schema
 from headrace.wire.document_routes import DOCUMENT_ROUTES
 from headrace.wire.keys import Scope
+from headrace.wire.operator_routes import OPERATOR_ROUTES
 from headrace.wire.problems import ProblemCode as P
 from headrace.wire.root import ROOT_ROUTES
 from headrace.wire.route import (
@@ -249,6 +250,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             ("progress", "News of the attempt, and its heartbeat", schema.LeaseProgress),
         )
     ),
+    *OPERATOR_ROUTES,
     *DOCUMENT_ROUTES,
     # Operations
     Route(

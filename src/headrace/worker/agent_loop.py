@@ -356,9 +356,10 @@ class AgentLoop:
 
     def _obey(self, order: Order) -> None:
         if order.do == "drain":
-            self.drain(float("inf"))
-            return
+            log.info("the server has this worker drain: no new jobs until it is told otherwise")
+            return  # it goes on asking, and is given jobs again when somebody takes the order back
         if order.do == "quit":
+            log.info("the server has this worker quit")
             self.drain(self._config.drain_s)
             return
         attempt = self._attempts.get(order.lease or "")

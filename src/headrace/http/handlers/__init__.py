@@ -16,6 +16,7 @@ from headrace.http.handlers import (
     submit,
     tenants,
     work,
+    workers,
 )
 
 HANDLERS: Final[dict[str, Handler]] = {
@@ -45,6 +46,11 @@ HANDLERS: Final[dict[str, Handler]] = {
     "module_put": modules.module_put,
     "module_get": modules.module_get,
     "module_head": modules.module_head,
+    "workers_list": workers.workers_list,
+    "worker_get": workers.worker_get,
+    "worker_drain": workers.worker_drain,
+    "worker_quit": workers.worker_quit,
+    "worker_undrain": workers.worker_undrain,
     "work_poll": work.work_poll,
     "lease_complete": work.lease_complete,
     "lease_fail": work.lease_fail,
