@@ -315,7 +315,9 @@ async def test_anothers_key_is_no_key(keyed: Keyed) -> None:
         ({"scopes": ["read"], "user": "a\nb"}, "/user"),
         ({"scopes": ["read"], "name": "a\nb"}, "/name"),
         ({"scopes": ["read"], "expires_in": "1ms"}, "/expires_in"),
-        ({"scopes": ["read"], "requests": {"per_second": 0, "burst": 1}}, "/requests"),
+        ({"scopes": ["read"], "requests": {"per_second": 0, "burst": 1}}, "/requests/per_second"),
+        ({"scopes": ["read"], "jobs": {"per_second": 1, "burst": -1}}, "/jobs/burst"),
+        ({"scopes": ["read"], "jobs": {"per_second": 1, "often": 1}}, "/jobs/often"),
         ({"scopes": ["read"], "bogus": 1}, "/bogus"),
     ],
 )

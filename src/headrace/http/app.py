@@ -59,6 +59,7 @@ async def _guarded(
             request.remote or "",
         )
         check_scopes(who, scopes_of(route), of_server=route.of_server)
+        site.admit(who, request.remote or "")
         request[IDENTITY] = who
     if request.query_string:
         for name in request.query:

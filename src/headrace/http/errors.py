@@ -5,6 +5,7 @@ the log gets the same id with the traceback. Nothing a client sent is repeated.
 """
 
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -33,7 +34,8 @@ def problem_response(
 def problem_answer(
     problem: Problem, headers: dict[str, str] | None = None, *, root: bool = False
 ) -> Answer:
-    """Encode a problem. A `status` among its `extra` members takes the row's place.
+    """Encode a problem. A `status` among its `extra` members takes the row's place; a `limit` is
+    told in headers, too (draft-ietf-httpapi-ratelimit-headers-09).
 
     `root`: with what clients of the root surface look for.
     """
@@ -51,6 +53,12 @@ def problem_answer(
         headers["WWW-Authenticate"] = 'Bearer realm="headrace"'
     if problem.retry_after_ms is not None:
         headers["Retry-After"] = str(max(1, -(-problem.retry_after_ms // 1000)))
+    limit = problem.extra.get("limit")
+    if isinstance(limit, dict):
+        name, burst = limit["name"], limit["burst"]
+        window_s = math.ceil(burst / limit["per_second"])
+        headers["RateLimit-Policy"] = f'"{name}";q={burst};w={window_s}'
+        headers["RateLimit"] = f'"{name}";r={limit["left"]};t={headers["Retry-After"]}'
     return Answer(
         status, headers, _encode(members), closes=problem.code is ProblemCode.BODY_TIMEOUT
     )

@@ -19,6 +19,7 @@ from headrace.http.decode import JSON_TYPES, media_type
 from headrace.http.encode import wants_msgpack
 from headrace.http.identity import TENANT_HEADER, USER_HEADER, caller_of
 from headrace.http.origin import is_here
+from headrace.http.rates import Rate
 from headrace.wire import limits
 from headrace.wire.durations import duration_ms
 from headrace.wire.problems import Problem
@@ -80,6 +81,8 @@ class Passage(msgspec.Struct, frozen=True):
     """Key, user and tenant, as the headers say: who it is, where there are keys."""
     is_single: bool = False
     """If its body is one job, it may be taken together with others (see `singles`)."""
+    rate: Rate | None = None
+    """How often its key may ask; None: as often as it likes."""
 
 
 class Head(msgspec.Struct, frozen=True):

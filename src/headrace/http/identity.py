@@ -16,6 +16,7 @@ from aiohttp import web
 
 from headrace.core.commands import Caller
 from headrace.core.documenting import DocumentTable
+from headrace.http.rates import Rate, Rates
 from headrace.wire import limits
 from headrace.wire.documents import Kind
 from headrace.wire.keys import ALL_SCOPES, KeyDocument, Scope, allows, parse_key, scope_words
@@ -46,6 +47,8 @@ class Identity(NamedTuple):
     scope: Scope
     expires_at_ms: int = 0
     """0: never."""
+    rate: Rate | None = None
+    """How often; None: as often as it likes."""
 
 
 OPEN: Final = Identity(_ANONYMOUS, ALL_SCOPES)
@@ -87,7 +90,12 @@ class Identities:
     """The keys of one server, and who came with them."""
 
     def __init__(
-        self, documents: DocumentTable, wall_ms: Callable[[], int], *, may_be_open: bool
+        self,
+        documents: DocumentTable,
+        wall_ms: Callable[[], int],
+        rates: Rates,
+        *,
+        may_be_open: bool,
     ) -> None:
         self._documents = documents
         self._keys = documents.of(Kind.KEY)
@@ -97,6 +105,7 @@ class Identities:
         self._is_open = False
         self._seen: dict[tuple[str | None, str | None, str | None], Identity] = {}
         self._failures = Failures()
+        self._rates = rates
         self.last_used_ms: dict[str, int] = {}
         """By key: wall clock; of this process only."""
 
@@ -159,7 +168,8 @@ class Identities:
         if kept.revoked_at_ms:
             raise _unauthenticated("the key was revoked")
         user, tenant = _name(user, USER_HEADER), _name(tenant, TENANT_HEADER)
-        return Identity(_speaker(kept, user, tenant), kept.scope, kept.expires_at_ms)
+        rate = self._rates.of_key(kept)
+        return Identity(_speaker(kept, user, tenant), kept.scope, kept.expires_at_ms, rate)
 
 
 def _speaker(kept: KeyDocument, user: str | None, tenant: str | None) -> Caller:

@@ -33,6 +33,7 @@ from headrace.http.handlers.submit import submit
 from headrace.http.handlers.work import poll
 from headrace.http.head import HEAD_BYTES_MAX, ROUTES, Passage, form_of, read_head
 from headrace.http.hot import Asked, Handler, Look, Question
+from headrace.http.rates import Rate
 from headrace.http.singles import Singles
 from headrace.http.site import Site
 from headrace.http.waits import EndWait
@@ -133,8 +134,18 @@ class LaneConnection(Connection):
         """Return the passage with who it is; None, for whom aiohttp's way has the words."""
         site = self._site
         if not site.identities.is_open():
-            return site.passages.of(passage)
+            let_in = site.passages.of(passage)
+            if let_in is not None and let_in.rate is not None and self._lacks(let_in.rate):
+                return None
+            return let_in
+        if site.rates.limits_peers:
+            return None
         return passage if passage.here or site.config.insecure else None
+
+    def _lacks(self, rate: Rate) -> bool:
+        """Say whether a request has to be refused now."""
+        requests = rate.requests
+        return requests is not None and requests.lacks_ms(1, self._site.clock.now_ms()) > 0
 
     def _is_idle(self) -> bool:
         """Say whether nothing is under way."""
@@ -166,6 +177,9 @@ class LaneConnection(Connection):
             self._header_done()
         self._busy = True
         self._request_in_progress = True  # `shutdown` waits for it
+        rate = passage.rate
+        if rate is not None and rate.requests is not None:
+            rate.requests.take(1, self._site.clock.now_ms())
         if passage.is_single and body.startswith(b"{"):
             self._singles.add(self, passage, body)
         else:

@@ -44,6 +44,8 @@ class Passages:
         check_scopes(who, scopes_of(route), of_server=route.of_server)
         if len(self._known) >= KNOWN_MAX:
             self._known.clear()
-        let_in = replace(passage, caller=who.caller)
+        rate = who.rate
+        is_single = passage.is_single and (rate is None or rate.jobs is None)
+        let_in = replace(passage, caller=who.caller, rate=rate, is_single=is_single)
         self._known[id(passage)] = passage, let_in
         return let_in

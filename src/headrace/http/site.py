@@ -11,10 +11,11 @@ from headrace.core.commands import Caller, Poll, PollReply, Withdraw
 from headrace.core.ids import JobIds, id_parse
 from headrace.core.intake import Templates, Translator, submission
 from headrace.core.job_types import TypeBook
-from headrace.http.identity import Identities
+from headrace.http.identity import Identities, Identity
 from headrace.http.metrics import Meters
 from headrace.http.modules import ModuleChecks
 from headrace.http.passages import Passages
+from headrace.http.rates import Rates
 from headrace.http.views import spec_of
 from headrace.store.contract import StoredJob
 from headrace.wire.problems import Problem, ProblemCode
@@ -52,8 +53,12 @@ class Site:
         self.types = TypeBook(
             node.store.documents, registered_only=self.config.types == "registered_only"
         )
+        self.rates = Rates(self.config.rates)
         self.identities = Identities(
-            node.store.documents, node.clock.wall_ms, may_be_open=self.config.may_be_open
+            node.store.documents,
+            node.clock.wall_ms,
+            self.rates,
+            may_be_open=self.config.may_be_open,
         )
         self.passages = Passages(self.identities)
         self._types_stamp = self.types.stamp()
@@ -93,6 +98,21 @@ class Site:
             self._translator = Translator(come, templates)
         return self._translator
 
+    # Limits -------------------------------------------------------------------------------------
+
+    def admit(self, who: Identity, peer: str) -> None:
+        """Take the token of a request. Raises: Problem RATE_LIMITED."""
+        rate = who.rate
+        if rate is None and self.rates.limits_peers and self.identities.is_open():
+            rate = self.rates.of_peer(peer, self.clock.now_ms())
+        if rate is not None and rate.requests is not None:
+            rate.requests.take(1, self.clock.now_ms())
+
+    def charge(self, caller: Caller, jobs: int) -> None:
+        """Take the tokens of jobs. Raises: Problem RATE_LIMITED."""
+        if self.rates.by_key:
+            self.rates.charge(caller.key_id, jobs, self.clock.now_ms())
+
     # Jobs ---------------------------------------------------------------------------------------
 
     def read(self, caller: Caller, job_id: bytes) -> tuple[StoredJob, Spec]:
@@ -125,10 +145,11 @@ class Site:
                 "the server is stopping; ask again when it is back",
                 retry_after_ms=1_000,
             )
+        self.rates.enter(command.key_id)
         self._polls[command.ticket] = command.key_id
 
     def poll_ends(self, command: Poll) -> None:
-        self._polls.pop(command.ticket, None)
+        self.rates.leave(self._polls.pop(command.ticket, ""))
 
     async def revoked(self, key_id: str) -> None:
         """Send the parked polls of a key home: it gets no more jobs."""

@@ -36,6 +36,7 @@ class EndWait:
             if found[0].finished is not None or not may_wait:
                 self._taker.set_result(found)
                 return
+        site.rates.enter(look.caller.key_id)
         site.pump.follow(look.job_id, self)
         site.wait_begins(self)
         self._timer = asyncio.get_running_loop().call_later(look.wait_ms / 1000, self.cancel)
@@ -56,6 +57,7 @@ class EndWait:
             self._timer = None
             self._site.pump.unfollow(self._look.job_id, self)
             self._site.wait_ends(self)
+            self._site.rates.leave(self._look.caller.key_id)
 
     def _tell(self, *, at_any_rate: bool) -> None:
         try:

@@ -14,6 +14,7 @@ from headrace.runtime.layers import ConfigError
 from headrace.runtime.logs import JobLogger, LogFormat
 from headrace.runtime.settings import Duration, Mark, Megabytes, Seconds, key_of, settings_of
 from headrace.wire import limits
+from headrace.wire.keys import RATE_MAX, RateLimit
 
 __all__ = ["Config", "ConfigError", "ResourcesMax"]
 
@@ -45,6 +46,52 @@ class ResourcesMax(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
             _amount(self.storage_mb, 1, limits.STORAGE_MB_MAX),
             _amount(self.gpu_count, 1000, limits.GPU_MILLI_MAX),
         )
+
+
+_Rate = Annotated[float, Meta(gt=0, le=RATE_MAX)]
+_Burst = Annotated[int, Meta(ge=0, le=RATE_MAX)]
+
+
+class RatesConfig(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
+    """How often may be asked; None: as often as one likes."""
+
+    requests: Annotated[
+        _Rate | None,
+        Mark("Requests a second of a key that has no limit of its own.", name="rate_requests"),
+    ] = None
+    requests_burst: Annotated[
+        _Burst, Mark("Of them at once; 0: those of one second.", name="rate_requests_burst")
+    ] = 0
+    jobs: Annotated[
+        _Rate | None,
+        Mark("Jobs a second of a key that has no limit of its own.", name="rate_jobs"),
+    ] = None
+    jobs_burst: Annotated[
+        _Burst, Mark("Of them at once; 0: those of one second.", name="rate_jobs_burst")
+    ] = 0
+    open: Annotated[
+        _Rate | None,
+        Mark("Requests a second of an address, while there are no keys.", name="rate_open"),
+    ] = None
+    open_burst: Annotated[
+        _Burst, Mark("Of them at once; 0: those of one second.", name="rate_open_burst")
+    ] = 0
+
+    @property
+    def key_requests(self) -> RateLimit | None:
+        return _limit(self.requests, self.requests_burst)
+
+    @property
+    def key_jobs(self) -> RateLimit | None:
+        return _limit(self.jobs, self.jobs_burst)
+
+    @property
+    def open_requests(self) -> RateLimit | None:
+        return _limit(self.open, self.open_burst)
+
+
+def _limit(per_second: float | None, burst: int) -> RateLimit | None:
+    return None if per_second is None else RateLimit(per_second, burst)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
@@ -100,6 +147,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
         Meta(ge=limits.CLEANUP_EVERY_MS_MIN, le=limits.CLEANUP_EVERY_MS_MAX),
         Mark("How often jobs whose time is over are looked for."),
     ] = limits.CLEANUP_EVERY_MS_DEFAULT
+    rates: RatesConfig = RatesConfig()
     disk_reserve_mb: Annotated[
         Megabytes, Mark("With less free disk, submits are refused with 507; all else goes on.")
     ] = 1_024

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from headrace.wire import limits
 from headrace.wire.documents import Description
-from headrace.wire.keys import Scope, ScopeWord
+from headrace.wire.keys import RateLimit, Scope, ScopeWord
 from headrace.wire.problems import ProblemCode as P
 from headrace.wire.route import COMMITS, WHO, Param, Route
 from headrace.wire.schema import ABSENT, Duration, Name, Request, Requirements
@@ -172,6 +172,10 @@ class NewKey(Request, kw_only=True):
     """Who its bearer is; null: the caller."""
     scopes: Annotated[list[ScopeWord], Meta(min_length=1)]
     expires_in: Duration | None = None
+    requests: RateLimit | None = None
+    """null: as the configuration says."""
+    jobs: RateLimit | None = None
+    """Jobs submitted, whatever requests they come in; a batch of 100 takes 100."""
 
 
 class KeyView(msgspec.Struct, kw_only=True):
@@ -188,6 +192,9 @@ class KeyView(msgspec.Struct, kw_only=True):
     revoked_at: str | None
     last_used_at: str | None
     """Since the server was started."""
+    requests: RateLimit | None
+    """null: as the configuration says."""
+    jobs: RateLimit | None
 
 
 class MadeKey(msgspec.Struct, kw_only=True):

@@ -156,6 +156,15 @@ def allows(granted: Scope, needed: Scope) -> bool:
 
 _Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_CHARS_MAX)]
 _AtMs = Annotated[int, Meta(ge=0, lt=1 << 48)]
+RATE_MAX: Final = 1_000_000
+
+
+class RateLimit(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A bucket of tokens: `burst` of them at most, `per_second` new ones."""
+
+    per_second: Annotated[float, Meta(gt=0, le=RATE_MAX)]
+    burst: Annotated[int, Meta(ge=0, le=RATE_MAX)] = 0
+    """0: those of one second."""
 
 
 class KeyDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -174,6 +183,10 @@ class KeyDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """0: never."""
     revoked_at_ms: _AtMs = 0
     """0: it is not. A revoked key stays known, so that its use can be told from a guess."""
+    requests: RateLimit | None = None
+    """None: as the configuration says."""
+    jobs: RateLimit | None = None
+    """Jobs submitted, whatever requests they come in."""
 
     @property
     def scope(self) -> Scope:

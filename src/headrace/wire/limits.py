@@ -123,6 +123,8 @@ HEADER_MS_MAX: Final = 10 * SECOND_MS
 BODY_MS_BASE: Final = 30 * SECOND_MS
 BODY_BYTES_PER_S_MIN: Final = 64 * KIB
 IDLE_MS_MAX: Final = 75 * SECOND_MS
+OPEN_PER_KEY_MAX: Final = 10_000
+"""Polls, waits and streams that one API key has open at a time."""
 
 assert LEASE_MS_MIN < LEASE_MS_DEFAULT < LEASE_MS_MAX
 assert SPEC_BYTES_MAX < BODY_BYTES_MAX

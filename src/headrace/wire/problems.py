@@ -30,6 +30,7 @@ class ProblemCode(IntEnum):
     AUTH_LIMITED = 180
     UNAUTHENTICATED = 181
     SCOPE_MISSING = 182
+    RATE_LIMITED = 183
     FORBIDDEN = 200
     # The job
     FIELD_INVALID = 300
@@ -91,6 +92,7 @@ PROBLEMS: Final[dict[ProblemCode, ProblemRow]] = {
     ProblemCode.AUTH_LIMITED: ProblemRow(429, "Too many wrong keys from this address", True),
     ProblemCode.UNAUTHENTICATED: ProblemRow(401, "A valid API key is needed"),
     ProblemCode.SCOPE_MISSING: ProblemRow(403, "The API key does not allow this"),
+    ProblemCode.RATE_LIMITED: ProblemRow(429, "It is asked too often", True),
     ProblemCode.FORBIDDEN: ProblemRow(403, "Only the owner or an admin may do this"),
     ProblemCode.FIELD_INVALID: ProblemRow(400, "A field is not valid"),
     ProblemCode.SPEC_TOO_LARGE: ProblemRow(413, "The job is too large"),

@@ -54,7 +54,7 @@ def scopes_of(route: Route) -> tuple[Scope, ...]:
 
 
 ALWAYS: Final = (P.REQUEST_MALFORMED, P.INTERNAL)
-KEYED: Final = (P.AUTH_LIMITED, P.UNAUTHENTICATED, P.SCOPE_MISSING)
+KEYED: Final = (P.AUTH_LIMITED, P.UNAUTHENTICATED, P.SCOPE_MISSING, P.RATE_LIMITED)
 """Of every route that is not public."""
 WITH_BODY: Final = (
     P.BODY_TOO_LARGE,

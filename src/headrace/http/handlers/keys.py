@@ -99,6 +99,8 @@ def key_document(asked: NewKey, who: Identity, now_ms: int) -> KeyDocument:
         created_at_ms=now_ms,
         name=asked.name,
         expires_at_ms=expires_at_ms,
+        requests=asked.requests,
+        jobs=asked.jobs,
     )
 
 
@@ -153,4 +155,6 @@ def _view(site: Site, document: Document) -> KeyView:
         expires_at=rfc3339(value.expires_at_ms),
         revoked_at=rfc3339(value.revoked_at_ms),
         last_used_at=rfc3339(site.identities.last_used_ms.get(value.id, 0)),
+        requests=value.requests,
+        jobs=value.jobs,
     )

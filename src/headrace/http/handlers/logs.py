@@ -30,11 +30,12 @@ async def job_logs(request: web.Request) -> web.StreamResponse:
         text = last_lines(text, tail)
     if not follow or stored.finished is not None:
         return web.Response(body=text, headers=HEADERS)
-    response = web.StreamResponse(headers=HEADERS)
-    await response.prepare(request)
-    if text:
-        await response.write(text)
-    await _follow(response, site, who, job_id, position)
+    with site.rates.held_open(who.key_id):
+        response = web.StreamResponse(headers=HEADERS)
+        await response.prepare(request)
+        if text:
+            await response.write(text)
+        await _follow(response, site, who, job_id, position)
     return response
 
 

@@ -59,6 +59,7 @@ def submit(site: Site, asked: Asked) -> Question | Coroutine[Any, Any, Answer]:
     if asked.key is None and (runs := job_texts(body, 1, 1)):
         new = _alike(site, site.translator(asked.caller), runs)
         if new is not None:
+            site.charge(asked.caller, 1)
             return _question(site, asked, Submit(asked.caller, new))
     job = decode(_job_decoder, body)
     _take_key(asked.key, job)
@@ -78,6 +79,7 @@ def _submit_one(
 ) -> Question:
     come = site.translator(asked.caller).come
     new = new_job(job, site.ids.make(come.now_ms), come, sha256)
+    site.charge(asked.caller, 1)
     return _question(site, asked, Submit(asked.caller, [new], modules))
 
 
@@ -109,6 +111,7 @@ def _submit_batch(site: Site, asked: Asked) -> Question | Coroutine[Any, Any, An
     if len(turns) == 1 and sum(map(len, turns[0])) > 1:  # of one job, a refusal has to be corrected
         new = _alike(site, translator, turns[0])
         if new is not None:
+            site.charge(asked.caller, sum(map(len, turns[0])))
             return Question(Submit(asked.caller, new), partial(_batch_answer, site, asked))
         turns = []
     return _submit_in_turns(site, asked, translator, turns)
@@ -156,6 +159,7 @@ async def _submit_in_turns(
         new = await _batch_one_by_one(site, asked, translator.come, modules)
     replies = []
     if new:
+        site.charge(asked.caller, sum(len(jobs.specs) for jobs in new))
         try:
             replies = await site.pump.ask(Submit(asked.caller, new, modules.new))
         except Problem as problem:
