@@ -29,6 +29,9 @@ labels = st.frozensets(st.sampled_from([0, 1, 32, 64]), max_size=2)
 queues = st.integers(0, 3)
 keys = st.integers(0, 6) | st.sampled_from([KEY_MAX - 1, KEY_MAX])
 handles = st.integers(0, 40)
+gate_limits = st.sampled_from([-1, 0, 1, 2, 3])
+gate_amounts = st.sampled_from([-1, -1, 0, 2, 6, 2_000, 2**40])
+gate_mosts = st.tuples(gate_amounts, gate_amounts, gate_amounts, gate_amounts)
 
 
 class MatchMachine(RuleBasedStateMachine):
@@ -40,6 +43,49 @@ class MatchMachine(RuleBasedStateMachine):
         self.twin = MatchIndexTwin()
         self.classes: list[int] = []
         self.shapes: list[int] = []
+        self.gates: list[int] = []
+
+    @precondition(lambda self: len(self.gates) < 4)
+    @rule()
+    def gate_add(self) -> None:
+        gate = self.native.gate_add()
+        assert gate == self.twin.gate_add()
+        self.gates.append(gate)
+
+    @precondition(lambda self: self.gates)
+    @rule(data=st.data(), capacity=gate_limits, tokens=gate_limits, most=gate_mosts)
+    def gate_set(self, data: st.DataObject, capacity: int, tokens: int, most: Need) -> None:
+        gate = data.draw(st.sampled_from(self.gates))
+        self.native.gate_set(gate, capacity, tokens, most)
+        self.twin.gate_set(gate, capacity, tokens, most)
+
+    @precondition(lambda self: self.gates)
+    @rule(data=st.data(), tokens=gate_limits)
+    def gate_tokens_set(self, data: st.DataObject, tokens: int) -> None:
+        gate = data.draw(st.sampled_from(self.gates))
+        self.native.gate_tokens_set(gate, tokens)
+        self.twin.gate_tokens_set(gate, tokens)
+
+    @precondition(lambda self: self.gates)
+    @rule(data=st.data())
+    def gate_drop(self, data: st.DataObject) -> None:
+        gate = data.draw(st.sampled_from(self.gates))
+        try:
+            self.twin.gate_drop(gate)
+        except AssertionError:
+            with pytest.raises(AssertionError):
+                self.native.gate_drop(gate)
+            return
+        self.native.gate_drop(gate)
+        self.gates.remove(gate)
+
+    @precondition(lambda self: self.classes and self.gates)
+    @rule(data=st.data())
+    def class_gates_set(self, data: st.DataObject) -> None:
+        cls = data.draw(st.sampled_from(self.classes))
+        gates = data.draw(st.frozensets(st.sampled_from(self.gates)))
+        self.native.class_gates_set(cls, gates)
+        self.twin.class_gates_set(cls, gates)
 
     @rule(
         queue=queues,
@@ -57,6 +103,7 @@ class MatchMachine(RuleBasedStateMachine):
         gpus=gpu_models,
         tags=labels,
         tenant=st.none() | st.sampled_from(TENANTS),
+        data=st.data(),
     )
     def class_add(
         self,
@@ -66,11 +113,13 @@ class MatchMachine(RuleBasedStateMachine):
         gpus: frozenset[int],
         tags: frozenset[int],
         tenant: int | None,
+        data: st.DataObject,
     ) -> None:
         if tenant is not None:
             tags |= {tenant}
-        cls = self.native.class_add(queue, kind, need, gpus, tags)
-        assert cls == self.twin.class_add(queue, kind, need, gpus, tags)
+        gates = data.draw(st.frozensets(st.sampled_from(self.gates))) if self.gates else NONE
+        cls = self.native.class_add(queue, kind, need, gpus, tags, gates)
+        assert cls == self.twin.class_add(queue, kind, need, gpus, tags, gates)
         self.classes.append(cls)
 
     @rule(
@@ -178,6 +227,8 @@ class MatchMachine(RuleBasedStateMachine):
         assert self.native.fits(cls, shape, *free) == self.twin.fits(cls, shape, *free)
         assert self.native.runnable(cls) == self.twin.runnable(cls)
         assert self.native.class_info(cls) == self.twin.class_info(cls)
+        for gate in self.gates:
+            assert self.native.gate_holds(gate, cls) == self.twin.gate_holds(gate, cls)
 
     @rule(handle=handles)
     def look(self, handle: int) -> None:
@@ -195,6 +246,11 @@ class MatchMachine(RuleBasedStateMachine):
             assert self.native.queue_leases(queue) == self.twin.queue_leases(queue)
         for cls in self.classes:
             assert self.native.class_len(cls) == self.twin.class_len(cls)
+            assert self.native.class_gates(cls) == self.twin.class_gates(cls)
+        for gate in self.gates:
+            assert self.native.gate_leases(gate) == self.twin.gate_leases(gate)
+            assert self.native.gate_tokens(gate) == self.twin.gate_tokens(gate)
+            assert self.native.gate_used(gate) == self.twin.gate_used(gate)
 
 
 TestMatchMachine = MatchMachine.TestCase
@@ -232,12 +288,15 @@ def test_many_classes_give_the_answers_of_a_scan(seed: int, related: str) -> Non
         assert shapes[-1] == twin.shape_add(*shape)
     live: list[int] = []
     leased: list[int] = []
+    gates = [native.gate_add() for _ in range(5)]
+    assert gates == [twin.gate_add() for _ in gates]
     for step in range(700):
         if random_.random() < (0.75 if step < 450 else 0.1):
             need = random_need(random_)
             gpus = frozenset(random_.sample(range(40), random_.choice([0, 0, 1, 3])))
             tags = frozenset(random_.sample(range(40), random_.choice([0, 0, 0, 1, 2])))
-            row = (random_.randrange(5), random_.randrange(40), need, gpus, tags)
+            some = frozenset(random_.sample(gates, random_.choice([0, 0, 1, 2])))
+            row = (random_.randrange(5), random_.randrange(40), need, gpus, tags, some)
             cls = native.class_add(*row)
             assert cls == twin.class_add(*row)
             live.append(cls)
@@ -264,6 +323,16 @@ def test_many_classes_give_the_answers_of_a_scan(seed: int, related: str) -> Non
             state = (random_.randrange(5), random_.choice([-1, -1, 3]), random_.random() < 0.2)
             native.set_queue(*state)
             twin.set_queue(*state)
+        elif random_.random() < 0.2:
+            most = (random_.choice([-1, 5_000]), random_.choice([-1, 70_000]), -1, -1)
+            gate = (random_.choice(gates), random_.choice([-1, 2]), random_.choice([-1, 3]), most)
+            native.gate_set(*gate)
+            twin.gate_set(*gate)
+        elif random_.random() < 0.3 and live:
+            cls = random_.choice(live)
+            some = frozenset(random_.sample(gates, random_.choice([0, 1, 2])))
+            native.class_gates_set(cls, some)
+            twin.class_gates_set(cls, some)
         else:
             served = random_.choice(shapes)
             free = random_need(random_)
@@ -438,6 +507,90 @@ def test_a_full_queue_gives_way_until_a_lease_is_released(make: type[Index]) -> 
 
     assert taken == [0, 3, -1, 1]
     assert index.queue_leases(0) == 1
+
+
+@EITHER
+def test_a_gate_closes_for_all_its_classes_until_a_lease_is_released(make: type[Index]) -> None:
+    index = make()
+    shape = index.shape_add(None, None, -1, NONE)
+    gate = index.gate_add()
+    index.gate_set(gate, 1, -1, (-1, -1, -1, -1))
+    classes = [
+        index.class_add(queue, 0, (0, 0, 0, 0), NONE, NONE, frozenset({gate})) for queue in (0, 1)
+    ]
+    free = index.class_add(1, 0, (0, 0, 0, 0), NONE, NONE)
+    for handle, cls in enumerate((*classes, free)):
+        index.push(cls, handle, handle)
+
+    taken = [index.take(shape, 0, 0, 0, 0) for _ in range(3)]
+    index.release(classes[0])
+    taken.append(index.take(shape, 0, 0, 0, 0))
+
+    assert taken == [0, 2, -1, 1]
+    assert index.gate_leases(gate) == 1
+    index.check()
+
+
+@EITHER
+def test_a_gate_without_tokens_lets_nothing_through(make: type[Index]) -> None:
+    index = make()
+    shape = index.shape_add(None, None, -1, NONE)
+    gate = index.gate_add()
+    index.gate_set(gate, -1, 2, (-1, -1, -1, -1))
+    cls = index.class_add(0, 0, (0, 0, 0, 0), NONE, NONE, frozenset({gate}))
+    for handle in range(4):
+        index.push(cls, handle, handle)
+
+    taken = [index.take_many(shape, (0, 0, 0, 0), 9)]
+    index.release(cls, 2)
+    taken.append(index.take_many(shape, (0, 0, 0, 0), 9))
+    index.gate_tokens_set(gate, 1)
+    taken.append(index.take_many(shape, (0, 0, 0, 0), 9))
+
+    assert taken == [[0, 1], [], [2]]
+
+
+@EITHER
+def test_a_gate_of_resources_passes_over_what_is_too_large_for_the_rest(make: type[Index]) -> None:
+    index = make()
+    shape = index.shape_add(None, None, -1, NONE)
+    gate = index.gate_add()
+    index.gate_set(gate, -1, -1, (-1, 10, -1, 0))
+    gates = frozenset({gate})
+    needs_of = [(1, 6, 0, 0), (1, 5, 0, 0), (9, 4, 0, 0), (1, 0, 0, 1), (9, 0, 9, 0)]
+    classes = [index.class_add(0, 0, need, NONE, NONE, gates) for need in needs_of]
+    for handle, cls in enumerate(classes):
+        index.push(cls, handle, handle)
+
+    taken = index.take_many(shape, (1_000, 1_000, 1_000, 1_000), 9)
+
+    assert taken == [0, 2, 4]
+    assert index.gate_used(gate) == (19, 10, 9, 0)
+    assert [index.gate_holds(gate, cls) for cls in classes] == [True, True, True, True, False]
+
+
+@EITHER
+def test_a_class_that_gets_a_gate_later_counts_there_with_its_leases(make: type[Index]) -> None:
+    index = make()
+    shape = index.shape_add(None, None, -1, NONE)
+    cls = index.class_add(0, 0, (2, 0, 0, 0), NONE, NONE)
+    for handle in range(3):
+        index.push(cls, handle, handle)
+    index.take(shape, 9, 0, 0, 0)
+    gate = index.gate_add()
+    index.gate_set(gate, 1, -1, (-1, -1, -1, -1))
+
+    index.class_gates_set(cls, frozenset({gate}))
+    held = index.take(shape, 9, 0, 0, 0)
+    counted = index.gate_leases(gate), index.gate_used(gate)
+    index.class_gates_set(cls, NONE)
+
+    assert held == -1
+    assert counted == (1, (2, 0, 0, 0))
+    assert index.gate_leases(gate) == 0
+    assert index.take(shape, 9, 0, 0, 0) == 1
+    index.gate_drop(gate)
+    index.check()
 
 
 @EITHER

@@ -138,7 +138,7 @@ cdef struct Class:
     int32_t need[4]
     uint64_t leases
     uint32_t number
-    uint32_t queue
+    uint32_t lane
     uint32_t kind
     uint32_t born  # how many classes were added to the tree before it; may wrap
     uint8_t slot

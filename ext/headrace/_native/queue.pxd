@@ -1,25 +1,118 @@
-"""A queue of the match index: its tree of classes, and whether it may give out jobs."""
+"""Queues and gates of the match index: what may be given out now, and the trees of classes.
 
-from libc.stdint cimport int64_t, uint64_t
+    Queue ── capacity, pause ──┬─ Lane ── the tree of its classes that have the same gates
+    Gate ── capacity, tokens ──┘
+            and a bound of resources
 
-from headrace._native.tree cimport Tree
+A lane stands in the index's heap while its queue and all of its gates are open, so what is closed
+costs a search nothing. A gate's bound of resources is no matter of open or closed: it narrows what
+a search offers to the lane.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport realloc
+
+from headrace._native.node cimport DIMENSIONS, Class, rounded
+from headrace._native.tree cimport Search, Tree
 
 cdef enum:
     QUEUES_MAX = 1 << 20  # queues are a dense table of pointers
 
 
+cdef struct Lanes:  # a growing list
+    Lane** at
+    uint32_t count
+    uint32_t capacity
+
+
 cdef struct Queue:
-    Tree tree
     int64_t capacity  # -1: unlimited
     uint64_t leases
-    uint64_t classes
     bint paused
+    Lane* plain       # of its classes without gates
+    Lanes gated
+
+
+cdef struct Gate:
+    int64_t capacity  # -1: unlimited
+    int64_t tokens    # takes left; -1: unlimited
+    int64_t most[4]   # that the jobs leased may need together; -1: unlimited
+    int64_t used[4]
+    uint64_t leases
+    bint has_most
+    Lanes lanes
+
+
+cdef struct Lane:
+    Tree tree
+    Queue* queue
+    uint64_t classes
+    uint32_t number
+    uint32_t queue_number
+    uint32_t gates_count
+    uint32_t gates[1]  # numbers, rising
 
 
 cdef inline bint queue_is_open(const Queue* queue) noexcept nogil:
     return not queue.paused and (
         queue.capacity < 0 or queue.leases < <uint64_t>queue.capacity
     )
+
+
+cdef inline bint gate_is_open(const Gate* gate) noexcept nogil:
+    return gate.tokens != 0 and (
+        gate.capacity < 0 or gate.leases < <uint64_t>gate.capacity
+    )
+
+
+cdef inline int64_t gate_room(const Gate* gate, int d) noexcept nogil:
+    """What one more job may need; what needs nothing of a dimension never waits for it."""
+    return max(0, gate.most[d] - gate.used[d])
+
+
+cdef inline void gate_count(Gate* gate, const Class* cls, int64_t leases) noexcept nogil:
+    """Count leases of a class more, or less."""
+    cdef int d
+    gate.leases += <uint64_t>leases
+    for d in range(DIMENSIONS):
+        gate.used[d] += leases * cls.need[d]
+
+
+cdef inline void search_narrow(Search* search, const Gate* gate) noexcept nogil:
+    """Offer no more than a gate lets through."""
+    cdef int64_t room
+    cdef int d
+    for d in range(DIMENSIONS):
+        if gate.most[d] >= 0:
+            room = gate_room(gate, d)
+            if room < search.free[d]:
+                search.free[d] = <int32_t>room
+                search.limits[d] = rounded(<int32_t>room)
+
+
+cdef inline int lanes_add(Lanes* lanes, Lane* lane) except -1:
+    cdef Lane** block
+    cdef uint32_t capacity
+    if lanes.count == lanes.capacity:
+        capacity = lanes.capacity + lanes.capacity // 2 + 4
+        block = <Lane**>realloc(lanes.at, capacity * sizeof(Lane*))
+        if block == NULL:
+            raise MemoryError
+        lanes.at = block
+        lanes.capacity = capacity
+    lanes.at[lanes.count] = lane
+    lanes.count += 1
+    return 0
+
+
+cdef inline void lanes_remove(Lanes* lanes, Lane* lane) noexcept nogil:
+    """Cost: linear in lanes. One that is not there is no matter."""
+    cdef uint32_t i
+    for i in range(lanes.count):
+        if lanes.at[i] == lane:
+            lanes.count -= 1
+            lanes.at[i] = lanes.at[lanes.count]
+            return
 
 
 cdef inline int queue_check_number(int64_t queue) except -1:

@@ -1,4 +1,4 @@
-"""A tree over the classes of one queue that finds the first fitting class head.
+"""A tree over the classes of one lane that finds the first fitting class head.
 
 Leaves hold classes, nodes above hold nodes (node.pxd); all leaves are equally deep. A search
 skips an entry when its head comes after the best one found or its summary cannot fit, and goes
@@ -298,6 +298,14 @@ cdef inline void tree_remove(Tree* tree, Class* cls) noexcept:
     if tree.root.count == 0:
         node_free(tree, tree.root)
         tree.root = NULL
+
+
+cdef inline void tree_take(Tree* tree, Class* cls) noexcept:
+    """Remove a class with its jobs: `tree_insert` and `tree_update` put them in another tree."""
+    if cls.leaf.handles[cls.slot] != NONE:
+        entry_clear(cls.leaf, cls.slot)
+        tree_refresh(tree, cls.leaf)
+    tree_remove(tree, cls)
 
 
 cdef inline bint summary_may_fit(const Summary* summary, const Search* search) noexcept nogil:

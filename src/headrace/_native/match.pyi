@@ -6,8 +6,9 @@ from typing import final
 class MatchIndex:
     """Queued jobs by class; finds the first job by (key, handle) that a worker may run.
 
-    A class is what jobs with equal requirements share; a shape is what a worker can serve.
-    Raises: IndexError for a class or shape that is not in use, OverflowError for a handle or
+    A class is what jobs with equal requirements share; a shape is what a worker can serve; a gate
+    limits the leases of the classes that have it.
+    Raises: IndexError for a class, shape or gate that is not in use, OverflowError for a handle or
     key out of range, ValueError for a bad queue, need or capacity.
     """
 
@@ -21,6 +22,7 @@ class MatchIndex:
         need: tuple[int, int, int, int],
         gpu_models: frozenset[int],
         labels: frozenset[int],
+        gates: frozenset[int] = ...,
     ) -> int:
         """Return a new class number; equal classes are not merged.
 
@@ -35,6 +37,28 @@ class MatchIndex:
     ) -> tuple[int, int, tuple[int, int, int, int], frozenset[int], frozenset[int]]:
         """Return (queue, kind, need, gpu_models, labels)."""
     def need(self, cls: int) -> tuple[int, int, int, int]: ...
+    def class_gates(self, cls: int) -> frozenset[int]: ...
+    def class_gates_set(self, cls: int, gates: frozenset[int]) -> None:
+        """Give a class other gates; what is queued and leased of it counts there from now on.
+
+        Cost: O(log classes), and O(lanes of a gate) where that closes or opens.
+        """
+    def gate_add(self) -> int:
+        """Return a new gate's number; it is open and has no limits."""
+    def gate_drop(self, gate: int) -> None:
+        """Free the number. Raises: AssertionError if a class has the gate."""
+    def gate_set(
+        self, gate: int, capacity: int, tokens: int, most: tuple[int, int, int, int]
+    ) -> None:
+        """Set limits of leases, of takes from now on, and of what leased jobs need; -1: none."""
+    def gate_tokens_set(self, gate: int, tokens: int) -> None:
+        """Set how many takes are left; -1: no limit."""
+    def gate_tokens(self, gate: int) -> int: ...
+    def gate_leases(self, gate: int) -> int: ...
+    def gate_used(self, gate: int) -> tuple[int, int, int, int]:
+        """Return what the leased jobs of its classes need together."""
+    def gate_holds(self, gate: int, cls: int) -> bool:
+        """Return whether the gate keeps a job of the class from being taken now."""
     def classes(self) -> list[int]:
         """Return the numbers in use, rising."""
     def shape_add(
@@ -88,11 +112,11 @@ class MatchIndex:
         storage_mb: int,
         gpu_milli: int,
     ) -> bool:
-        """Return whether the class suits the shape and the free amounts; queue state aside."""
+        """Return whether the class suits the shape and the free amounts; queue and gates aside."""
     def runnable(self, cls: int) -> bool:
-        """Return whether the class's queue is not paused and below its capacity."""
+        """Return whether the class's queue is open, and its gates let one more job of it through."""
     def lease(self, cls: int) -> None:
-        """Count a lease that was not made by `take`, as after a restart."""
+        """Count a lease that was not made by `take`, as after a restart; it costs no token."""
     def release(self, cls: int, leases: int = 1) -> None:
         """Uncount leases. Raises: AssertionError if the class has not so many."""
     def queue_leases(self, queue: int) -> int: ...

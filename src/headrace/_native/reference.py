@@ -413,6 +413,9 @@ class MatchIndex:
         self._classes: list[ClassInfo | None] = []
         self._classes_free: list[int] = []
         self._leases: dict[int, int] = {}  # by class
+        self._class_gates: dict[int, frozenset[int]] = {}
+        self._gates: list[tuple[int, int, Need] | None] = []  # capacity, tokens, most
+        self._gates_free: list[int] = []
         self._shapes: list[
             tuple[frozenset[int] | None, frozenset[int] | None, int, frozenset[int], bool] | None
         ] = []
@@ -432,6 +435,7 @@ class MatchIndex:
         need: Need,
         gpu_models: frozenset[int],
         labels: frozenset[int],
+        gates: frozenset[int] = frozenset(),
     ) -> int:
         _check_queue(queue)
         _check_range(kind, 2**32 - 1)
@@ -439,6 +443,8 @@ class MatchIndex:
             raise ValueError("a need is four amounts within 0..2**31-1")
         for number in (*gpu_models, *labels):
             _check_range(number, 2**32 - 1)
+        for gate in gates:
+            self._gate(gate)
         info = (queue, kind, need, gpu_models, labels)
         if self._classes_free:
             cls = self._classes_free.pop()
@@ -447,6 +453,7 @@ class MatchIndex:
             cls = len(self._classes)
             self._classes.append(info)
         self._leases[cls] = 0
+        self._class_gates[cls] = gates
         return cls
 
     def class_drop(self, cls: int) -> None:
@@ -455,6 +462,73 @@ class MatchIndex:
         assert self._leases[cls] == 0, "a class with leases is not dropped"
         self._classes[cls] = None
         self._classes_free.append(cls)
+        del self._class_gates[cls]
+
+    def class_gates(self, cls: int) -> frozenset[int]:
+        self.class_info(cls)
+        return self._class_gates[cls]
+
+    def class_gates_set(self, cls: int, gates: frozenset[int]) -> None:
+        self.class_info(cls)
+        for gate in gates:
+            self._gate(gate)
+        self._class_gates[cls] = gates
+
+    def gate_add(self) -> int:
+        row = (UNLIMITED, UNLIMITED, (UNLIMITED,) * 4)
+        if self._gates_free:
+            gate = self._gates_free.pop()
+            self._gates[gate] = row
+            return gate
+        self._gates.append(row)
+        return len(self._gates) - 1
+
+    def gate_drop(self, gate: int) -> None:
+        self._gate(gate)
+        assert not any(gate in gates for gates in self._class_gates.values())
+        self._gates[gate] = None
+        self._gates_free.append(gate)
+
+    def gate_set(self, gate: int, capacity: int, tokens: int, most: Need) -> None:
+        self._gate(gate)
+        if min(capacity, tokens, *most) < UNLIMITED:
+            raise ValueError("a limit is -1 for none, or at least 0")
+        self._gates[gate] = (capacity, tokens, most)
+
+    def gate_tokens_set(self, gate: int, tokens: int) -> None:
+        capacity, _, most = self._gate(gate)
+        self.gate_set(gate, capacity, tokens, most)
+
+    def gate_tokens(self, gate: int) -> int:
+        return self._gate(gate)[1]
+
+    def gate_leases(self, gate: int) -> int:
+        self._gate(gate)
+        return sum(self._leases[cls] for cls, of in self._class_gates.items() if gate in of)
+
+    def gate_used(self, gate: int) -> Need:
+        self._gate(gate)
+        used = [0, 0, 0, 0]
+        for cls, of in self._class_gates.items():
+            if gate in of:
+                for dimension, amount in enumerate(self.need(cls)):
+                    used[dimension] += self._leases[cls] * amount
+        return used[0], used[1], used[2], used[3]
+
+    def gate_holds(self, gate: int, cls: int) -> bool:
+        capacity, tokens, most = self._gate(gate)
+        if tokens == 0 or (capacity != UNLIMITED and self.gate_leases(gate) >= capacity):
+            return True
+        return any(
+            limit != UNLIMITED and amount > max(0, limit - used)
+            for amount, limit, used in zip(self.need(cls), most, self.gate_used(gate), strict=True)
+        )
+
+    def _gate(self, gate: int) -> tuple[int, int, Need]:
+        row = self._gates[gate] if 0 <= gate < len(self._gates) else None
+        if row is None:
+            raise IndexError(gate)
+        return row
 
     def class_len(self, cls: int) -> int:
         self.class_info(cls)
@@ -541,6 +615,9 @@ class MatchIndex:
         if handle >= 0:
             cls, _ = self._jobs.pop(handle)
             self.lease(cls)
+            for gate in self._class_gates[cls]:
+                if (tokens := self.gate_tokens(gate)) > 0:
+                    self.gate_tokens_set(gate, tokens - 1)
         return handle
 
     def take_many(self, shape: int, free: Need, max_jobs: int) -> list[int]:
@@ -602,7 +679,9 @@ class MatchIndex:
     def runnable(self, cls: int) -> bool:
         queue = self.class_info(cls)[0]
         capacity, paused = self._queues.get(queue, (UNLIMITED, False))
-        return not paused and (capacity == UNLIMITED or self.queue_leases(queue) < capacity)
+        if paused or (capacity != UNLIMITED and self.queue_leases(queue) >= capacity):
+            return False
+        return not any(self.gate_holds(gate, cls) for gate in self._class_gates[cls])
 
     def lease(self, cls: int) -> None:
         self.class_info(cls)
