@@ -62,6 +62,10 @@ async def test_conditions_guard_against_overwriting(server: Server) -> None:
         ({"weight": None}, "/weight"),
         ({"description": "x" * 4097}, "/description"),
         ({"wieght": 1}, "/wieght"),
+        ({"jobs_max": -1}, "/jobs_max"),
+        ({"running_max": {"jobs": 1.5}}, "/running_max/jobs"),
+        ({"running_max": {"cpu_cores": 1e9}}, "/running_max/cpu_cores"),
+        ({"job_max": {"jobs": 1}}, "/job_max/jobs"),
     ],
 )
 async def test_settings_have_bounds(server: Server, body: object, pointer: str) -> None:
@@ -92,3 +96,49 @@ async def test_settings_outlive_the_process(tmp_path: Path) -> None:
     server = await open_server(**options)
     assert (await server.call("GET", f"{TENANTS}/acme")).json == before
     await server.close()
+
+
+async def test_quotas_bound_what_comes_with_the_tenants_key(server: Server) -> None:
+    reply = await server.call(
+        "PUT",
+        f"{TENANTS}/acme",
+        {
+            "jobs_max": 3,
+            "running_max": {"jobs": 1, "memory_mb": 100},
+            "job_max": {"memory_mb": 90, "gpu_count": 0.5},
+        },
+    )
+    assert reply.json["running_max"] == {"jobs": 1, "memory_mb": 100}
+    assert reply.json["job_max"] == {"memory_mb": 90, "gpu_count": 0.5}
+    made = await server.call(
+        "POST", "/api/v1/keys", {"tenant": "*", "scopes": ["admin", "work", "submit", "read"]}
+    )
+    root = {"Authorization": f"Bearer {made.json['key']}"}
+    made = await server.call(
+        "POST", "/api/v1/keys", {"tenant": "acme", "scopes": ["submit", "read"]}, **root
+    )
+    acme = {"Authorization": f"Bearer {made.json['key']}"}
+    job = {"type": "t", "requirements": {"memory_mb": 60}}
+    large = {"type": "t", "requirements": {"memory_mb": 91}}
+    reply = await server.call("POST", "/api/v1/jobs", large, **acme)
+    assert (reply.status, reply.code) == (422, "requirements_never_fit")
+    assert reply.json["pointer"] == "/requirements"
+    assert (await server.call("POST", "/api/v1/jobs", [job, job], **acme)).status == 200
+    assert (await server.call("POST", "/api/v1/jobs", {"type": "t"}, **acme)).status == 200
+    for body, pointer in ((job, ""), ([job, job], "/0")):
+        reply = await server.call("POST", "/api/v1/jobs", body, **acme)
+        assert (reply.status, reply.code) == (429, "quota_reached")
+        assert (reply.json["pointer"], reply.headers["Retry-After"]) == (pointer, "1")
+    poll = {"worker": "w", "max_jobs": 9, "free": {"memory_mb": 1000}}
+    assert len((await server.call("POST", "/api/v1/work/poll", poll, **root)).json["jobs"]) == 1
+    told = (await server.call("GET", f"{TENANTS}/acme", **root)).json
+    assert (told["jobs"], told["running"]["jobs"], told["running"]["memory_mb"]) == (3, 1, 60)
+    listed = (await server.call("GET", "/api/v1/jobs?status=queued", **acme)).json["jobs"]
+    path = f"/api/v1/jobs/{listed[-1]['id']}/explain"
+    explained = (await server.call("GET", path, **acme)).json
+    assert explained["reasons"][-2:] == [
+        "quota of tenant 'acme': 1 of 1 jobs run",
+        "quota of tenant 'acme': it needs 60 memory_mb, what runs takes 60 memory_mb"
+        " of 100 memory_mb",
+    ]
+    assert [one["kind"] for one in explained["limits"]] == ["tenant"]

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace._native import Heap
-from headrace._native.reference import KEY_MAX
-from headrace._native.reference import Heap as HeapTwin
+from headrace._native.reference_heap import KEY_MAX
+from headrace._native.reference_heap import Heap as HeapTwin
 
 EITHER = pytest.mark.parametrize("make", [Heap, HeapTwin], ids=["native", "twin"])
 

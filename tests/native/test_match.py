@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from headrace._native import MatchIndex
-from headrace._native.reference import KEY_MAX, Need
 from headrace._native.reference import MatchIndex as MatchIndexTwin
+from headrace._native.reference import Need
+from headrace._native.reference_heap import KEY_MAX
 
 EITHER = pytest.mark.parametrize("make", [MatchIndex, MatchIndexTwin], ids=["native", "twin"])
 Index = MatchIndex | MatchIndexTwin

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace._native import TimerIndex
-from headrace._native.reference import TimerIndex as TimerIndexTwin
+from headrace._native.reference_heap import TimerIndex as TimerIndexTwin
 
 EITHER = pytest.mark.parametrize("make", [TimerIndex, TimerIndexTwin], ids=["native", "twin"])
 

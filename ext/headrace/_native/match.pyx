@@ -1,11 +1,10 @@
 """The exact match index: jobs by class, classes in trees by queue and gates, a heap of trees.
 
-    lane_heap ── lanes whose queue and gates are open and that have jobs, by first head
+    lane_heap ── lanes whose queue and gates are open and that have jobs, by first head (lanes.pxd)
       └─ Lane.tree ── its classes, with heads, smallest needs and traits summed up (tree.pxd)
            └─ Class.jobs ── its queued jobs by (key, handle) (order.pxd)
 
-Classes of one queue and the same gates share a lane (queue.pxd). A lane that closes leaves
-`lane_heap` and costs a search nothing. A search goes through the lanes in the order of their
+A search goes through the lanes in the order of their
 heads, or through those of the shape's own list of queues, and stops where no better head is left.
 """
 
@@ -17,18 +16,22 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from headrace._native.heap cimport (
     KEY_MAX,
     NONE,
-    HeapCore,
     Positions,
-    heap_check,
-    heap_free,
-    heap_place,
-    heap_push,
-    heap_remove_at,
     larger,
     position_of,
     positions_free,
     positions_reserve,
     positions_used,
+)
+from headrace._native.lanes cimport (
+    Lane,
+    Lanes,
+    Queue,
+    gate_lets,
+    lane_gates,
+    queue_check_number,
+    queue_is_open,
+    search_narrow,
 )
 from headrace._native.node cimport (
     DIMENSIONS,
@@ -39,7 +42,6 @@ from headrace._native.node cimport (
     class_suits,
     label_bit,
     rounded,
-    summary_clear,
     trait_bit,
     trait_listed,
 )
@@ -52,27 +54,9 @@ from headrace._native.order cimport (
     order_push,
     order_remove,
 )
-from headrace._native.queue cimport (
-    Gate,
-    Lane,
-    Lanes,
-    Queue,
-    gate_count,
-    gate_is_open,
-    gate_room,
-    lanes_add,
-    lanes_remove,
-    queue_check_number,
-    queue_is_open,
-    search_narrow,
-)
-from headrace._native.recent cimport Recent, recent_renew, recent_search
+from headrace._native.recent cimport recent_search
 from headrace._native.tree cimport (
     Search,
-    Tree,
-    tree_bytes,
-    tree_check,
-    tree_free,
     tree_insert,
     tree_remove,
     tree_search,
@@ -95,26 +79,13 @@ cdef class _TraitsRow:
 
 
 @cython.final
-cdef class MatchIndex:
+cdef class MatchIndex(Lanes):
     """Queued jobs by class; finds the first job by (key, handle) that a worker may run.
 
     Cost: `push`, `remove` and `take` are O(log jobs of the class + log classes of the queue)
     when the first heads fit; heads that do not fit add the tree nodes they cannot be told by.
     """
 
-    cdef Queue** queues
-    cdef size_t queues_capacity
-    cdef HeapCore lane_heap
-    cdef Positions lane_at
-    cdef Lane** lanes
-    cdef size_t lanes_count       # numbers ever used
-    cdef size_t lanes_capacity
-    cdef list lanes_free
-    cdef dict lanes_gated         # (queue, gates): number
-    cdef Gate** gates
-    cdef size_t gates_count
-    cdef size_t gates_capacity
-    cdef list gates_free
     cdef Class** classes_by_number
     cdef size_t classes_count     # numbers ever used
     cdef size_t classes_capacity
@@ -127,329 +98,24 @@ cdef class MatchIndex:
     cdef Positions job_at         # in the order of its class
     cdef Positions job_class
     cdef size_t size
-    cdef Recent recent            # by which trees put classes together
 
     def __cinit__(self):
         self.classes_free = []
         self.shapes_free = []
-        self.lanes_free = []
-        self.lanes_gated = {}
-        self.gates_free = []
         self.traits = {}
-        recent_renew(&self.recent)
 
     def __dealloc__(self):
         cdef size_t i
-        for i in range(self.queues_capacity):
-            if self.queues[i] != NULL:
-                free(self.queues[i].gated.at)
-                free(self.queues[i])
-        for i in range(self.lanes_count):
-            if self.lanes[i] != NULL:
-                tree_free(&self.lanes[i].tree, self.lanes[i].tree.root)
-                free(self.lanes[i])
-        for i in range(self.gates_count):
-            if self.gates[i] != NULL:
-                free(self.gates[i].lanes.at)
-                free(self.gates[i])
         for i in range(self.classes_count):
             if self.classes_by_number[i] != NULL:
                 order_free(&self.classes_by_number[i].jobs)
                 free(self.classes_by_number[i])
         for i in range(self.shapes_count):
             free(self.shapes[i])
-        free(self.queues)
         free(self.classes_by_number)
         free(self.shapes)
-        free(self.lanes)
-        free(self.gates)
-        heap_free(&self.lane_heap)
-        positions_free(&self.lane_at)
         positions_free(&self.job_at)
         positions_free(&self.job_class)
-
-    # Queues
-
-    def set_queue(self, int64_t queue, int64_t capacity, bint paused):
-        """Set a queue's limit of leases (-1: none); a queue never set is unlimited and runs."""
-        cdef Queue* row
-        if capacity < -1:
-            raise ValueError("capacity is -1 for unlimited, or at least 0")
-        row = self.queue_made(queue)
-        row.capacity = capacity
-        row.paused = paused
-        self.queue_places(row)
-
-    def queue_leases(self, int64_t queue):
-        queue_check_number(queue)
-        if <size_t>queue >= self.queues_capacity or self.queues[queue] == NULL:
-            return 0
-        return self.queues[queue].leases
-
-    cdef Queue* queue_made(self, int64_t number) except NULL:
-        cdef size_t capacity, i
-        cdef Queue** queues
-        cdef Queue* queue
-        queue_check_number(number)
-        if <size_t>number >= self.queues_capacity:
-            capacity = larger(16, self.queues_capacity + self.queues_capacity // 2)
-            capacity = larger(capacity, <size_t>number + 1)
-            queues = <Queue**>realloc(self.queues, capacity * sizeof(Queue*))
-            if queues == NULL:
-                raise MemoryError
-            self.queues = queues
-            for i in range(self.queues_capacity, capacity):
-                queues[i] = NULL
-            self.queues_capacity = capacity
-        if self.queues[number] == NULL:
-            queue = <Queue*>calloc(1, sizeof(Queue))
-            if queue == NULL:
-                raise MemoryError
-            queue.capacity = -1
-            self.queues[number] = queue
-        if self.queues[number].plain == NULL:
-            self.queues[number].plain = self.lane_new(<uint32_t>number, ())
-        return self.queues[number]
-
-    cdef int queue_places(self, Queue* queue) except -1:
-        """Put the lanes of a queue where its state says."""
-        self.lane_place(queue.plain)
-        return self.lanes_place(&queue.gated)
-
-    # Lanes
-
-    cdef Lane* lane_made(self, Queue* queue, uint32_t number, frozenset gates) except NULL:
-        """Return the lane of the queue's classes with these gates."""
-        cdef Lane* lane
-        if not gates:
-            return queue.plain
-        key = (number, gates)
-        found = self.lanes_gated.get(key)
-        if found is not None:
-            return self.lanes[<size_t>found]
-        for gate in gates:
-            self.gate_at(gate)
-        lane = self.lane_new(number, tuple(sorted(gates)))
-        self.lanes_gated[key] = lane.number
-        lanes_add(&queue.gated, lane)
-        for gate in gates:
-            lanes_add(&self.gate_at(gate).lanes, lane)
-        return lane
-
-    cdef Lane* lane_new(self, uint32_t queue, tuple gates) except NULL:
-        cdef uint32_t number, i = 0
-        cdef size_t capacity
-        cdef Lane** lanes
-        cdef Lane* lane
-        if not self.lanes_free and self.lanes_count == self.lanes_capacity:
-            capacity = larger(16, self.lanes_capacity + self.lanes_capacity // 2)
-            lanes = <Lane**>realloc(self.lanes, capacity * sizeof(Lane*))
-            if lanes == NULL:
-                raise MemoryError
-            self.lanes = lanes
-            self.lanes_capacity = capacity
-        lane = <Lane*>calloc(1, sizeof(Lane) + <size_t>len(gates) * sizeof(uint32_t))
-        if lane == NULL:
-            raise MemoryError
-        if self.lanes_free:
-            number = self.lanes_free.pop()
-        else:
-            number = <uint32_t>self.lanes_count
-            positions_reserve(&self.lane_at, number)
-            self.lanes_count += 1
-        lane.number = number
-        lane.queue = self.queues[queue]
-        lane.queue_number = queue
-        lane.gates_count = <uint32_t>len(gates)
-        for gate in gates:
-            lane.gates[i] = gate
-            i += 1
-        summary_clear(&lane.tree.summary)
-        lane.tree.extent.recent = &self.recent
-        self.lanes[number] = lane
-        return lane
-
-    cdef int lane_leave(self, Lane* lane) except -1:
-        """One of its classes is in it no more; without any, a lane with gates goes."""
-        cdef uint32_t i
-        lane.classes -= 1
-        if lane.classes or not lane.gates_count:
-            return 0
-        del self.lanes_gated[lane.queue_number, lane_gates(lane)]
-        lanes_remove(&lane.queue.gated, lane)
-        for i in range(lane.gates_count):
-            lanes_remove(&self.gates[lane.gates[i]].lanes, lane)
-        self.lanes[lane.number] = NULL
-        self.lanes_free.append(lane.number)
-        tree_free(&lane.tree, lane.tree.root)
-        free(lane)
-        return 0
-
-    cdef inline bint lane_is_open(self, const Lane* lane) noexcept:
-        cdef uint32_t i
-        if not queue_is_open(lane.queue):
-            return False
-        for i in range(lane.gates_count):
-            if not gate_is_open(self.gates[lane.gates[i]]):
-                return False
-        return True
-
-    cdef inline int lane_place(self, Lane* lane) except -1:
-        """Put the lane where its queue, its gates and its first head say."""
-        cdef uint32_t at = self.lane_at.at[lane.number]
-        cdef uint64_t key = lane.tree.summary.key
-        if lane.tree.summary.handle == NONE or not self.lane_is_open(lane):
-            if at != NONE:
-                heap_remove_at(&self.lane_heap, &self.lane_at, at)
-        elif at == NONE:
-            heap_push(&self.lane_heap, &self.lane_at, key, lane.number)
-        elif self.lane_heap.entries[at].key != key:
-            heap_place(&self.lane_heap, &self.lane_at, at, key, lane.number)
-        return 0
-
-    cdef int lanes_place(self, const Lanes* lanes) except -1:
-        cdef uint32_t i
-        for i in range(lanes.count):
-            self.lane_place(lanes.at[i])
-        return 0
-
-    # Gates
-
-    def gate_add(self):
-        """Return a new gate's number; it is open and has no limits."""
-        cdef Gate* gate
-        cdef Gate** gates
-        cdef size_t capacity, number
-        cdef int d
-        if not self.gates_free and self.gates_count == self.gates_capacity:
-            capacity = larger(16, self.gates_capacity + self.gates_capacity // 2)
-            gates = <Gate**>realloc(self.gates, capacity * sizeof(Gate*))
-            if gates == NULL:
-                raise MemoryError
-            self.gates = gates
-            self.gates_capacity = capacity
-        gate = <Gate*>calloc(1, sizeof(Gate))
-        if gate == NULL:
-            raise MemoryError
-        gate.capacity = gate.tokens = -1
-        for d in range(DIMENSIONS):
-            gate.most[d] = -1
-        if self.gates_free:
-            number = self.gates_free.pop()
-        else:
-            number = self.gates_count
-            self.gates_count += 1
-        self.gates[number] = gate
-        return number
-
-    def gate_drop(self, Py_ssize_t gate):
-        """Free the number. Raises: AssertionError if a class has the gate."""
-        cdef Gate* row = self.gate_at(gate)
-        assert row.lanes.count == 0, "a gate with classes is not dropped"
-        self.gates[gate] = NULL
-        self.gates_free.append(gate)
-        free(row.lanes.at)
-        free(row)
-
-    def gate_set(
-        self,
-        Py_ssize_t gate,
-        int64_t capacity,
-        int64_t tokens,
-        tuple most not None,
-    ):
-        """Set limits of leases, of takes from now on, and of what leased jobs need; -1: none."""
-        cdef Gate* row = self.gate_at(gate)
-        cdef int64_t amounts[4]
-        cdef int d
-        if len(most) != DIMENSIONS:
-            raise ValueError("a gate's most is four amounts")
-        for d in range(DIMENSIONS):
-            amounts[d] = most[d]
-            if amounts[d] < -1:
-                raise ValueError("a limit is -1 for none, or at least 0")
-        if capacity < -1 or tokens < -1:
-            raise ValueError("a limit is -1 for none, or at least 0")
-        row.capacity = capacity
-        row.tokens = tokens
-        row.has_most = False
-        for d in range(DIMENSIONS):
-            row.most[d] = amounts[d]
-            row.has_most |= amounts[d] >= 0
-        self.lanes_place(&row.lanes)
-
-    def gate_tokens_set(self, Py_ssize_t gate, int64_t tokens):
-        """Set how many takes are left; -1: no limit."""
-        cdef Gate* row = self.gate_at(gate)
-        cdef bint was_open = gate_is_open(row)
-        if tokens < -1:
-            raise ValueError("a limit is -1 for none, or at least 0")
-        row.tokens = tokens
-        if gate_is_open(row) != was_open:
-            self.lanes_place(&row.lanes)
-
-    def gate_tokens(self, Py_ssize_t gate):
-        return self.gate_at(gate).tokens
-
-    def gate_leases(self, Py_ssize_t gate):
-        return self.gate_at(gate).leases
-
-    def gate_used(self, Py_ssize_t gate):
-        """Return what the leased jobs of its classes need together."""
-        cdef Gate* row = self.gate_at(gate)
-        return row.used[0], row.used[1], row.used[2], row.used[3]
-
-    def gate_holds(self, Py_ssize_t gate, Py_ssize_t cls):
-        """Return whether the gate keeps a job of the class from being taken now."""
-        return not self.gate_lets(self.gate_at(gate), self.class_at(cls))
-
-    cdef inline bint gate_lets(self, const Gate* gate, const Class* cls) noexcept:
-        cdef int d
-        if not gate_is_open(gate):
-            return False
-        for d in range(DIMENSIONS):
-            if gate.most[d] >= 0 and cls.need[d] > gate_room(gate, d):
-                return False
-        return True
-
-    cdef inline Gate* gate_at(self, Py_ssize_t number) except NULL:
-        if not 0 <= number < <Py_ssize_t>self.gates_count:
-            raise IndexError(number)
-        if self.gates[number] == NULL:
-            raise IndexError(number)
-        return self.gates[number]
-
-    cdef int lane_count(self, Lane* lane, Class* cls, int64_t leases, int64_t tokens) except -1:
-        """Count leases and tokens at the gates of a class; move the lanes of what opens or closes."""
-        cdef Gate* gate
-        cdef bint was_open
-        cdef uint32_t i
-        for i in range(lane.gates_count):
-            gate = self.gates[lane.gates[i]]
-            was_open = gate_is_open(gate)
-            gate_count(gate, cls, leases)
-            if gate.tokens > 0:
-                gate.tokens -= tokens
-            if gate_is_open(gate) != was_open:
-                self.lanes_place(&gate.lanes)
-        return 0
-
-    cdef int leases_count(self, Class* cls, int64_t leases, int64_t tokens) except -1:
-        """Count leases of a class more, or less."""
-        cdef Lane* lane = self.lanes[cls.lane]
-        cdef Queue* queue = lane.queue
-        cdef bint was_open
-        cls.leases += <uint64_t>leases
-        if queue.capacity < 0:
-            queue.leases += <uint64_t>leases
-        else:
-            was_open = queue_is_open(queue)
-            queue.leases += <uint64_t>leases
-            if queue_is_open(queue) != was_open:
-                self.queue_places(queue)
-        if lane.gates_count:
-            self.lane_count(lane, cls, leases, tokens)
-        return 0
 
     # Classes
 
@@ -911,14 +577,18 @@ cdef class MatchIndex:
         )
 
     def runnable(self, Py_ssize_t cls):
-        """Return whether the class's queue is open, and its gates let one more job of it through."""
+        """Return whether its queue is open, and its gates let one more job of it through."""
         cdef Class* row = self.class_at(cls)
         cdef Lane* lane = self.lanes[row.lane]
         cdef uint32_t i
         for i in range(lane.gates_count):
-            if not self.gate_lets(self.gates[lane.gates[i]], row):
+            if not gate_lets(self.gates[lane.gates[i]], row):
                 return False
         return queue_is_open(lane.queue)
+
+    def gate_holds(self, Py_ssize_t gate, Py_ssize_t cls):
+        """Return whether the gate keeps a job of the class from being taken now."""
+        return not gate_lets(self.gate_at(gate), self.class_at(cls))
 
     # Leases
 
@@ -938,28 +608,18 @@ cdef class MatchIndex:
         for i in range(self.classes_count):
             if self.classes_by_number[i] != NULL:
                 total += sizeof(Class) + order_bytes(&self.classes_by_number[i].jobs)
-        for i in range(self.queues_capacity):
-            if self.queues[i] != NULL:
-                total += sizeof(Queue) + self.queues[i].gated.capacity * sizeof(Lane*)
-        for i in range(self.lanes_count):
-            if self.lanes[i] != NULL:
-                total += sizeof(Lane) + tree_bytes(&self.lanes[i].tree)
-        for i in range(self.gates_count):
-            if self.gates[i] != NULL:
-                total += sizeof(Gate) + self.gates[i].lanes.capacity * sizeof(Lane*)
+        total += self.lanes_bytes()
         total += (self.job_at.capacity + self.job_class.capacity) * sizeof(uint32_t)
         return total + self.classes_capacity * sizeof(Class*)
 
     def check(self):
         """Assert every invariant, with all tree aggregates recomputed."""
-        cdef size_t i, classes = 0, jobs = 0, nodes, tree_classes, open_lanes = 0
+        cdef size_t i, classes = 0, jobs = 0
         cdef Class* cls
         cdef Lane* lane
-        cdef Gate* gate
-        cdef uint32_t at, position
+        cdef uint32_t at
         cdef int d
         cdef dict leases = {}, traits = {}, in_class = {}, gate_leases = {}, gate_used = {}
-        cdef dict lanes_of = {}
         for i in range(self.classes_count):
             cls = self.classes_by_number[i]
             if cls == NULL:
@@ -989,68 +649,7 @@ cdef class MatchIndex:
         assert traits.keys() == self.traits.keys()
         for key, count in traits.items():
             assert (<_TraitsRow>self.traits[key]).traits.classes == count
-        for i in range(self.queues_capacity):
-            if self.queues[i] == NULL:
-                assert i not in leases
-                continue
-            assert self.queues[i].leases == leases.get(i, 0)
-            assert self.queues[i].plain.queue == self.queues[i]
-        for i in range(self.lanes_count):
-            lane = self.lanes[i]
-            if lane == NULL:
-                assert i in self.lanes_free
-                continue
-            assert lane.number == i
-            assert lane.queue == self.queues[lane.queue_number]
-            if lane.gates_count:
-                assert lane.classes, "a lane with gates and without classes"
-                assert self.lanes_gated[lane.queue_number, lane_gates(lane)] == i
-                assert lanes_has(&lane.queue.gated, lane)
-            else:
-                assert lane.queue.plain == lane
-            for at in range(lane.gates_count):
-                key = lane.gates[at]
-                assert lanes_has(&self.gate_at(key).lanes, lane)
-                lanes_of[key] = lanes_of.get(key, 0) + 1
-            nodes = tree_classes = 0
-            if lane.tree.root != NULL:
-                tree_check(&lane.tree, lane.tree.root, &tree_classes, &nodes)
-            assert nodes == lane.tree.nodes
-            assert tree_classes == lane.classes
-            classes -= tree_classes
-            position = position_of(&self.lane_at, <uint32_t>i)
-            if lane.tree.root != NULL and lane.tree.summary.handle != NONE:
-                assert (position != NONE) == self.lane_is_open(lane)
-            else:
-                assert position == NONE
-            if position != NONE:
-                open_lanes += 1
-                assert self.lane_heap.entries[position].key == lane.tree.summary.key
-        for i in range(self.gates_count):
-            gate = self.gates[i]
-            if gate == NULL:
-                assert i in self.gates_free
-                continue
-            assert gate.leases == gate_leases.get(i, 0), "a gate has lost count of its leases"
-            assert gate.lanes.count == lanes_of.get(i, 0)
-            for d in range(DIMENSIONS):
-                assert gate.used[d] == gate_used.get((i, d), 0), "a gate has lost count of needs"
-        assert classes == 0, "a class is not in its lane's tree"
-        assert open_lanes == self.lane_heap.size
-        heap_check(&self.lane_heap, &self.lane_at)
-
-
-cdef bint lanes_has(const Lanes* lanes, const Lane* lane) noexcept:
-    cdef uint32_t i
-    for i in range(lanes.count):
-        if lanes.at[i] == lane:
-            return True
-    return False
-
-
-cdef frozenset lane_gates(const Lane* lane):
-    cdef uint32_t i
-    return frozenset([lane.gates[i] for i in range(lane.gates_count)])
+        assert classes == self.lanes_check(leases, gate_leases, gate_used)
 
 
 cdef tuple traits_key(const Traits* traits):

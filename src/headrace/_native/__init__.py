@@ -1,7 +1,7 @@
 """Compiled data structures, without I/O and without a clock.
 
-`reference.py`, `reference_leases.py` and `reference_text.py` hold a plain-Python twin of each; the
-tests compare the two.
+`reference.py` and the files named like it hold a plain-Python twin of each; the tests compare the
+two.
 
 **Invariant:** nothing here calls back into Python code, so a structure is never seen half changed.
 """

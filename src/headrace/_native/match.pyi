@@ -114,7 +114,7 @@ class MatchIndex:
     ) -> bool:
         """Return whether the class suits the shape and the free amounts; queue and gates aside."""
     def runnable(self, cls: int) -> bool:
-        """Return whether the class's queue is open, and its gates let one more job of it through."""
+        """Return whether its queue is open, and its gates let one more job of it through."""
     def lease(self, cls: int) -> None:
         """Count a lease that was not made by `take`, as after a restart; it costs no token."""
     def release(self, cls: int, leases: int = 1) -> None:

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Final
 
-HANDLE_MAX = 2**32 - 2  # the last u32 value means "none" inside the compiled structures
-KEY_MAX = 2**64 - 1
+from headrace._native.reference_heap import HANDLE_MAX, KEY_MAX, check_range
+
 AMOUNT_MAX = 2**31 - 1  # per dimension of a need; a larger free amount counts as this much
 QUEUE_MAX = 2**20 - 1  # queues are a dense table
 ID_BYTES = 16
@@ -28,98 +28,6 @@ ROW_BYTES = ID_BYTES + RECORD_BYTES
 
 Need = tuple[int, int, int, int]
 ClassInfo = tuple[int, int, Need, frozenset[int], frozenset[int]]
-
-
-def _check_range(value: int, most: int) -> None:
-    if not 0 <= value <= most:
-        raise OverflowError(f"{value} is not within 0..{most}")
-
-
-class Heap:
-    """An addressable min-heap of (key, handle); equal keys are ordered by handle."""
-
-    def __init__(self) -> None:
-        self._keys: dict[int, int] = {}
-
-    def push(self, handle: int, key: int) -> None:
-        _check_range(handle, HANDLE_MAX)
-        _check_range(key, KEY_MAX)
-        if handle in self._keys:
-            raise KeyError(handle)
-        self._keys[handle] = key
-
-    def remove(self, handle: int) -> bool:
-        return self._keys.pop(handle, None) is not None
-
-    def update(self, handle: int, key: int) -> None:
-        _check_range(key, KEY_MAX)
-        if handle not in self._keys:
-            raise KeyError(handle)
-        self._keys[handle] = key
-
-    def peek(self) -> tuple[int, int] | None:
-        if not self._keys:
-            return None
-        key, handle = min((key, handle) for handle, key in self._keys.items())
-        return handle, key
-
-    def pop(self) -> tuple[int, int] | None:
-        head = self.peek()
-        if head is not None:
-            del self._keys[head[0]]
-        return head
-
-    def key(self, handle: int) -> int:
-        return self._keys[handle]
-
-    def __contains__(self, handle: int) -> bool:
-        return handle in self._keys
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def memory_bytes(self) -> int:
-        return 0
-
-    def check(self) -> None:
-        assert all(0 <= handle <= HANDLE_MAX for handle in self._keys)
-
-
-class TimerIndex:
-    """When each handle is due; handles that are due come out in (due, handle) order."""
-
-    def __init__(self) -> None:
-        self._due_ms: dict[int, int] = {}
-
-    def set(self, handle: int, due_ms: int) -> None:
-        _check_range(handle, HANDLE_MAX)
-        _check_range(due_ms, 2**63 - 1)
-        self._due_ms[handle] = due_ms
-
-    def cancel(self, handle: int) -> bool:
-        return self._due_ms.pop(handle, None) is not None
-
-    def due_ms(self) -> int | None:
-        return min(self._due_ms.values(), default=None)
-
-    def pop_due(self, now_ms: int, limit: int) -> list[int]:
-        due = sorted((due, handle) for handle, due in self._due_ms.items() if due <= now_ms)
-        handles = [handle for _, handle in due[: max(limit, 0)]]
-        for handle in handles:
-            del self._due_ms[handle]
-        return handles
-
-    def due_of(self, handle: int) -> int | None:
-        return self._due_ms.get(handle)
-
-    def __len__(self) -> int:
-        return len(self._due_ms)
-
-    def memory_bytes(self) -> int:
-        return 0
-
-    def check(self) -> None:
-        assert all(0 <= due < 2**63 for due in self._due_ms.values())
 
 
 class Life:
@@ -438,11 +346,11 @@ class MatchIndex:
         gates: frozenset[int] = frozenset(),
     ) -> int:
         _check_queue(queue)
-        _check_range(kind, 2**32 - 1)
+        check_range(kind, 2**32 - 1)
         if not all(0 <= amount <= AMOUNT_MAX for amount in need):
             raise ValueError("a need is four amounts within 0..2**31-1")
         for number in (*gpu_models, *labels):
-            _check_range(number, 2**32 - 1)
+            check_range(number, 2**32 - 1)
         for gate in gates:
             self._gate(gate)
         info = (queue, kind, need, gpu_models, labels)
@@ -557,8 +465,8 @@ class MatchIndex:
         for queue in queues or ():
             _check_queue(queue)
         for number in (*(kinds or ()), *labels):
-            _check_range(number, 2**32 - 1)
-        _check_range(gpu_model + 1, 2**32)
+            check_range(number, 2**32 - 1)
+        check_range(gpu_model + 1, 2**32)
         shape = (kinds, queues, gpu_model, labels, any_tenant)
         if self._shapes_free:
             number = self._shapes_free.pop()
@@ -574,8 +482,8 @@ class MatchIndex:
 
     def push(self, cls: int, handle: int, key: int) -> None:
         self.class_info(cls)
-        _check_range(handle, HANDLE_MAX)
-        _check_range(key, KEY_MAX)
+        check_range(handle, HANDLE_MAX)
+        check_range(key, KEY_MAX)
         if handle in self._jobs:
             raise KeyError(handle)
         self._jobs[handle] = (cls, key)

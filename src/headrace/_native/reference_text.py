@@ -8,7 +8,8 @@ import json
 import re
 import struct
 
-from headrace._native.reference import ID_BYTES, KEY_MAX
+from headrace._native.reference import ID_BYTES
+from headrace._native.reference_heap import KEY_MAX
 
 TOKEN_CHARS = 54
 

@@ -12,6 +12,7 @@ import msgspec
 
 from headrace._native import MatchIndex
 from headrace.core.effects import ClassDropped, ClassStored, Effect
+from headrace.core.gates import Gate, GateKey, Gates, GateTable, RunLimit, Subject, subjects_of
 from headrace.core.resources import WASM_KIND, Profile, Requirements
 
 WASM_LABEL: Final = "\0wasm"
@@ -58,6 +59,13 @@ class Names:
         return len(self._number)
 
 
+class Account(msgspec.Struct):
+    """The live jobs of a queue or a tenant. It is there as long as a class is."""
+
+    classes: int = 0
+    jobs: int = 0
+
+
 class ClassEntry(msgspec.Struct):
     """One class of requirements. `class_id` is stored with its jobs; `number` is the index's."""
 
@@ -65,7 +73,16 @@ class ClassEntry(msgspec.Struct):
     requirements: Requirements
     number: int
     names: list[tuple[Names, int]]
+    queue: Account
+    tenant: Account
     jobs: int = 0
+    gates: Gates = ()
+
+    def count(self, jobs: int) -> None:
+        """Count live jobs more, or less."""
+        self.jobs += jobs
+        self.queue.jobs += jobs
+        self.tenant.jobs += jobs
 
 
 class ShapeEntry(msgspec.Struct):
@@ -99,8 +116,12 @@ class ClassTable:
         self.queues_paused: set[str] = set()
         self._queues_set: dict[str, int] = {}
         """Numbers of the queues that have a capacity or are paused."""
-        self._queue_classes: dict[str, int] = {}
-        """How many classes a queue has; none: absent."""
+        self._queue_accounts: dict[str, Account] = {}
+        self._tenant_accounts: dict[str, Account] = {}
+        """Empty: of jobs without a tenant."""
+        self.gates = GateTable(match)
+        self.backlogs_max: dict[str, int] = {}
+        """Of the queues that have one: jobs that have not ended and no worker holds."""
         for queue, capacity in queue_capacities.items():
             self.queue_set(queue, capacity, False)
 
@@ -113,7 +134,7 @@ class ClassTable:
         entry = self._last
         if entry is None or entry.requirements is not requirements or entry.jobs == 0:
             entry = self._last = self._acquire(requirements, effects)
-        entry.jobs += jobs
+        entry.count(jobs)
         return entry
 
     def _acquire(self, requirements: Requirements, effects: list[Effect]) -> ClassEntry:
@@ -129,7 +150,7 @@ class ClassTable:
 
     def release(self, entry: ClassEntry, effects: list[Effect], jobs: int = 1) -> None:
         """Count live jobs less; the last one drops the class."""
-        entry.jobs -= jobs
+        entry.count(-jobs)
         if entry.jobs == 0:
             self._drop(entry)
             effects.append(ClassDropped(entry.class_id))
@@ -173,29 +194,32 @@ class ClassTable:
         labels = requirements.labels
         if requirements.kind == WASM_KIND:
             labels |= {WASM_LABEL}
+        gates = self.gates.of(requirements)
         number = self._match.class_add(
             acquire(self._queues, requirements.queue),
             acquire(self._kinds, requirements.kind),
             requirements.amounts.vector(),
             frozenset(acquire(self._gpu_models, model) for model in requirements.gpu_models),
             self._label_numbers(acquire, labels, requirements.tenant),
+            _numbers(gates),
         )
-        entry = ClassEntry(class_id, requirements, number, names)
+        queue = self._queue_accounts.setdefault(requirements.queue, Account())
+        tenant = self._tenant_accounts.setdefault(requirements.tenant, Account())
+        queue.classes += 1
+        tenant.classes += 1
+        entry = ClassEntry(class_id, requirements, number, names, queue, tenant, gates=gates)
         self._ids[requirements] = class_id
         self._entries[class_id] = entry
         self._by_number[number] = entry
-        queue = requirements.queue
-        self._queue_classes[queue] = self._queue_classes.get(queue, 0) + 1
 
     def _drop(self, entry: ClassEntry) -> None:
         self._match.class_drop(entry.number)
         del self._ids[entry.requirements]
         del self._entries[entry.class_id]
         del self._by_number[entry.number]
-        queue = entry.requirements.queue
-        self._queue_classes[queue] -= 1
-        if self._queue_classes[queue] == 0:
-            del self._queue_classes[queue]
+        requirements = entry.requirements
+        _account_leave(self._queue_accounts, requirements.queue)
+        _account_leave(self._tenant_accounts, requirements.tenant)
         self._free_ids.append(entry.class_id)
         _release(entry.names)
 
@@ -264,11 +288,11 @@ class ClassTable:
 
     def queue_has_jobs(self, queue: str) -> bool:
         """Say whether any live job is of the queue."""
-        return queue in self._queue_classes
+        return queue in self._queue_accounts
 
     def queues_used(self) -> set[str]:
         """Return the queues of all live jobs."""
-        return set(self._queue_classes)
+        return set(self._queue_accounts)
 
     def tenants_used(self) -> Collection[str]:
         """Return the tenants of all live jobs whose class has one."""
@@ -280,6 +304,55 @@ class ClassTable:
     def queue_leases(self, queue: str) -> int:
         number = self._queues.find(queue)
         return 0 if number is None else self._match.queue_leases(number)
+
+    def queue_backlog(self, queue: str) -> int:
+        """Return how many jobs of a queue have not ended and are in no worker's hands."""
+        account = self._queue_accounts.get(queue)
+        return 0 if account is None else account.jobs - self.queue_leases(queue)
+
+    def tenant_jobs(self, tenant: str) -> int:
+        """Return how many live jobs are of a tenant."""
+        account = self._tenant_accounts.get(tenant)
+        return 0 if account is None else account.jobs
+
+    # Limits -------------------------------------------------------------------------------------
+
+    def limit_set(self, key: GateKey, limit: RunLimit | None) -> None:
+        """Limit what runs of a type, a tenant or a tag, also of what waits and runs already.
+
+        Cost: O(classes) if what is limited changes; else O(1).
+        """
+        dropped: Gate | None = None
+        if limit is not None:
+            subjects = self.gates.put(key, limit)
+        elif (dropped := self.gates.drop(key)) is not None:
+            subjects = {dropped.limit.subject}
+        else:
+            return
+        if subjects:
+            self._gates_renew(subjects)
+        if dropped is not None:
+            self.gates.dropped(dropped)
+
+    def _gates_renew(self, subjects: set[Subject]) -> None:
+        for entry in self._entries.values():
+            if not subjects.isdisjoint(subjects_of(entry.requirements)):
+                entry.gates = self.gates.of(entry.requirements)
+                self._match.class_gates_set(entry.number, _numbers(entry.gates))
+
+
+_NO_GATES: Final[frozenset[int]] = frozenset()
+
+
+def _numbers(gates: Gates) -> frozenset[int]:
+    return frozenset([gate.number for gate in gates]) if gates else _NO_GATES
+
+
+def _account_leave(accounts: dict[str, Account], name: str) -> None:
+    account = accounts[name]
+    account.classes -= 1
+    if account.classes == 0:
+        del accounts[name]
 
 
 def _collector(names: list[tuple[Names, int]]) -> Callable[[Names, str], int]:

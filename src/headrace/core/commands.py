@@ -146,6 +146,24 @@ class Explain(msgspec.Struct):
     job_id: bytes
 
 
+class LimitState(msgspec.Struct, frozen=True):
+    """A limit on what runs, and what it lets through now."""
+
+    name: str
+    """Of the limit; of the tenant, if it is a tenant's quota."""
+    kind: Kind
+    subject: tuple[str, str]
+    """What it limits: `type`, `tenant` or `tag`, and which."""
+    running: int
+    concurrency: int | None
+    starts: int | None
+    """That there may be in any `per_ms`; None: any number."""
+    per_ms: int
+    starts_left: int | None
+    holds: bool = False
+    """It keeps the job back that was asked about."""
+
+
 class Explanation(msgspec.Struct, frozen=True):
     status: Status
     reasons: list[str]
@@ -155,6 +173,8 @@ class Explanation(msgspec.Struct, frozen=True):
     queue_capacity: int | None = None
     queue_running: int = 0
     ahead_in_class: int = 0
+    limits: list[LimitState] = []
+    """Those that it counts for."""
 
 
 # Workers ----------------------------------------------------------------------------------------

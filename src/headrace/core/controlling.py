@@ -9,7 +9,7 @@ from headrace.core.intake import requirements_of
 from headrace.core.job import LEASED, READY, Event, Job, Status
 from headrace.core.live import Live, conflict, corrupt, unknown_job
 from headrace.core.polling import tell
-from headrace.core.submitting import full
+from headrace.core.submitting import full, held_out
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 
@@ -128,9 +128,13 @@ def redrive(
     if spec is None:
         return corrupt()
     try:
-        requirements = requirements_of(spec, command.caller)
+        requirements = requirements_of(spec, command.caller, live.gates.tags())
     except (Problem, msgspec.MsgspecError):
         return corrupt()
+    problem_or_none = held_out(live, requirements, 1, 1)
+    if problem_or_none is not None:
+        problem_or_none.pointer = None  # there is no body
+        return problem_or_none
     entry = live.classes.acquire(requirements, effects)
     old = Job.unpack(job_id, finished.record)
     job = Job(

@@ -12,9 +12,17 @@ from msgspec import UnsetType
 
 from headrace.core.commands import Caller, DropDocument, Expect, PutDocument
 from headrace.core.effects import AuditNoted, DocumentDropped, DocumentStored, Effect
+from headrace.core.gates import job_max_of, limit_of, running_limit_of, subject_of
 from headrace.core.workers import Told
 from headrace.wire import limits
-from headrace.wire.documents import AuditEntry, Document, Kind, QueueDocument
+from headrace.wire.documents import (
+    AuditEntry,
+    Document,
+    Kind,
+    LimitDocument,
+    QueueDocument,
+    TenantDocument,
+)
 from headrace.wire.problems import Problem, ProblemCode
 
 if TYPE_CHECKING:
@@ -61,7 +69,7 @@ def put_document(
     known = live.documents.get(kind, name)
     problem = put_check(live, command) or check_expected(known, command.expected)
     if problem is None and (needs := NEEDS.get(kind)) is not None:
-        problem = needs(live, command.body)
+        problem = needs(live, name, command.body)
     if problem is not None:
         return problem
     live.document_version = max(now_ms, live.document_version + 1)
@@ -178,8 +186,11 @@ def note(
 def queue_changed(live: "Live", name: str) -> None:
     """Have the match index do what the document says, or else the configuration."""
     document = live.documents.get(Kind.QUEUE, name)
-    capacity, paused, _ = queue_settings(document, live.config.queue_capacities.get(name))
-    live.classes.queue_set(name, capacity, paused)
+    said = queue_settings(document, live.config.queue_capacities.get(name))
+    live.classes.queue_set(name, said.capacity, said.paused)
+    live.classes.backlogs_max.pop(name, None)
+    if said.backlog_max is not None:
+        live.classes.backlogs_max[name] = said.backlog_max
     live.room = True
 
 
@@ -189,6 +200,7 @@ class QueueSettings(NamedTuple):
     capacity: int | None
     paused: bool = False
     description: str = ""
+    backlog_max: int | None = None
 
 
 def queue_settings(document: Document | None, configured: int | None) -> QueueSettings:
@@ -197,7 +209,7 @@ def queue_settings(document: Document | None, configured: int | None) -> QueueSe
         return QueueSettings(configured)
     value: QueueDocument = document.value()
     capacity = configured if isinstance(value.capacity, UnsetType) else value.capacity
-    return QueueSettings(capacity, value.paused, value.description)
+    return QueueSettings(capacity, value.paused, value.description, value.backlog_max)
 
 
 def queue_in_use(live: "Live", name: str) -> Problem | None:
@@ -223,7 +235,7 @@ class _TypeHead(msgspec.Struct):
 _type_head: Final = msgspec.json.Decoder(_TypeHead).decode
 
 
-def type_needs_group(live: "Live", body: bytes) -> Problem | None:
+def type_needs_group(live: "Live", _name: str, body: bytes) -> Problem | None:
     group = _type_head(body).group
     if not group or live.documents.get(Kind.GROUP, group) is not None:
         return None
@@ -261,14 +273,56 @@ def worker_changed(live: "Live", name: str) -> None:
         live.told[tenant, worker] = Told(document.value().order)
 
 
+# Limits and quotas ------------------------------------------------------------------------------
+
+_limit: Final = msgspec.json.Decoder(LimitDocument).decode
+
+
+def limit_changed(live: "Live", name: str) -> None:
+    document = live.documents.get(Kind.LIMIT, name)
+    limit = None if document is None else limit_of(document.value())
+    live.classes.limit_set((Kind.LIMIT, name), limit)
+    live.room = True
+
+
+def limit_is_one_of_few(live: "Live", name: str, body: bytes) -> Problem | None:
+    """Each limit on a thing costs every start of it something."""
+    subject = subject_of(_limit(body))
+    others = [
+        gate.key
+        for gate in live.gates.of_subject(subject)
+        if gate.key[0] is Kind.LIMIT and gate.key[1] != name
+    ]
+    if len(others) < limits.LIMITS_OF_ONE_MAX:
+        return None
+    return Problem(
+        ProblemCode.FIELD_INVALID,
+        f"it has {limits.LIMITS_OF_ONE_MAX} limits, as many as one {subject[0]} may have",
+        pointer=f"/{subject[0]}",
+    )
+
+
+def tenant_changed(live: "Live", name: str) -> None:
+    document = live.documents.get(Kind.TENANT, name)
+    value: TenantDocument = TenantDocument() if document is None else document.value()
+    live.classes.limit_set((Kind.TENANT, name), running_limit_of(name, value))
+    live.quota_set(name, value.jobs_max, job_max_of(value))
+    live.room = True
+
+
 CHANGED: Final[dict[Kind, Callable[["Live", str], None]]] = {
     Kind.QUEUE: queue_changed,
     Kind.TYPE: type_changed,
     Kind.WORKER: worker_changed,
+    Kind.LIMIT: limit_changed,
+    Kind.TENANT: tenant_changed,
 }
 """Called after a change of a kind, and for each document at a start."""
 
-NEEDS: Final[dict[Kind, Callable[["Live", bytes], Problem | None]]] = {Kind.TYPE: type_needs_group}
+NEEDS: Final[dict[Kind, Callable[["Live", str, bytes], Problem | None]]] = {
+    Kind.TYPE: type_needs_group,
+    Kind.LIMIT: limit_is_one_of_few,
+}
 """What has to be there for a document of a kind."""
 
 IN_USE: Final[dict[Kind, Callable[["Live", str], Problem | None]]] = {

@@ -1,11 +1,14 @@
 """Whether a job fits any worker, and why one waits."""
 
 from headrace.core.classes import ClassEntry
-from headrace.core.commands import Explain, Explanation
+from headrace.core.commands import Explain, Explanation, LimitState
 from headrace.core.effects import Effect
+from headrace.core.gates import Gate
 from headrace.core.job import READY, Status
 from headrace.core.live import Live, unknown_job
-from headrace.core.resources import DIMENSIONS, amount_text
+from headrace.core.resources import DIMENSIONS, Amounts, amount_text
+from headrace.wire.documents import Kind
+from headrace.wire.durations import duration_text
 from headrace.wire.problems import Problem
 
 
@@ -61,7 +64,7 @@ def zero_fit(live: Live, entry: ClassEntry, shape: int) -> bool:
 
 
 def explain(
-    live: Live, _now_ms: int, command: Explain, _effects: list[Effect]
+    live: Live, now_ms: int, command: Explain, _effects: list[Effect]
 ) -> Explanation | Problem:
     handle = live.jobs.find(command.job_id)
     if handle < 0:
@@ -94,8 +97,10 @@ def explain(
             reasons.extend(misfit(live, entry))
         if queue in live.classes.queues_paused:
             reasons.append(f"its queue {queue!r} is paused")
-        elif not live.match.runnable(entry.number):
+        elif capacity is not None and live.classes.queue_leases(queue) >= capacity:
             reasons.append(f"its queue {queue!r} runs as many jobs as its capacity allows")
+        for gate in entry.gates:
+            reasons.extend(held_back(live, now_ms, gate, entry))
         if not reasons:
             reasons.append("the workers that fit it are busy, or about to ask for work")
     return Explanation(
@@ -106,4 +111,59 @@ def explain(
         queue_capacity=capacity,
         queue_running=live.classes.queue_leases(queue),
         ahead_in_class=max(0, live.match.class_len(entry.number) - 1),
+        limits=[gate_state(live, gate, entry) for gate in entry.gates],
     )
+
+
+def gate_state(live: Live, gate: Gate, entry: ClassEntry | None = None) -> LimitState:
+    """Return how a limit stands, to the class if one is given."""
+    limit = gate.limit
+    return LimitState(
+        gate.key[1],
+        gate.key[0],
+        limit.subject,
+        live.match.gate_leases(gate.number),
+        limit.jobs,
+        limit.starts,
+        limit.per_ms,
+        None if limit.starts is None else gate.left(),
+        entry is not None and live.match.gate_holds(gate.number, entry.number),
+    )
+
+
+def limit_state(live: Live, kind: Kind, name: str) -> tuple[LimitState, Amounts] | None:
+    """Return how the limits of a document stand, and what runs under them takes up."""
+    gate = live.gates.get((kind, name))
+    if gate is None:
+        return None
+    return gate_state(live, gate), Amounts(*live.match.gate_used(gate.number))
+
+
+def held_back(live: Live, now_ms: int, gate: Gate, entry: ClassEntry) -> list[str]:
+    """Return sentences on why a gate holds the jobs of a class back; none if it does not."""
+    if not live.match.gate_holds(gate.number, entry.number):
+        return []
+    limit = gate.limit
+    what, value = limit.subject
+    whose = f"limit {gate.key[1]!r} of {what} {value!r}"
+    if gate.key[0] is Kind.TENANT:
+        whose = f"quota of tenant {value!r}"
+    reasons = []
+    running = live.match.gate_leases(gate.number)
+    if limit.jobs is not None and running >= limit.jobs:
+        reasons.append(f"{whose}: {running} of {limit.jobs} jobs run")
+    if limit.starts is not None and gate.left() == 0:
+        reasons.append(
+            f"{whose}: {limit.starts} of {limit.starts} jobs have started in the last"
+            f" {duration_text(limit.per_ms)}, the next may in"
+            f" {duration_text(max(1, gate.back_ms() - now_ms))}"
+        )
+    need = entry.requirements.amounts.vector()
+    used = live.match.gate_used(gate.number)
+    for dimension, amount, most, taken in zip(DIMENSIONS, need, limit.most, used, strict=True):
+        if most is not None and amount > max(0, most - taken):
+            reasons.append(
+                f"{whose}: it needs {amount_text(dimension, amount)}, what runs takes"
+                f" {amount_text(dimension, taken)} of {amount_text(dimension, most)}"
+            )
+    return reasons

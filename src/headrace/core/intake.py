@@ -54,6 +54,8 @@ class Submission(NamedTuple):
     priority_max: int
     """A job that asks for more gets this, as a number out of range does."""
     find_type: FindType
+    limited_tags: frozenset[str] = frozenset()
+    """Tags that have a limit: jobs with them are counted there."""
 
 
 def submission(
@@ -61,8 +63,10 @@ def submission(
     now_ms: int,
     priority_max: int = limits.PRIORITY_MAX,
     find_type: FindType = no_types,
+    limited_tags: frozenset[str] = frozenset(),
 ) -> Submission:
-    return Submission(caller, now_ms, rfc3339(now_ms) or "", priority_max, find_type)
+    created_at = rfc3339(now_ms) or ""
+    return Submission(caller, now_ms, created_at, priority_max, find_type, limited_tags)
 
 
 def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str = "") -> NewJobs:
@@ -222,7 +226,7 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
     tenant = caller.tenant if caller.key_id else ""  # in open mode all classes are of one kind
     if is_wasm:
         _wasm_amounts(job.requirements)
-    requirements = _requirements(job.requirements, spec, tenant)
+    requirements = _requirements(job.requirements, spec, tenant, come.limited_tags)
     if job.max_retries is None:
         spec.max_retries = limits.RETRIES_DEFAULT_WASM if is_wasm else limits.RETRIES_DEFAULT
     else:
@@ -348,9 +352,9 @@ def _wasm_fields(job: SubmitJob, spec: Spec, module_sha256: str) -> None:
 
 
 @lru_cache(1_024)
-def _plain(queue: str, kind: str, tenant: str) -> Requirements:
+def _plain(queue: str, kind: str, tenant: str, limited_tags: frozenset[str]) -> Requirements:
     """Return the requirements of a job that asks for nothing: the same object for equal jobs."""
-    return Requirements(queue, kind, Amounts(), tenant=tenant)
+    return Requirements(queue, kind, Amounts(), tenant=tenant, limited_tags=limited_tags)
 
 
 def _wasm_amounts(asked: schema.Requirements | None) -> None:
@@ -360,10 +364,14 @@ def _wasm_amounts(asked: schema.Requirements | None) -> None:
         raise invalid("a WASM job needs more than 0 memory_mb", "/requirements/memory_mb")
 
 
-def _requirements(asked: schema.Requirements | None, spec: Spec, tenant: str) -> Requirements:
+def _requirements(
+    asked: schema.Requirements | None, spec: Spec, tenant: str, limited_tags: frozenset[str]
+) -> Requirements:
     """`tenant`: whose workers alone may have it, beside those of all tenants; empty: only those."""
+    if limited_tags:
+        limited_tags = limited_tags.intersection(spec.tags)
     if asked is None:
-        return _plain(spec.queue, spec.type, tenant)
+        return _plain(spec.queue, spec.type, tenant, limited_tags)
     shown: dict[str, Any] = {}
     for field in ("cpu_cores", "memory_mb", "storage_mb", "gpu_count"):
         if value := getattr(asked, field):
@@ -378,17 +386,20 @@ def _requirements(asked: schema.Requirements | None, spec: Spec, tenant: str) ->
         shown["labels"] = asked.labels
     spec.requirements = shown
     amounts = amounts_of(asked, "/requirements", up=True)
-    return Requirements(spec.queue, spec.type or WASM_KIND, amounts, models, labels, tenant)
+    kind = spec.type or WASM_KIND
+    return Requirements(spec.queue, kind, amounts, models, labels, tenant, limited_tags)
 
 
 _decode_spec = msgspec.json.Decoder(Spec).decode
 
 
-def requirements_of(spec: bytes, caller: Caller) -> Requirements:
+def requirements_of(
+    spec: bytes, caller: Caller, limited_tags: frozenset[str] = frozenset()
+) -> Requirements:
     """Return what a stored job needs, as if its owner had sent it the way this caller comes."""
     told = _decode_spec(spec)
     asked = msgspec.convert(told.requirements, schema.Requirements) if told.requirements else None
-    return _requirements(asked, told, told.tenant if caller.key_id else "")
+    return _requirements(asked, told, told.tenant if caller.key_id else "", limited_tags)
 
 
 def amounts_of(asked: schema.Requirements | schema.Resources, pointer: str, *, up: bool) -> Amounts:

@@ -129,6 +129,46 @@ def classes_counted(live: Live) -> None:
     assert sorted(numbers) == live.match.classes(), "a class of the match index is nobody's"
 
 
+def accounts_match(live: Live) -> None:
+    """The live jobs of queues and tenants are those of their classes."""
+    queues: Counter[str] = Counter()
+    tenants: Counter[str] = Counter()
+    for entry in live.classes.entries():
+        queues[entry.requirements.queue] += entry.jobs
+        tenants[entry.requirements.tenant] += entry.jobs
+    for queue, jobs in queues.items():
+        backlog = live.classes.queue_backlog(queue) + live.classes.queue_leases(queue)
+        assert backlog == jobs, f"queue {queue}: {backlog} live jobs, counted {jobs}"
+    for tenant, jobs in tenants.items():
+        counted = live.classes.tenant_jobs(tenant)
+        assert counted == jobs, f"tenant {tenant}: {counted} live jobs, counted {jobs}"
+
+
+def gates_hold(live: Live) -> None:
+    """A class has the gates of what it is; each counts its leases, and no more starts than left."""
+    leases: Counter[int] = Counter()
+    used: Counter[tuple[int, int]] = Counter()
+    for _, job in _jobs(live):
+        if job.status not in LEASED:
+            continue
+        entry = live.classes.entry(job.class_id)
+        for gate in entry.gates:
+            leases[gate.number] += 1
+            for dimension, amount in enumerate(entry.requirements.amounts.vector()):
+                used[gate.number, dimension] += amount
+    for entry in live.classes.entries():
+        assert entry.gates == live.gates.of(entry.requirements), f"{entry}: other gates"
+        numbers = frozenset(gate.number for gate in entry.gates)
+        assert live.match.class_gates(entry.number) == numbers, f"{entry}: gates in the index"
+    for gate in live.gates.all():
+        counted = live.match.gate_leases(gate.number)
+        assert counted == leases[gate.number], f"{gate.key}: {counted} leases"
+        for dimension, amount in enumerate(live.match.gate_used(gate.number)):
+            assert amount == used[gate.number, dimension], f"{gate.key}: {amount} used"
+        assert live.match.gate_tokens(gate.number) == gate.left(), f"{gate.key}: starts left"
+        assert gate.used_total == sum(starts for _, starts in gate.used), f"{gate.key}: starts"
+
+
 def sessions_and_polls_agree(live: Live) -> None:
     """Sessions, leases and parked polls name each other, and none that is gone."""
     for name, session in live.sessions.items():
@@ -187,6 +227,8 @@ CHECKS: Final[tuple[Callable[[Live], None], ...]] = (
     one_live_lease,
     counters_match,
     classes_counted,
+    accounts_match,
+    gates_hold,
     sessions_and_polls_agree,
     workers_counted,
 )

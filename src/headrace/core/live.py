@@ -127,6 +127,15 @@ class EngineConfig(msgspec.Struct, frozen=True):
     """How long finished jobs are kept where their type says nothing; None: for ever."""
 
 
+class Quota(msgspec.Struct, frozen=True):
+    """What a tenant may submit. None: no limit."""
+
+    jobs_max: int | None = None
+    """Live jobs."""
+    job_max: Amounts | None = None
+    """The largest one."""
+
+
 class Live:
     """The engine's memory. Changed only by the modules of `core`, inside `Engine.apply`."""
 
@@ -141,6 +150,9 @@ class Live:
         self.load = self.jobs.load
         self.match = MatchIndex()
         self.classes = ClassTable(self.match, config.queue_capacities)
+        self.gates = self.classes.gates
+        self.quotas: dict[str, Quota] = {}
+        """Of the tenants that have one."""
         self.leases = LeaseTable(self.jobs, self.tokens)
         """Also says when each lease is due: at the end of its term, of its job's timeout and grace,
         or of the time that a cancel leaves it."""
@@ -167,7 +179,7 @@ class Live:
         self.ready: set[int] = set()
         """Match numbers of the classes that got a job since the last `settle`."""
         self.room = False
-        """A queue with a capacity lost a lease since the last `settle`."""
+        """A queue or a gate may let jobs through again since the last `settle`."""
         self.never_fits: dict[int, tuple[int, str]] = {}
         """By class: the workers' version, and why none of them fits."""
         self.fresh_finished: dict[bytes, Finished | None] = {}
@@ -307,8 +319,10 @@ class Live:
         self.release(self.classes.entry(job.class_id), 1)
 
     def release(self, entry: ClassEntry, leases: int) -> None:
-        """Give back the room that leases had in their queue."""
+        """Give back the room that leases had in their queue and at their gates."""
         self.match.release(entry.number, leases)
+        if entry.gates:
+            self.room = True
         capacities = self.classes.queue_capacities
         if capacities and capacities.get(entry.requirements.queue, -1) >= 0:
             self.room = True
@@ -380,6 +394,11 @@ class Live:
             effects.append(OwnerStored(owner_id, tenant, user))
         return owner_id
 
+    def quota_set(self, tenant: str, jobs_max: int | None, job_max: Amounts | None) -> None:
+        self.quotas.pop(tenant, None)
+        if jobs_max is not None or job_max is not None:
+            self.quotas[tenant] = Quota(jobs_max, job_max)
+
     # Restart ------------------------------------------------------------------------------------
 
     def restore(self, restored: Restored, now_ms: int) -> list[Effect]:
@@ -393,6 +412,7 @@ class Live:
             self.owner_names.append(name)
         self.keeping.begin(now_ms, self.wall_ms(now_ms), restored.at_ms)
         restore_documents(self, restored.documents)
+        self.gates.begin(now_ms)
         self.audit_last = restored.audit_last
         self.owner_gap(restored.owners_next)
         self.classes.restore(restored.classes)
@@ -413,7 +433,7 @@ class Live:
         )
         for class_id, count in by_class.items():
             entry = self.classes.entry(class_id)
-            entry.jobs += count
+            entry.count(count)
             self.ready.add(entry.number)
             self.stats.queue(entry.requirements.queue, count)
         for status, count in by_status.items():
@@ -429,7 +449,7 @@ class Live:
             self.classes.withhold(job.class_id)
             return
         entry = self.classes.entry(job.class_id)
-        entry.jobs += 1
+        entry.count(1)
         handle = self.jobs.add(job.job_id, record)
         self.stats.live[job.status] += 1
         if job.status in READY or job.status in LEASED:  # others may stand in the future
@@ -486,6 +506,7 @@ class Live:
                 self.timers_due.due_ms(),
                 self.leases.due_ms(),
                 self.timers_poll.due_ms(),
+                self.gates.due_ms(),
             )
             if due is not None
         ]

@@ -20,6 +20,8 @@ SWEEP_MS: Final = 60_000
 def tick(live: Live, now_ms: int, command: Tick, effects: list[Effect]) -> None:
     live.wall_offset_ms = command.wall_ms - now_ms
     live.keeping.pass_time(now_ms, command.wall_ms)
+    if live.gates.come_back(now_ms):
+        live.room = True
     for slot in live.timers_poll.pop_due(now_ms, TICK_BATCH_MAX):
         ticket = live.parked.ticket_of(slot)
         unpark(live, ticket)

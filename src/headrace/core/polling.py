@@ -236,6 +236,8 @@ def order_to(now_ms: int, told: Told, poll: Poll, *, again: bool) -> list[Order]
 
 
 def take(live: Live, now_ms: int, poll: Poll, shape: int, effects: list[Effect]) -> Grants:
+    if live.gates.come_back(now_ms):
+        live.room = True
     handles = live.match.take_many(shape, poll.free.vector(), poll.jobs_max)
     return grant(live, now_ms, handles, poll, effects) if handles else Grants()
 
@@ -272,7 +274,10 @@ def grant(live: Live, now_ms: int, handles: list[int], poll: Poll, effects: list
     for status, count in done.by_status.items():
         stats.moved(Status(status), Status.LOCKED, count)
     for class_id, count in done.by_class.items():
-        stats.queue(live.classes.entry(class_id).requirements.queue, -count)
+        entry = live.classes.entry(class_id)
+        stats.queue(entry.requirements.queue, -count)
+        if entry.gates:
+            live.gates.started(now_ms, entry.gates, count)
     if session is not None and poll.seq:
         session.remember(poll.seq, done.tokens)
     trail = Trail(wall_ms, worker=poll.worker, session=poll.session, seq=poll.seq)

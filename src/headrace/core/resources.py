@@ -52,6 +52,8 @@ class Requirements(msgspec.Struct, frozen=True):
     tenant: str = ""
     """Of the key that submitted the job: workers of other tenants do not get it. Empty: submitted
     without a key, for workers of all tenants only."""
+    limited_tags: frozenset[str] = frozenset()
+    """Of its tags, those that had a limit when it was submitted."""
 
 
 class Profile(msgspec.Struct, frozen=True):

@@ -8,10 +8,13 @@ from headrace.core.effects import Effect, JobsStored, ModuleStored
 from headrace.core.fitting import never_fits_any
 from headrace.core.ids import ID_BYTES
 from headrace.core.job import Job, Status
-from headrace.core.live import Live
-from headrace.core.resources import DIMENSIONS, amount_text
+from headrace.core.live import Live, Quota
+from headrace.core.resources import DIMENSIONS, Amounts, Requirements, amount_text
 from headrace.wire.problems import Problem, ProblemCode
 
+RETRY_AFTER_MS: Final = 1_000
+"""Of what is refused because there is too much of it."""
+NO_QUOTA: Final = Quota()
 QUEUED: Final = Status.QUEUED  # a member looked up in its class costs as much as a small call
 
 
@@ -104,6 +107,8 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
     seen: dict[bytes, bytes] = {}
     position = new_jobs = 0
     most = live.config.resources_max
+    quota = quota_of(live, command)
+    of_queue: dict[str, int] = {}
     for new in command.jobs:
         at = position
         position += len(new.specs)
@@ -132,18 +137,45 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
                 " or send it as wasm_module",
                 pointer=f"{pointer(command, at)}/wasm_sha256",
             )
-        if most is not None and not new.requirements.amounts.fits(most):
-            return Problem(
-                ProblemCode.REQUIREMENTS_NEVER_FIT,
-                "the operator's limit for one job is "
-                + ", ".join(
-                    amount_text(name, getattr(most, name))
-                    for name in DIMENSIONS
-                    if getattr(new.requirements.amounts, name) > getattr(most, name)
-                ),
-                pointer=f"{pointer(command, at)}/requirements",
-            )
+        for limit in (most, quota.job_max):
+            if limit is not None and not new.requirements.amounts.fits(limit):
+                return too_large(new.requirements.amounts, limit, pointer(command, at))
+        if live.quotas or live.classes.backlogs_max:
+            queue = new.requirements.queue
+            of_queue[queue] = of_queue.get(queue, 0) + len(new.specs)
+            held = held_out(live, new.requirements, new_jobs, of_queue[queue])
+            if held is not None:
+                held.move_to(pointer(command, at))
+                return held
     return full(live, new_jobs) or checked
+
+
+def held_out(
+    live: Live, requirements: Requirements, of_tenant: int, of_queue: int
+) -> Problem | None:
+    """Say whether so many more live jobs of a tenant, and of a queue, are too many."""
+    tenant, queue = requirements.tenant, requirements.queue
+    jobs_max = live.quotas.get(tenant, NO_QUOTA).jobs_max
+    jobs = live.classes.tenant_jobs(tenant) + of_tenant
+    if jobs_max is not None and jobs > jobs_max:
+        return Problem(
+            ProblemCode.QUOTA_REACHED,
+            f"the tenant {tenant!r} may have {jobs_max} jobs that have not ended, and would have"
+            f" {jobs}; try again when some have",
+            pointer="",
+            retry_after_ms=RETRY_AFTER_MS,
+        )
+    backlog_max = live.classes.backlogs_max.get(queue)
+    backlog = live.classes.queue_backlog(queue) + of_queue
+    if backlog_max is not None and backlog > backlog_max:
+        return Problem(
+            ProblemCode.BACKLOG_FULL,
+            f"{backlog} jobs of the queue {queue!r} would wait, {backlog_max} may;"
+            " try again when some have started",
+            pointer="/queue",
+            retry_after_ms=RETRY_AFTER_MS,
+        )
+    return None
 
 
 def full(live: Live, new_jobs: int) -> Problem | None:
@@ -153,9 +185,29 @@ def full(live: Live, new_jobs: int) -> Problem | None:
             ProblemCode.QUEUE_FULL,
             f"{len(live.jobs)} of {live.config.jobs_max} jobs are waiting or running;"
             " try again when some have finished",
-            retry_after_ms=1_000,
+            retry_after_ms=RETRY_AFTER_MS,
         )
     return None
+
+
+def quota_of(live: Live, command: Submit) -> Quota:
+    """Return what the tenant may submit, by whose key these jobs come."""
+    if live.quotas and command.jobs:
+        return live.quotas.get(command.jobs[0].requirements.tenant, NO_QUOTA)
+    return NO_QUOTA
+
+
+def too_large(asked: Amounts, most: Amounts, place: str) -> Problem:
+    return Problem(
+        ProblemCode.REQUIREMENTS_NEVER_FIT,
+        "the operator's limit for one job is "
+        + ", ".join(
+            amount_text(name, getattr(most, name))
+            for name in DIMENSIONS
+            if getattr(asked, name) > getattr(most, name)
+        ),
+        pointer=f"{place}/requirements",
+    )
 
 
 def pointer(command: Submit, position: int) -> str:

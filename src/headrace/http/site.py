@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from aiohttp import web
 
 from headrace.core.commands import Caller, Poll, PollReply, Withdraw
+from headrace.core.gates import tags_limited
 from headrace.core.ids import JobIds, id_parse
 from headrace.core.intake import Templates, Translator, submission
 from headrace.core.job_types import TypeBook
@@ -18,6 +19,7 @@ from headrace.http.passages import Passages
 from headrace.http.rates import Rates
 from headrace.http.views import spec_of
 from headrace.store.contract import StoredJob
+from headrace.wire.documents import Kind
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.schema import Spec
 
@@ -61,9 +63,10 @@ class Site:
             may_be_open=self.config.may_be_open,
         )
         self.passages = Passages(self.identities)
-        self._types_stamp = self.types.stamp()
+        self._stamp = self._intake_stamp()
         self._templates: dict[Caller, Templates] = {Caller(): {}}
         self._translator = Translator(submission(Caller(), 0), self._templates[Caller()])
+        self._tags = tags_limited(node.store.documents.of(Kind.LIMIT).values())
         self._told = self.pump.position, str(self.pump.position)
         self._polls: dict[int, str] = {}
         """Tickets of polls that may be parked, and the keys that they came with."""
@@ -84,17 +87,19 @@ class Site:
         """Return what translates the jobs of a caller now; what comes at once shares it."""
         now_ms = self.clock.wall_ms()
         come = self._translator.come
-        changed = self._types_stamp != self.types.stamp()
+        changed = self._stamp != self._intake_stamp()
         if come.now_ms != now_ms or come.caller != caller or changed:
             templates = self._translator.templates
             if changed:
-                self._types_stamp = self.types.stamp()
+                self._stamp = self._intake_stamp()
                 self._templates.clear()
+                self._tags = tags_limited(self.store.documents.of(Kind.LIMIT).values())
             if come.caller != caller or changed:
                 if len(self._templates) >= CALLERS_KEPT_MAX:
                     self._templates.clear()
                 templates = self._templates.setdefault(caller, {})
-            come = submission(caller, now_ms, self.config.priority_max, self.types.get)
+            priority_max = self.config.priority_max
+            come = submission(caller, now_ms, priority_max, self.types.get, self._tags)
             self._translator = Translator(come, templates)
         return self._translator
 
@@ -112,6 +117,10 @@ class Site:
         """Take the tokens of jobs. Raises: Problem RATE_LIMITED."""
         if self.rates.by_key:
             self.rates.charge(caller.key_id, jobs, self.clock.now_ms())
+
+    def _intake_stamp(self) -> int:
+        """Return a number that changes when something does that jobs are translated by."""
+        return self.types.stamp() + self.store.documents.changes(Kind.LIMIT)
 
     # Jobs ---------------------------------------------------------------------------------------
 

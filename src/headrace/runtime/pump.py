@@ -23,6 +23,7 @@ from headrace.core.commands import (
     Caller,
     Command,
     Completions,
+    LimitState,
     Outcome,
     Poll,
     PollReply,
@@ -47,11 +48,14 @@ from headrace.core.effects import (
     ids_split,
 )
 from headrace.core.engine import Engine
+from headrace.core.fitting import limit_state
 from headrace.core.job import LEASED, Status
+from headrace.core.resources import Amounts
 from headrace.core.stats import EngineStats, Spans, SpanView
 from headrace.runtime.clock import Clock
 from headrace.store.contract import Position, StoreError, StoreFull
 from headrace.store.store import Batch, Store
+from headrace.wire.documents import Kind
 from headrace.wire.limits import MIB
 from headrace.wire.problems import Problem, ProblemCode
 
@@ -602,6 +606,18 @@ class Pump:
         """Return how many jobs of a queue wait for a worker, and how many workers hold."""
         live = self._engine.live
         return live.stats.queued.get(queue, 0), live.classes.queue_leases(queue)
+
+    def queue_backlog(self, queue: str) -> int:
+        """Return how many jobs of a queue have not ended and are in no worker's hands."""
+        return self._engine.live.classes.queue_backlog(queue)
+
+    def tenant_jobs(self, tenant: str) -> int:
+        """Return how many live jobs are said to be of a tenant; without keys, none."""
+        return self._engine.live.classes.tenant_jobs(tenant)
+
+    def limit_state(self, kind: Kind, name: str) -> tuple[LimitState, Amounts] | None:
+        """Return how a limit or a tenant's quota stands, and what runs under it takes up."""
+        return limit_state(self._engine.live, kind, name)
 
     def queue_capacity(self, queue: str) -> int | None:
         """Return how many jobs of a queue may be leased at once; None: no limit."""

@@ -25,6 +25,10 @@ OPERATORS: Final[dict[str, Any]] = {"scopes": (Scope.ADMIN,), "of_server": True}
 CHANGES: Final = (P.PRECONDITION_FAILED, *COMMITS)
 
 
+JobsMax = Annotated[int, Meta(ge=0, le=limits.QUEUE_CAPACITY_MAX)]
+"""A number of jobs."""
+
+
 class Removed(msgspec.Struct, kw_only=True):
     name: str
     removed: bool = True
@@ -40,6 +44,9 @@ class QueueSettings(Request, kw_only=True):
     """Jobs that run at once; null: no limit."""
     paused: bool = False
     """Nothing of it is given out; what runs goes on."""
+    backlog_max: JobsMax | None = None
+    """Jobs that have not ended and that no worker holds; a submit beyond is refused with 429. null:
+    no limit."""
     description: Description = ""
 
 
@@ -48,7 +55,11 @@ class QueueView(msgspec.Struct, kw_only=True):
     capacity: int | None
     """Jobs that run at once; null: no limit."""
     paused: bool
+    backlog_max: int | None
+    """Jobs that may wait, for whatever; null: no limit."""
     description: str
+    backlog: int
+    """Jobs that have not ended and that no worker holds."""
     depth: int
     """Jobs that wait for a worker and for nothing else."""
     running: int
@@ -215,19 +226,56 @@ class KeysAnswer(msgspec.Struct, kw_only=True):
 # Tenants ----------------------------------------------------------------------------------------
 
 
+class ResourcesMax(Request, kw_only=True, omit_defaults=True):
+    """Amounts of resources; null: no limit."""
+
+    cpu_cores: Annotated[float, Meta(ge=0)] | None = None
+    memory_mb: Annotated[int, Meta(ge=0, le=limits.MEMORY_MB_MAX)] | None = None
+    storage_mb: Annotated[int, Meta(ge=0, le=limits.STORAGE_MB_MAX)] | None = None
+    gpu_count: Annotated[float, Meta(ge=0)] | None = None
+
+
+class RunningMax(ResourcesMax, kw_only=True, omit_defaults=True):
+    """Amounts of resources and a number of jobs; null: no limit."""
+
+    jobs: JobsMax | None = None
+
+
+class Running(msgspec.Struct, kw_only=True):
+    jobs: int = 0
+    cpu_cores: float = 0
+    memory_mb: int = 0
+    storage_mb: int = 0
+    gpu_count: float = 0
+
+
 class TenantSettings(Request, kw_only=True):
     """A tenant's settings, all of them: what is left out goes back to its default."""
 
     weight: Annotated[int, Meta(ge=1, le=limits.TENANT_WEIGHT_MAX)] = limits.TENANT_WEIGHT_DEFAULT
     """Its share of the workers: of two tenants with jobs of one priority that wait, one of weight
     3 has three jobs started for each job of one of weight 1."""
+    jobs_max: JobsMax | None = None
+    """Jobs that have not ended; a submit beyond is refused with 429. null: no limit."""
+    running_max: RunningMax | None = None
+    """What its jobs that run take up together; others wait. null: no limit."""
+    job_max: ResourcesMax | None = None
+    """What one of its jobs may ask for; larger ones are refused with 422. null: no limit."""
     description: Description = ""
 
 
 class TenantView(msgspec.Struct, kw_only=True):
     name: str
     weight: int
+    jobs_max: int | None
+    """Jobs that have not ended; null: no limit."""
+    running_max: RunningMax | None
+    job_max: ResourcesMax | None
     description: str
+    jobs: int
+    """That have not ended. Quotas are of jobs that came with a key: without keys, all are 0."""
+    running: Running
+    """What its jobs that run take up; counted where there is a `running_max`."""
     version: int
     """Also its ETag; 0: nothing was set."""
     changed_at: str | None
@@ -236,6 +284,65 @@ class TenantView(msgspec.Struct, kw_only=True):
 
 class TenantsAnswer(msgspec.Struct, kw_only=True):
     tenants: list[TenantView]
+    count: int
+    next: str | None = None
+    """For after; null at the end."""
+
+
+# Limits -----------------------------------------------------------------------------------------
+
+
+class Rate(Request, kw_only=True):
+    starts: Annotated[int, Meta(ge=1, le=limits.QUEUE_CAPACITY_MAX)]
+    per: Duration
+    """10 ms to 1 h. In no span of this length do more jobs start; after a restart of the server,
+    none until one has passed."""
+
+
+class LimitSettings(Request, kw_only=True):
+    """A limit, all of it: exactly one of type, tenant and tag, and concurrency, rate or both.
+
+    A limit of a type or a tenant counts all its jobs; one of a tag those that were submitted while
+    it was there. A job starts when a worker gets it; one that is tried again starts again.
+    """
+
+    type: Name | None = None
+    """A job type; `wasm` for WASM jobs."""
+    tenant: Name | None = None
+    """Jobs that came with a key of the tenant."""
+    tag: Name | None = None
+    concurrency: JobsMax | None = None
+    """Jobs that run at once; null: no limit."""
+    rate: Rate | None = None
+    """Jobs that start within a time; null: no limit."""
+    description: Description = ""
+
+
+class RateView(msgspec.Struct, kw_only=True):
+    starts: int
+    per: int | float
+    """Seconds."""
+    left: int
+    """Starts that there may be now."""
+
+
+class LimitView(msgspec.Struct, kw_only=True):
+    name: str
+    type: str | None
+    tenant: str | None
+    tag: str | None
+    concurrency: int | None
+    rate: RateView | None
+    description: str
+    running: int
+    version: int
+    """Also its ETag."""
+    changed_at: str | None
+    changed_by: str
+
+
+class LimitsAnswer(msgspec.Struct, kw_only=True):
+    limits: list[LimitView]
     count: int
     next: str | None = None
     """For after; null at the end."""
@@ -345,7 +452,7 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
         **OPERATORS,
         method="PUT",
         path="/api/v1/queues/{name}",
-        summary="Set a queue's capacity, pause and description; {} goes back to the configuration",
+        summary="Set a queue: its capacity, pause and backlog; {} goes back to the configuration",
         tag="queues",
         params=(*WHO, *CONDITIONS),
         body=QueueSettings,
@@ -419,7 +526,7 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
         **OPERATORS,
         method="PUT",
         path="/api/v1/tenants/{name}",
-        summary="Set a tenant's share of the workers; {} goes back to the defaults",
+        summary="Set a tenant's share of the workers and its quotas; {} goes back to the defaults",
         tag="tenants",
         params=(*WHO, *CONDITIONS),
         body=TenantSettings,
@@ -433,6 +540,50 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
         path="/api/v1/tenants/{name}",
         summary="Remove a tenant's settings; its jobs and keys stay",
         tag="tenants",
+        params=(*WHO, CONDITIONS[0]),
+        answer=Removed,
+        problems=(P.DOCUMENT_UNKNOWN, *CHANGES),
+    ),
+    Route(
+        name="limits_list",
+        **OPERATORS,
+        method="GET",
+        path="/api/v1/limits",
+        summary="Limits on how many jobs of a type, a tenant or a tag run and start",
+        tag="limits",
+        params=(*WHO, *PAGE),
+        answer=LimitsAnswer,
+    ),
+    Route(
+        name="limit_get",
+        **OPERATORS,
+        method="GET",
+        path="/api/v1/limits/{name}",
+        summary="A limit, and how much of it is used",
+        tag="limits",
+        params=WHO,
+        answer=LimitView,
+        problems=(P.DOCUMENT_UNKNOWN,),
+    ),
+    Route(
+        name="limit_put",
+        **OPERATORS,
+        method="PUT",
+        path="/api/v1/limits/{name}",
+        summary="Set a limit; it holds from the next job that is given out",
+        tag="limits",
+        params=(*WHO, *CONDITIONS),
+        body=LimitSettings,
+        answer=LimitView,
+        problems=(P.DOCUMENTS_TOO_MANY, P.DOCUMENT_UNKNOWN, *CHANGES),
+    ),
+    Route(
+        name="limit_delete",
+        **OPERATORS,
+        method="DELETE",
+        path="/api/v1/limits/{name}",
+        summary="Remove a limit",
+        tag="limits",
         params=(*WHO, CONDITIONS[0]),
         answer=Removed,
         problems=(P.DOCUMENT_UNKNOWN, *CHANGES),

@@ -40,6 +40,8 @@ class QueueDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Jobs that run at once; null: no limit."""
     paused: bool = False
     """Nothing of it is given out; what runs goes on."""
+    backlog_max: int | None = None
+    """Jobs that have not ended and that no worker holds; a submit beyond is refused."""
     description: Description = ""
 
 
@@ -78,11 +80,41 @@ class TypeDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """How long its finished jobs are kept; `KEEP_FOREVER`: for ever."""
 
 
+class RunningMax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Amounts of resources and a number of jobs. None: no limit."""
+
+    jobs: int | None = None
+    cpu_milli: int | None = None
+    memory_mb: int | None = None
+    storage_mb: int | None = None
+    gpu_milli: int | None = None
+
+
+class LimitDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much of one type, tenant or tag may run, and start. One of the three is not empty."""
+
+    type: str = ""
+    tenant: str = ""
+    tag: str = ""
+    concurrency: int | None = None
+    """Jobs that run at once; None: no limit."""
+    rate_starts: int | None = None
+    """Jobs that start within any `rate_per_ms`; None: no limit."""
+    rate_per_ms: int = 0
+    description: Description = ""
+
+
 class TenantDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A tenant's settings."""
 
     weight: Annotated[int, Meta(ge=1, le=limits.TENANT_WEIGHT_MAX)] = limits.TENANT_WEIGHT_DEFAULT
     """Its share of the workers, next to the weights of others that have jobs waiting."""
+    jobs_max: int | None = None
+    """Jobs that have not ended."""
+    running_max: RunningMax | None = None
+    """What its jobs that run take up together."""
+    job_max: RunningMax | None = None
+    """What one job may ask for; `jobs` means nothing here."""
     description: Description = ""
 
 
@@ -104,6 +136,7 @@ VALUES: Final[dict[Kind, Any]] = {
     Kind.KEY: KeyDocument,
     Kind.TENANT: TenantDocument,
     Kind.WORKER: WorkerDocument,
+    Kind.LIMIT: LimitDocument,
 }
 """What the body of a document is, by kind. A new field needs a default: old bodies lack it."""
 

@@ -85,6 +85,12 @@ DESCRIPTION_CHARS_MAX: Final = 4 * KIB
 OPERATOR_SPAN_MS_MAX: Final = 3_650 * DAY_MS
 """Of any duration that an operator sets, such as the life of a key."""
 QUEUE_CAPACITY_MAX: Final = 1_000_000_000
+"""Also of other numbers of jobs that an operator sets."""
+RATE_MS_MIN: Final = 10
+RATE_MS_MAX: Final = HOUR_MS
+"""Span of a rate: after a restart nothing that it limits starts for as long."""
+LIMITS_OF_ONE_MAX: Final = 8
+"""Limits on one type, tenant or tag: each counts every start."""
 TENANT_WEIGHT_MAX: Final = 1_000
 TENANT_WEIGHT_DEFAULT: Final = 1
 AUDIT_ENTRIES_MAX: Final = 100_000

@@ -43,6 +43,21 @@ class StatusAnswer(msgspec.Struct, kw_only=True):
     status: str
 
 
+class LimitExplained(msgspec.Struct, kw_only=True):
+    """A limit of `/api/v1/limits`, or the quota of a tenant."""
+
+    name: str
+    kind: Literal["limit", "tenant"]
+    concurrency: int | None
+    running: int
+    starts: int | None
+    """That there may be within `per` seconds; null: no limit."""
+    per: int | float | None
+    starts_left: int | None
+    holds: bool
+    """The job waits for it, among others."""
+
+
 class ExplainAnswer(msgspec.Struct, kw_only=True):
     job_id: str
     status: str
@@ -53,6 +68,8 @@ class ExplainAnswer(msgspec.Struct, kw_only=True):
     queue_capacity: int | None
     queue_running: int
     ahead_in_class: int
+    limits: list[LimitExplained]
+    """Limits that it counts for."""
 
 
 class ModuleAnswer(msgspec.Struct, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 from msgspec.structs import replace
 
-from headrace.core.commands import Act, Caller, Control, Explain, Explanation
+from headrace.core.commands import Act, Caller, Control, Explain, Explanation, LimitState
 from headrace.core.ids import id_text
 from headrace.core.job import STATUS_WORDS, TERMINAL, Status
 from headrace.http import queries
@@ -19,8 +19,10 @@ from headrace.http.site import Site, path_job_id, site_of
 from headrace.http.views import job_view, result_view, spec_of, word
 from headrace.store.contract import ListQuery, Page, StoredJob
 from headrace.wire import limits
+from headrace.wire.documents import Kind
+from headrace.wire.durations import seconds
 from headrace.wire.problems import Problem, ProblemCode
-from headrace.wire.routes import ExplainAnswer, StatusAnswer
+from headrace.wire.routes import ExplainAnswer, LimitExplained, StatusAnswer
 from headrace.wire.schema import JobAnswer, JobsAnswer, Spec
 
 _NOBODY: Final = -1
@@ -175,6 +177,19 @@ async def control(request: web.Request, act: Act) -> tuple[bytes, Status, dict[s
     return job_id, status, site.committed()
 
 
+def _limit(state: LimitState) -> LimitExplained:
+    return LimitExplained(
+        name=state.name,
+        kind="tenant" if state.kind is Kind.TENANT else "limit",
+        concurrency=state.concurrency,
+        running=state.running,
+        starts=state.starts,
+        per=None if state.starts is None else seconds(state.per_ms),
+        starts_left=state.starts_left,
+        holds=state.holds,
+    )
+
+
 async def job_explain(request: web.Request) -> web.Response:
     site, job_id = site_of(request), path_job_id(request)
     found: Explanation = await site.pump.ask(Explain(caller(request), job_id))
@@ -189,5 +204,6 @@ async def job_explain(request: web.Request) -> web.Response:
             queue_capacity=found.queue_capacity,
             queue_running=found.queue_running,
             ahead_in_class=found.ahead_in_class,
+            limits=[_limit(state) for state in found.limits],
         ),
     )

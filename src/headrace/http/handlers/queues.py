@@ -44,7 +44,10 @@ async def queue_put(request: web.Request) -> web.Response:
     site, name = site_of(request), path_name(request)
     asked = decode(_decoder, await read_json(request))
     value = QueueDocument(
-        capacity=asked.capacity, paused=asked.paused, description=asked.description
+        capacity=asked.capacity,
+        paused=asked.paused,
+        backlog_max=asked.backlog_max,
+        description=asked.description,
     )
     document = await documents.put(request, Kind.QUEUE, name, body_of(value))
     return _answer(request, _view(site, name, document), site.committed())
@@ -106,7 +109,9 @@ def _view(site: Site, name: str, document: Document | None = None) -> QueueView:
         name=name,
         capacity=settings.capacity,
         paused=settings.paused,
+        backlog_max=settings.backlog_max,
         description=settings.description,
+        backlog=site.pump.queue_backlog(name),
         depth=depth,
         running=running,
         version=0 if document is None else document.version,
