@@ -325,3 +325,13 @@ def test_a_job_that_waits_is_told_the_limit_and_its_numbers(rig: Rig, make_rig: 
     told = rig.explain(waiting)
     assert told.limits == []
     assert told.reasons == ["the workers that fit it are busy, or about to ask for work"]
+
+
+def test_a_job_that_runs_again_counts_as_a_new_one(rig: Rig) -> None:
+    ended = rig.submit(delay_ms=9_000)
+    rig.control(ended, Act.CANCEL)
+    rig.apply(PutDocument(ADMIN, Kind.QUEUE, "default", body_of(QueueDocument(backlog_max=0))))
+    refused = rig.control(ended, Act.RETRY)
+    assert isinstance(refused, Problem)
+    assert (refused.code, refused.pointer) == (ProblemCode.BACKLOG_FULL, None)
+    assert rig.effects == []

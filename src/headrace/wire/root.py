@@ -14,6 +14,7 @@ from headrace.wire.route import (
     CONTROLS,
     FILTERS,
     KEY,
+    FULL,
     OF_A_JOB,
     SUBMIT_REFUSALS,
     WAIT,
@@ -230,7 +231,7 @@ ROOT_ROUTES: Final[tuple[Route, ...]] = (
             tag=ROOT,
             params=(*WHO, *params),
             answer=RootControlled,
-            problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, P.QUEUE_FULL, *COMMITS),
+            problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, *FULL, *COMMITS),
         )
         for act, summary, params in CONTROLS
     ),

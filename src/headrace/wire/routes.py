@@ -17,6 +17,7 @@ from headrace.wire.route import (
     FILTERS,
     KEY,
     MODULE_REFUSALS,
+    FULL,
     OF_A_JOB,
     SUBMIT_REFUSALS,
     WAIT,
@@ -165,7 +166,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             tag="jobs",
             params=(*WHO, *params),
             answer=StatusAnswer,
-            problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, P.QUEUE_FULL, *COMMITS),
+            problems=(*OF_A_JOB, P.JOB_STATE_CONFLICT, *FULL, *COMMITS),
         )
         for act, summary, params in CONTROLS
     ),
