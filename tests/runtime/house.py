@@ -1,7 +1,9 @@
 """A pump over a store whose writes the test holds, fails and lets go."""
 
+import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from headrace.core.commands import Caller, NewJobs, Poll, Submit
@@ -101,3 +103,33 @@ class House:
 
 
 MakeHouse = Callable[..., Awaitable[House]]
+
+
+class Watch:
+    """Tells whether a job was touched."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def touch(self) -> None:
+        self._event.set()
+
+    async def changed(self, timeout_s: float) -> bool:
+        """Wait for a touch since the last call. Returns False when the time is over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+@contextmanager
+def watching(pump: Pump, job_id: bytes) -> Iterator[Watch]:
+    watch = Watch()
+    pump.follow(job_id, watch)
+    try:
+        yield watch
+    finally:
+        pump.unfollow(job_id, watch)

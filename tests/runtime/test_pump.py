@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from house import CALLER, House, MakeHouse
+from house import CALLER, House, MakeHouse, watching
 
 from headrace.core.commands import (
     Act,
@@ -348,7 +348,7 @@ async def test_heartbeats_that_have_arrived_count_before_time_passes(
 
 async def test_a_watch_tells_of_each_change_once_it_is_committed(house: House) -> None:
     job_id = await house.submit()
-    with house.pump.watch(job_id) as watch:
+    with watching(house.pump, job_id) as watch:
         assert not await watch.changed(0)
         close_gate(house)
         poll = asyncio.create_task(house.poll())
@@ -371,7 +371,7 @@ async def test_a_watch_tells_of_each_change_once_it_is_committed(house: House) -
 
 async def test_other_jobs_do_not_wake_a_watch(house: House) -> None:
     job_id = await house.submit()
-    with house.pump.watch(job_id) as watch, house.pump.watch(job_id) as second:
+    with watching(house.pump, job_id) as watch, watching(house.pump, job_id) as second:
         await house.submit()
         assert not await watch.changed(0)
         await house.pump.ask(Control(CALLER, job_id, Act.CANCEL))

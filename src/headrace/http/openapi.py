@@ -15,6 +15,7 @@ from headrace.wire.root import ROOT
 from headrace.wire.route import KEYED, scopes_of
 from headrace.wire.routes import ALWAYS, ROUTES, WITH_BODY, Param, Route
 
+_JSON: Final = "application/json"
 _REF: Final = "#/components/schemas/{name}"
 _PATH_PARAM: Final = re.compile(r"\{(\w+)\}")
 _PATH_TEXT: Final = {
@@ -159,7 +160,9 @@ def _responses(route: Route, answer: Any) -> dict[str, Any]:
     success: dict[str, Any] = {"description": route.summary}
     if route.method != "HEAD":
         content: dict[str, Any] = {route.answer_media: {}}
-        if answer is not None:
+        if answer is not None and route.answer_media != _JSON:
+            content = {route.answer_media: {"schema": answer}}
+        elif answer is not None:
             content = {
                 "application/json": {"schema": answer},
                 "application/msgpack": {"schema": answer},

@@ -89,6 +89,23 @@ def names(request: web.Request, name: str) -> frozenset[str] | None:
     return frozenset(found) or None
 
 
+def types(request: web.Request) -> frozenset[str] | None:
+    """Return the job types asked for, as specs name them."""
+    found = names(request, "type")
+    return found and frozenset("" if word == WASM_TYPE_WORD else word for word in found)
+
+
+def for_s(request: web.Request) -> float | None:
+    """Return after how long a stream is to end."""
+    text = one(request, "for")
+    if text is None:
+        return None
+    try:
+        return duration_ms(text) / 1000
+    except (ValueError, OverflowError) as error:
+        raise malformed(f"for: {error}") from None
+
+
 def wait_ms(request: web.Request) -> int:
     """Return how long the client lets itself be parked: `?wait=30s` or `Prefer: wait=30`.
 
@@ -139,15 +156,12 @@ def list_query(
     order = one(request, "order")
     if order is not None and order not in ORDERS:
         raise malformed("order is created_at or scheduled_at, with - before it for newest first")
-    types = names(request, "type")
-    if types is not None:
-        types = frozenset("" if word == WASM_TYPE_WORD else word for word in types)
     query = ListQuery(
         owner_id=owner_id,
         tenant=caller.tenant,
         statuses=wanted,
         retrying_only=retrying_only,
-        types=types,
+        types=types(request),
         queues=names(request, "queue"),
         name=one(request, "name"),
         tags=names(request, "tag") or frozenset(),

@@ -2,8 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
@@ -17,6 +16,7 @@ from headrace.http.metrics import Meters
 from headrace.http.modules import ModuleChecks
 from headrace.http.passages import Passages
 from headrace.http.rates import Rates
+from headrace.http.streams import Streams
 from headrace.http.views import spec_of
 from headrace.store.contract import StoredJob
 from headrace.wire.documents import Kind
@@ -25,8 +25,6 @@ from headrace.wire.schema import Spec
 
 if TYPE_CHECKING:
     from headrace.runtime.node import Node
-
-T = TypeVar("T")
 
 CALLERS_KEPT_MAX: Final = 64
 """Callers of whose jobs templates are kept, a few KiB each."""
@@ -48,6 +46,8 @@ class Site:
         self.clock = node.clock
         self.pump = node.pump
         self.store = node.store
+        self.events = node.events
+        self.epoch = node.engine.live.epoch
         self.ids = JobIds(os.urandom)
         self.modules = ModuleChecks(node.store)
         self.meters = Meters(node)
@@ -71,6 +71,7 @@ class Site:
         self._polls: dict[int, str] = {}
         """Tickets of polls that may be parked, and the keys that they came with."""
         self._waits: set[Wait] = set()
+        self.streams = Streams()
 
     # Answers ------------------------------------------------------------------------------------
 
@@ -161,23 +162,10 @@ class Site:
         self.rates.leave(self._polls.pop(command.ticket, ""))
 
     async def revoked(self, key_id: str) -> None:
-        """Send the parked polls of a key home: it gets no more jobs."""
+        """Send the parked polls of a key home, and end its streams: it hears no more."""
+        self.streams.end(key_id)
         tickets = [ticket for ticket, of in self._polls.items() if of == key_id]
         await asyncio.gather(*(self.pump.ask(Withdraw(ticket)) for ticket in tickets))
-
-    async def wait(self, news: Coroutine[Any, Any, bool]) -> bool:
-        """Await news of a job. Returns False when the time is over, or the server stops."""
-        if self.draining:
-            news.close()
-            return False
-        task = asyncio.ensure_future(news)
-        self.wait_begins(task)
-        try:
-            await asyncio.wait({task})
-        finally:
-            self.wait_ends(task)
-            task.cancel()
-        return not task.cancelled() and task.result()
 
     def wait_begins(self, wait: Wait) -> None:
         self._waits.add(wait)

@@ -8,6 +8,7 @@ from headrace.core.engine import Engine
 from headrace.runtime import job_lines
 from headrace.runtime.clock import STALL_MS_MAX, Clock
 from headrace.runtime.config import Config, ConfigError
+from headrace.runtime.events import Events
 from headrace.runtime.pump import Pump
 from headrace.runtime.sweeper import Sweeper
 from headrace.store import open_store
@@ -45,11 +46,13 @@ class Node:
         if restored.corrupt:
             log.error("%d stored rows fail their checksum and were left out", len(restored.corrupt))
         self.pump = Pump(self.engine, self.store, self.clock, config.disk_reserve_mb * MIB)
+        self.events = Events(self.clock.wall_ms)
+        self.pump.on_effects.append(self.events.hear)
         self.sweeper = Sweeper(self.pump, config.cleanup_every_ms)
 
     async def start(self) -> None:
         if job_lines.wanted():
-            self.pump.on_effects = job_lines.log_effects
+            self.pump.on_effects.append(job_lines.log_effects)
         self.pump.start(self._effects)
         self.sweeper.start()
 

@@ -13,8 +13,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -132,26 +131,6 @@ class Watcher(Protocol):
         """Hear that something was committed. Called in a release: neither raises nor waits."""
 
 
-class Watch:
-    """Tells when a job's committed state, progress or log has moved."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def touch(self) -> None:
-        self._event.set()
-
-    async def changed(self, timeout_s: float) -> bool:
-        """Wait for a change since the last call. Returns False when the time is over."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        self._event.clear()
-        return True
-
-
 class Pump:
     """Feeds one engine and one store. All methods belong to the loop's thread."""
 
@@ -198,8 +177,8 @@ class Pump:
         """Called with each commit's duration and number of effects; for metrics."""
         self.on_lag: Callable[[float], None] = lambda _seconds: None
         """Called at each beat with how late the loop came to it; for metrics."""
-        self.on_effects: Callable[[list[Effect]], None] | None = None
-        """Called with what is now durable, after the replies; it neither raises nor waits."""
+        self.on_effects: list[Callable[[list[Effect]], None]] = []
+        """Called with what is now durable, after the replies; they neither raise nor wait."""
 
     # Life ---------------------------------------------------------------------------------------
 
@@ -484,8 +463,9 @@ class Pump:
                         self._touch(job_id)
         for asked in applied:
             self._answer(asked, asked.reply)
-        if self.on_effects is not None and effects:
-            self.on_effects(effects)
+        if effects:
+            for hear in self.on_effects:
+                hear(effects)
 
     def _touch(self, job_id: bytes) -> None:
         for watcher in tuple(self._watches.get(job_id, ())):
@@ -538,15 +518,6 @@ class Pump:
         self._idle.set()
 
     # Reading ------------------------------------------------------------------------------------
-
-    @contextmanager
-    def watch(self, job_id: bytes) -> Iterator[Watch]:
-        watch = Watch()
-        self.follow(job_id, watch)
-        try:
-            yield watch
-        finally:
-            self.unfollow(job_id, watch)
 
     def follow(self, job_id: bytes, watcher: Watcher) -> None:
         """Tell a watcher when a job's committed state, progress or log has moved."""

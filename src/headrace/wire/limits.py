@@ -124,6 +124,15 @@ LIST_LIMIT_MAX: Final = 1_000
 LIST_EXAMINED_MAX: Final = 5_000
 """Rows one list page looks at; a page may be short, its cursor goes on."""
 
+# Streams ---------------------------------------------------------------------------------------
+STREAMS_MAX: Final = 2_000
+"""Logs and events that are followed at once: a task and a buffer of 64 KiB each."""
+STREAMS_TENANT_MAX: Final = 500
+STREAM_STEPS_MAX: Final = 2_000
+"""Events of one job that its follower has not been sent yet; it is cut off."""
+STREAM_READ_MAX: Final = 256
+"""Events that are written for one follower before others get their turn."""
+
 # Connections ------------------------------------------------------------------------------------
 HEADER_MS_MAX: Final = 10 * SECOND_MS
 BODY_MS_BASE: Final = 30 * SECOND_MS

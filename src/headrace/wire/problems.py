@@ -61,6 +61,7 @@ class ProblemCode(IntEnum):
     DOCUMENT_IN_USE = 431
     DOCUMENTS_TOO_MANY = 432
     WORKER_UNKNOWN = 440
+    STREAMS_TOO_MANY = 441
     # What an operator lets wait
     QUOTA_REACHED = 490
     BACKLOG_FULL = 491
@@ -126,6 +127,7 @@ PROBLEMS: Final[dict[ProblemCode, ProblemRow]] = {
     ProblemCode.DOCUMENT_IN_USE: ProblemRow(409, "Something still needs it"),
     ProblemCode.DOCUMENTS_TOO_MANY: ProblemRow(409, "There are as many as there may be"),
     ProblemCode.WORKER_UNKNOWN: ProblemRow(404, "No such worker"),
+    ProblemCode.STREAMS_TOO_MANY: ProblemRow(429, "Too many streams are open", True),
     ProblemCode.QUOTA_REACHED: ProblemRow(429, "The tenant has as many jobs as it may", True),
     ProblemCode.BACKLOG_FULL: ProblemRow(429, "Too many jobs of the queue wait", True),
     ProblemCode.QUEUE_FULL: ProblemRow(429, "The queue is full", True),

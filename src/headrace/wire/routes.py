@@ -6,6 +6,7 @@ import msgspec
 
 from headrace.wire import schema
 from headrace.wire.document_routes import DOCUMENT_ROUTES
+from headrace.wire.event_views import EVENT_FILTERS, EVENT_PARAMS, FOR, LAST_ID, EventView
 from headrace.wire.keys import Scope
 from headrace.wire.operator_routes import OPERATOR_ROUTES
 from headrace.wire.problems import ProblemCode as P
@@ -188,11 +189,36 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="jobs",
         params=(
             *WHO,
-            Param("follow", "1: stream", type="boolean"),
+            Param("follow", "1: stream; as events where text/event-stream is accepted", "boolean"),
             Param("tail", "Only the last lines", type="integer"),
+            Param("Accept", "text/event-stream: events named log, then end", place="header"),
+            *LAST_ID,
+            FOR,
         ),
         answer_media="text/plain",
-        problems=OF_A_JOB,
+        problems=(*OF_A_JOB, P.STREAMS_TOO_MANY),
+    ),
+    Route(
+        name="job_events",
+        method="GET",
+        path="/api/v1/jobs/{id}/events",
+        summary="What happens to a job, as it happens; ends with the job",
+        tag="jobs",
+        params=EVENT_PARAMS,
+        answer=EventView,
+        answer_media="text/event-stream",
+        problems=(*OF_A_JOB, P.STREAMS_TOO_MANY),
+    ),
+    Route(
+        name="events",
+        method="GET",
+        path="/api/v1/events",
+        summary="What happens to the caller's jobs, as it happens; to an admin, to the tenant's",
+        tag="jobs",
+        params=(*EVENT_PARAMS, *EVENT_FILTERS),
+        answer=EventView,
+        answer_media="text/event-stream",
+        problems=(P.FORBIDDEN, P.STREAMS_TOO_MANY),
     ),
     Route(
         name="job_explain",

@@ -5,6 +5,7 @@ from typing import Final
 from headrace.http.errors import Handler
 from headrace.http.handlers import (
     audit,
+    events,
     job_types,
     jobs,
     keys,
@@ -31,6 +32,8 @@ HANDLERS: Final[dict[str, Handler]] = {
     "job_retry": jobs.job_retry,
     "job_result": jobs.job_result,
     "job_logs": logs.job_logs,
+    "job_events": events.job_events,
+    "events": events.events,
     "job_explain": jobs.job_explain,
     "root_submit": root.root_submit,
     "root_list": root.root_list,

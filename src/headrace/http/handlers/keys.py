@@ -69,6 +69,8 @@ async def make(site: Site, who: Identity, asked: NewKey) -> MadeKey:
     document: Document = await site.pump.ask(
         PutDocument(who.caller, Kind.KEY, key.id, body_of(value), Expect.ABSENT)
     )
+    if not site.identities.is_open():
+        site.streams.end("")  # those of before the first key
     return MadeKey(key=key.text(), id=key.id, view=_view(site, document))
 
 
