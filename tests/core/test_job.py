@@ -56,6 +56,7 @@ jobs = st.builds(
     due_is_wall=st.booleans(),
     start_before_at_ms=u(62),
     has_checkpoint=st.booleans(),
+    has_webhook=st.booleans(),
 )
 
 

@@ -223,6 +223,7 @@ def test_what_was_restored_is_read_to_its_end(rig: Rig) -> None:
         at_ms, audit_last = restored.at_ms, restored.audit_last
         documents = restored.documents
         classes, owners = restored.classes, restored.owners
+        deliveries_waiting, delivery_last = restored.deliveries_waiting, restored.delivery_last
         owners_next, jobs_live = restored.owners_next, restored.jobs_live
 
         @staticmethod

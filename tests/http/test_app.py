@@ -25,6 +25,7 @@ def filled(route: Route) -> str:
         "sha256": "0" * 64,
         "lease": "x",
         "name": "default",
+        "delivery": "x",
     }
     return re.sub(r"\{(\w+)\}", lambda found: known[found[1]], route.path)
 

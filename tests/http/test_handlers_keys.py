@@ -368,7 +368,7 @@ async def test_a_damaged_key_does_not_open_the_server(server: Server) -> None:
 
 
 def filled(route: Route, job_id: str) -> str:
-    known = {"id": job_id, "sha256": "0" * 64, "lease": "x", "name": "none"}
+    known = {"id": job_id, "sha256": "0" * 64, "lease": "x", "name": "none", "delivery": "x"}
     path = re.sub(r"\{(\w+)\}", lambda found: known[found[1]], route.path)
     return path + "?for=0" if route.answer_media == "text/event-stream" else path
 

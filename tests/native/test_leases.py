@@ -38,7 +38,7 @@ GRANTED = (
 )
 ENDED = (
     *("count", "worker", "job_ids", "records", "started_at_ms"),
-    *("by_class", "by_status", "by_granted_ms"),
+    *("by_class", "by_status", "by_granted_ms", "with_webhook"),
 )
 LEASE = (
     *("handle", "job_id", "attempt", "epoch", "granted_ms", "expires_ms", "deadline_ms"),
@@ -83,6 +83,7 @@ class Side:
                 attempt=number % 2,
                 start_before_at_ms=number % 5,
                 has_checkpoint=number % 3 == 0,
+                has_webhook=number % 5 == 0,
             )
             assert self.jobs.add(job.job_id, job.pack()) == number
 

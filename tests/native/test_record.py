@@ -30,6 +30,7 @@ BITS = {
     "start_before_at_ms": 62,
 }
 FLAGS = ("attempt_open", "due_is_wall", "has_checkpoint")
+FIXED_FLAGS = ("has_webhook",)
 CHANGED = {
     name: BITS[name]
     for name in ("attempt", "epoch", "outcome", "failures", "stops", "order", "due_ms")
@@ -41,7 +42,7 @@ fields = st.fixed_dictionaries(
         "status": st.sampled_from(Status),
         "priority": st.integers(0, 9),
         **{name: st.integers(0, (1 << bits) - 1) for name, bits in BITS.items()},
-        **{name: st.booleans() for name in FLAGS},
+        **{name: st.booleans() for name in (*FLAGS, *FIXED_FLAGS)},
     }
 )
 changes = st.lists(

@@ -44,6 +44,8 @@ def test_table_numbers_never_change() -> None:
         "MODULE_SIZES": 14,
         "DOCUMENTS": 15,
         "AUDIT": 16,
+        "OUTBOX": 20,
+        "SENT": 21,
     }
     assert all(getattr(layout, table.name) == table for table in Table)
 

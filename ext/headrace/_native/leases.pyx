@@ -36,6 +36,7 @@ from headrace._native.heap cimport (
 from headrace._native.jobs cimport AHEAD, ROW_HEAD_BYTES, JobTable
 from headrace._native.record cimport (
     HAS_CHECKPOINT,
+    HAS_WEBHOOK,
     ID_BYTES_C,
     ORDER_COUNTER_BITS_C,
     RECORD_BYTES_C,
@@ -258,6 +259,7 @@ cdef class Ended:
     cdef readonly dict by_class
     cdef readonly dict by_status
     cdef readonly dict by_granted_ms
+    cdef readonly bint with_webhook
 
 
 @cython.final
@@ -487,6 +489,7 @@ cdef class LeaseTable:
         cdef list started_at_ms = []
         cdef dict by_class = {}, by_status = {}, by_granted_ms = {}
         cdef Tally classes, statuses, grants
+        cdef uint8_t flags = 0
         cdef Lease lease
         cdef Record* record
         cdef uint8_t target
@@ -520,6 +523,7 @@ cdef class LeaseTable:
             tally(&classes, by_class, record.class_id)
             tally(&statuses, by_status, record.status)
             tally(&grants, by_granted_ms, lease.granted_ms)
+            flags |= record.flags
             record_close(record, outcome)
             record.status = target
             started = lease.started_at_ms
@@ -544,6 +548,7 @@ cdef class LeaseTable:
         done.by_class = by_class
         done.by_status = by_status
         done.by_granted_ms = by_granted_ms
+        done.with_webhook = (flags & HAS_WEBHOOK) != 0
         return done
 
     def memory_bytes(self):

@@ -7,7 +7,8 @@ cdef enum:
     RECORD_BYTES_C = 68
     ORDER_COUNTER_BITS_C = 18  # of an order: milliseconds, then these
     STATUSES_MAX = 32
-    HAS_CHECKPOINT = 4  # of the flags
+    HAS_CHECKPOINT = 4  # of the flags, as is the next
+    HAS_WEBHOOK = 8
 
 
 cdef packed struct Record:  # little-endian, as every machine is that this is built for

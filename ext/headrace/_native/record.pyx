@@ -12,6 +12,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from headrace._native.record cimport (
     HAS_CHECKPOINT,
+    HAS_WEBHOOK,
     ID_BYTES_C,
     ORDER_COUNTER_BITS_C,
     RECORD_BYTES_C,
@@ -91,6 +92,7 @@ cdef class Job:
         bint due_is_wall=False,
         int64_t start_before_at_ms=0,
         bint has_checkpoint=False,
+        bint has_webhook=False,
     ):
         id_check(job_id)
         memcpy(self.id, PyBytes_AS_STRING(job_id), ID_BYTES_C)
@@ -101,6 +103,7 @@ cdef class Job:
             (ATTEMPT_OPEN if attempt_open else 0)
             | (DUE_IS_WALL if due_is_wall else 0)
             | (HAS_CHECKPOINT if has_checkpoint else 0)
+            | (HAS_WEBHOOK if has_webhook else 0)
         )
         self.row.outcome = outcome
         self.row.class_id = class_id
@@ -224,6 +227,10 @@ cdef class Job:
     def has_checkpoint(self, bint value):
         self.flag(HAS_CHECKPOINT, value)
 
+    @property
+    def has_webhook(self):
+        return (self.row.flags & HAS_WEBHOOK) != 0
+
     cdef void flag(self, uint8_t bit, bint value) noexcept:
         if value:
             self.row.flags |= bit
@@ -331,7 +338,7 @@ cdef tuple FIELDS = (
     "job_id", "status", "priority", "class_id", "owner_id", "order", "timeout_ms",
     "retry_delay_ms", "retry_backoff_centi", "retries_max", "attempt", "epoch", "attempt_open",
     "outcome", "failures", "crashes", "stops", "due_ms", "due_is_wall", "start_before_at_ms",
-    "has_checkpoint",
+    "has_checkpoint", "has_webhook",
 )
 
 

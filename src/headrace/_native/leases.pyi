@@ -154,6 +154,9 @@ class Ended:
     @property
     def by_granted_ms(self) -> dict[int, int]:
         """Jobs by when they were given out."""
+    @property
+    def with_webhook(self) -> bool:
+        """Whether one of the jobs has one."""
 
 @final
 class LeaseTable:

@@ -52,6 +52,7 @@ class Job:
         due_is_wall: bool = False,
         start_before_at_ms: int = 0,
         has_checkpoint: bool = False,
+        has_webhook: bool = False,
     ) -> None: ...
     @staticmethod
     def unpack(job_id: bytes, record: bytes) -> Job:
@@ -149,3 +150,6 @@ class Job:
     def has_checkpoint(self) -> bool: ...
     @has_checkpoint.setter
     def has_checkpoint(self, value: bool) -> None: ...
+    @property
+    def has_webhook(self) -> bool:
+        """Its client named a URL to be told of its end."""

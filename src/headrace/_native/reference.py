@@ -72,6 +72,7 @@ class Job:
         due_is_wall: bool = False,
         start_before_at_ms: int = 0,
         has_checkpoint: bool = False,
+        has_webhook: bool = False,
     ) -> None:
         if len(job_id) != ID_BYTES:
             raise ValueError(f"an id has {ID_BYTES} bytes")
@@ -96,13 +97,17 @@ class Job:
         self.due_is_wall = due_is_wall
         self.start_before_at_ms = start_before_at_ms
         self.has_checkpoint = has_checkpoint
+        self.has_webhook = has_webhook
 
     def pack(self) -> bytes:
         return _RECORD.pack(
             RECORD_FORMAT,
             self.status,
             self.priority,
-            self.attempt_open | self.due_is_wall << 1 | self.has_checkpoint << 2,
+            self.attempt_open
+            | self.due_is_wall << 1
+            | self.has_checkpoint << 2
+            | self.has_webhook << 3,
             self.outcome,
             self.class_id,
             self.owner_id,
@@ -162,6 +167,7 @@ class Job:
             bool(flags & 2),
             start_before_at_ms,
             bool(flags & 4),
+            bool(flags & 8),
         )
 
     def move(self, event: Any) -> None:

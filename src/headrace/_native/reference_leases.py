@@ -96,6 +96,7 @@ class Ended:
     by_class: Counter[int] = field(default_factory=Counter)
     by_status: Counter[int] = field(default_factory=Counter)
     by_granted_ms: Counter[int] = field(default_factory=Counter)
+    with_webhook: bool = False
 
 
 class LeaseTable:
@@ -234,6 +235,7 @@ class LeaseTable:
             done.by_class[job.class_id] += 1
             done.by_status[int(job.status)] += 1
             done.by_granted_ms[lease.granted_ms] += 1
+            done.with_webhook = done.with_webhook or job.has_webhook
             job.close(outcome)
             job.move(event)
             done.job_ids += job.job_id

@@ -8,6 +8,7 @@ from enum import IntEnum, unique
 
 import msgspec
 
+from headrace.core.deliveries import Delivery
 from headrace.core.ids import ID_BYTES
 from headrace.core.job import RECORD_BYTES, Job, Status
 from headrace.core.resources import Amounts, Profile, Requirements
@@ -67,6 +68,8 @@ class NewJobs(msgspec.Struct, gc=False):
     """16 bytes over (tenant, queue, idempotency key); empty for none. With one, it is one job."""
     request_digest: bytes = b""
     """16 bytes over the canonical request."""
+    webhook_url: str = ""
+    """Where its client wants to hear of its end; empty: nowhere."""
 
 
 class Module(msgspec.Struct, frozen=True):
@@ -223,6 +226,8 @@ class Progress(msgspec.Struct):
     """0..1"""
     details: str | None = None
     log: bytes = b""
+    events: list[tuple[str, bytes]] = []
+    """Names that handlers may use, each with JSON or nothing."""
 
 
 class Poll(msgspec.Struct):
@@ -449,6 +454,43 @@ class WorkersSeen(msgspec.Struct, frozen=True):
     """There are some behind the last."""
 
 
+# Deliveries -------------------------------------------------------------------------------------
+
+
+class Announce(msgspec.Struct):
+    """Something happened that is not of a job. Reply: `int`, to how many endpoints it will be sent.
+
+    Failed authentications go to who may hear of them; with an endpoint, only there.
+    """
+
+    event: str
+    data: bytes
+    """JSON."""
+    tenant: str = ""
+    """Whose; empty: nobody's that is known."""
+    endpoint: bytes = b""
+
+
+class Mark(msgspec.Struct):
+    """A delivery was tried, or given up. Reply: `bool`; False: it waited no more, nothing changed.
+
+    With `over`, it is not tried again.
+    """
+
+    before: Delivery
+    """As it waits."""
+    after: Delivery
+    over: bool
+
+
+class Replay(msgspec.Struct):
+    """Send a delivery again, now. Reply: `bool`; False: it was not there any more."""
+
+    delivery: Delivery
+    slot: int = -1
+    """Where it lies among those that are over; -1: it waits."""
+
+
 # Time -------------------------------------------------------------------------------------------
 
 
@@ -495,5 +537,8 @@ Command = (
     | OrderWorker
     | FindWorker
     | FindWorkers
+    | Announce
+    | Mark
+    | Replay
     | Tick
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from msgspec import UnsetType
 
+from headrace.core.announcing import webhook_changed, webhook_has_room
 from headrace.core.commands import Caller, DropDocument, Expect, PutDocument
 from headrace.core.effects import AuditNoted, DocumentDropped, DocumentStored, Effect
 from headrace.core.gates import job_max_of, limit_of, running_limit_of, subject_of
@@ -316,12 +317,14 @@ CHANGED: Final[dict[Kind, Callable[["Live", str], None]]] = {
     Kind.WORKER: worker_changed,
     Kind.LIMIT: limit_changed,
     Kind.TENANT: tenant_changed,
+    Kind.WEBHOOK: webhook_changed,
 }
 """Called after a change of a kind, and for each document at a start."""
 
 NEEDS: Final[dict[Kind, Callable[["Live", str, bytes], Problem | None]]] = {
     Kind.TYPE: type_needs_group,
     Kind.LIMIT: limit_is_one_of_few,
+    Kind.WEBHOOK: webhook_has_room,
 }
 """What has to be there for a document of a kind."""
 

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from headrace.core.commands import PollReply
+from headrace.core.deliveries import Delivery
 from headrace.core.ids import ID_BYTES
 from headrace.core.job import RECORD_BYTES, Event, Status
 from headrace.core.resources import Requirements
@@ -182,6 +183,23 @@ class AuditNoted(msgspec.Struct, frozen=True, tag=13):
     entry: AuditEntry
 
 
+class DeliveriesDue(msgspec.Struct, frozen=True, tag=14):
+    """Events happened that somebody wants to hear of: in the commit of what made them."""
+
+    deliveries: list[Delivery]
+
+
+class DeliveryMoved(msgspec.Struct, frozen=True, tag=15):
+    """A delivery was tried, given up, or asked for again."""
+
+    before: Delivery
+    slot: int
+    """Where it lay among those that are over; -1: it waited."""
+    after: Delivery
+    number: int
+    """Of those of its webhook that are over; or `deliveries.WAITS`, `deliveries.FORGOTTEN`."""
+
+
 StoredEffect = (
     ClassStored
     | ClassDropped
@@ -199,6 +217,8 @@ StoredEffect = (
     | DocumentStored
     | DocumentDropped
     | AuditNoted
+    | DeliveriesDue
+    | DeliveryMoved
 )
 
 

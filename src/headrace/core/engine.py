@@ -18,7 +18,9 @@ badly: `passing.lease_due`.
 from collections.abc import Callable
 from typing import Any, Final
 
+from headrace.core.announcing import announce, mark, replay
 from headrace.core.commands import (
+    Announce,
     Cleanup,
     Command,
     Control,
@@ -26,10 +28,12 @@ from headrace.core.commands import (
     Explain,
     FindWorker,
     FindWorkers,
+    Mark,
     OrderWorker,
     Poll,
     PutDocument,
     PutModule,
+    Replay,
     Submit,
     SubmitEach,
     Sweep,
@@ -63,6 +67,9 @@ _HANDLERS: Final[dict[type, Callable[[Live, int, Any, list[Effect]], Any]]] = {
     OrderWorker: order_worker,
     FindWorker: find_worker,
     FindWorkers: find_workers,
+    Announce: announce,
+    Mark: mark,
+    Replay: replay,
     Tick: tick,
 }
 

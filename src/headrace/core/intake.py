@@ -6,7 +6,7 @@ reads a clock or makes an id: both come in, so that HTTP and an embedded queue s
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -43,6 +43,14 @@ _decode_any = msgspec.json.Decoder().decode
 _decode_job = msgspec.json.Decoder(SubmitJob).decode
 
 
+CheckUrl = Callable[[str], str]
+"""Returns the form of a webhook's URL that is sent to. Raises: ValueError with a sentence."""
+
+
+def no_urls(_url: str) -> str:
+    raise ValueError("nothing is sent to webhooks here")
+
+
 class Submission(NamedTuple):
     """What comes with a job beside its fields."""
 
@@ -54,6 +62,7 @@ class Submission(NamedTuple):
     priority_max: int
     """A job that asks for more gets this, as a number out of range does."""
     find_type: FindType
+    check_url: CheckUrl
     limited_tags: frozenset[str] = frozenset()
     """Tags that have a limit: jobs with them are counted there."""
 
@@ -64,9 +73,10 @@ def submission(
     priority_max: int = limits.PRIORITY_MAX,
     find_type: FindType = no_types,
     limited_tags: frozenset[str] = frozenset(),
+    check_url: CheckUrl = no_urls,
 ) -> Submission:
     created_at = rfc3339(now_ms) or ""
-    return Submission(caller, now_ms, created_at, priority_max, find_type, limited_tags)
+    return Submission(caller, now_ms, created_at, priority_max, find_type, check_url, limited_tags)
 
 
 def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str = "") -> NewJobs:
@@ -222,6 +232,8 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
         for position, tag in enumerate(job.tags):
             printable(tag, f"/tags/{position}")
         spec.tags = job.tags
+    if job.webhook_url or job.webhook_url_alias:
+        spec.webhook_url = _webhook_url(job, come)
     caller = come.caller
     tenant = caller.tenant if caller.key_id else ""  # in open mode all classes are of one kind
     if is_wasm:
@@ -273,6 +285,7 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
             scheduled_at_ms,
             start_before_at_ms,
             key_digest,
+            webhook_url=spec.webhook_url,
         ),
         schema=None if kind is None else kind.schema,
     )
@@ -346,6 +359,16 @@ def _wasm_fields(job: SubmitJob, spec: Spec, module_sha256: str) -> None:
     spec.arguments, spec.environment = arguments, environment
     spec.stdin = job.stdin
     spec.success_codes = job.success_codes or []
+
+
+def _webhook_url(job: SubmitJob, come: Submission) -> str:
+    if job.webhook_url and job.webhook_url_alias:
+        raise invalid("it is an alias of webhook_url; send one of the two", "/webhookUrl")
+    try:
+        return come.check_url(job.webhook_url or job.webhook_url_alias or "")
+    except ValueError as error:
+        pointer = "/webhook_url" if job.webhook_url else "/webhookUrl"
+        raise invalid(str(error), pointer) from None
 
 
 # Resources --------------------------------------------------------------------------------------

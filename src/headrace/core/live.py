@@ -16,8 +16,10 @@ from typing import Final, Protocol
 import msgspec
 
 from headrace._native import Held, Holder, JobTable, LeaseTable, MatchIndex, TimerIndex, take_ready
+from headrace.core.announcing import Hooks, reached
 from headrace.core.classes import ClassEntry, ClassTable
 from headrace.core.commands import Act, Caller, Report
+from headrace.core.deliveries import Delivery
 from headrace.core.documenting import DocumentTable, restore_documents
 from headrace.core.effects import (
     Effect,
@@ -82,6 +84,10 @@ class Restored(Protocol):
     @property
     def audit_last(self) -> int: ...
     @property
+    def deliveries_waiting(self) -> list[tuple[bytes, str, int]]: ...
+    @property
+    def delivery_last(self) -> int: ...
+    @property
     def owners_next(self) -> int: ...
     @property
     def jobs_live(self) -> int: ...
@@ -109,6 +115,16 @@ class Archive(Protocol):
     def ended(
         self, start: bytes, stop: bytes, limit: int, *, types: bool
     ) -> tuple[list[Ended], bytes | None]: ...
+    def delivery_waits(self, endpoint: bytes, due_ms: int, number: int) -> bool: ...
+    def delivery_over(self, endpoint: bytes, slot: int) -> Delivery | None: ...
+    def deliveries_over(self, endpoint: bytes) -> int: ...
+
+
+class _SpecHead(msgspec.Struct):
+    webhook_url: str = ""
+
+
+_spec_head: Final = msgspec.json.Decoder(_SpecHead).decode
 
 
 class EngineConfig(msgspec.Struct, frozen=True):
@@ -167,6 +183,7 @@ class Live:
         self.audit_last = 0
         """Number of the last entry of the audit log."""
         self.keeping = Keeping(config.retention_ms)
+        self.hooks = Hooks()
         self.owners: dict[tuple[str, str], int] = {}
         self.owner_names: list[tuple[str, str]] = []
         # Timers by job handle, but for polls (slot). The wall clock's are apart: it can jump.
@@ -189,6 +206,10 @@ class Live:
         """Error and code of each job that took a step."""
         self.fresh_keys: dict[bytes, tuple[bytes, bytes]] = {}
         self.fresh_modules: set[bytes] = set()
+        self.fresh_urls: dict[bytes, str] = {}
+        """Named by jobs, to hear of their end."""
+        self.fresh_moved: set[tuple[bytes, int, int]] = set()
+        """Places that deliveries have left."""
         self.stats = EngineStats()
         self.waits = Spans()
         """From ready to leased."""
@@ -215,17 +236,30 @@ class Live:
         trail = self.trail(now_ms, lease)
         if lease is None and job.attempt:
             trail.error, trail.code = self.last_error(job.job_id)
-        self.store_change(handle, job, event, trail, effects)
+        self.store_change(now_ms, handle, job, event, trail, effects)
         if job.status not in LEASED:
             self.enter(handle, job, self.classes.entry(job.class_id))
 
     def store_change(
-        self, handle: int, job: Job, event: Event, trail: Trail, effects: list[Effect]
+        self,
+        now_ms: int,
+        handle: int,
+        job: Job,
+        event: Event,
+        trail: Trail,
+        effects: list[Effect],
     ) -> None:
+        suspended = (
+            job.status is Status.SUSPENDED
+            and self.hooks.wanted
+            and self.load(handle).status is not Status.SUSPENDED
+        )
         record = job.pack()
         self.jobs.set(handle, record)
         self.fresh_errors[job.job_id] = trail.error, trail.code
         effects.append(JobChanged(job.job_id, event, record, trail))
+        if suspended:
+            reached(self, now_ms, job, effects)
 
     def last_error(self, job_id: bytes) -> tuple[str, str]:
         """Return what a job that waits was stored with, for display."""
@@ -278,6 +312,8 @@ class Live:
         job_id = job.job_id
         self.fresh_finished[job_id] = finished
         effects.append(JobFinished(job_id, event, finished))
+        if self.hooks.wanted or job.has_webhook:
+            reached(self, now_ms, job, effects)
         self.jobs.remove(handle)
         self.leave_class(self.classes.entry(job.class_id), 1, effects)
 
@@ -414,6 +450,7 @@ class Live:
         restore_documents(self, restored.documents)
         self.gates.begin(now_ms)
         self.audit_last = restored.audit_last
+        self.hooks.restore(restored.deliveries_waiting, restored.delivery_last)
         self.owner_gap(restored.owners_next)
         self.classes.restore(restored.classes)
         numbers = {entry.class_id: entry.number for entry in self.classes.entries()}
@@ -522,6 +559,19 @@ class Live:
         self.fresh_errors.clear()
         self.fresh_keys.clear()
         self.fresh_modules.clear()
+        self.fresh_urls.clear()
+        self.fresh_moved.clear()
+
+    def webhook_url(self, job_id: bytes) -> str:
+        """Return the URL that a job names, to hear of its end; nothing if its spec is damaged."""
+        fresh = self.fresh_urls.get(job_id)
+        if fresh is not None:
+            return fresh
+        try:
+            spec = self.archive.spec_of(job_id)
+        except ArchiveFault:
+            return ""
+        return "" if spec is None else _spec_head(spec).webhook_url
 
     def owner_of(self, job_id: bytes) -> int | None:
         """Return the owner of a finished job."""

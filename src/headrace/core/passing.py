@@ -83,7 +83,7 @@ def lease_due(live: Live, now_ms: int, lease: Lease, effects: list[Effect]) -> N
     attempt_log(live, now_ms, job, error, lease, effects)
     trail = live.trail(now_ms, lease)
     trail.error, trail.code = error, code
-    live.store_change(lease.handle, job, event, trail, effects)
+    live.store_change(now_ms, lease.handle, job, event, trail, effects)
     live.enter(lease.handle, job, live.classes.entry(job.class_id))
 
 

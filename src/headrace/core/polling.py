@@ -9,6 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from headrace.core.announcing import emitted
 from headrace.core.commands import (
     Grants,
     Order,
@@ -173,6 +174,9 @@ def progress(live: Live, now_ms: int, news: Progress, effects: list[Effect]) -> 
         if news.details is not None:
             lease.details = news.details
         effects.append(Noted(lease.job_id, lease.progress, lease.details))
+    if news.events and live.hooks.wanted:
+        owner_id = live.load(lease.handle).owner_id
+        emitted(live, now_ms, lease.job_id, owner_id, news.events, effects)
     if news.log:
         log(live, now_ms, lease, news.log, effects)
 

@@ -8,6 +8,7 @@ Completions that need no thought are ended together by `complete`; `report` take
 
 from typing import Final
 
+from headrace.core.announcing import completed
 from headrace.core.commands import Ack, Completed, Completions, Outcome, Report
 from headrace.core.effects import CheckpointStored, Effect, JobsCompleted, LogAppended
 from headrace.core.job import TERMINAL, Event, Job, Status
@@ -85,6 +86,8 @@ def complete(
         acks.append(Completed(leases))
         effects.append(effect)
         live.fresh_completed.append(effect)
+        if done.with_webhook or live.hooks.wanted:
+            completed(live, now_ms, effect, effects)
         for status, count in done.by_status.items():
             live.stats.moved(Status(status), Status.COMPLETED, count)
         for granted_ms, count in done.by_granted_ms.items():
@@ -175,7 +178,7 @@ def close(
             attempt_log(live, now_ms, job, report.error, lease, effects)
         trail = live.trail(now_ms, lease)
         trail.error, trail.code = report.error, report.code
-        live.store_change(handle, job, event, trail, effects)
+        live.store_change(now_ms, handle, job, event, trail, effects)
         live.enter(handle, job, live.classes.entry(job.class_id))
     return target
 

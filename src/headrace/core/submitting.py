@@ -4,7 +4,7 @@ from typing import Final
 
 from headrace.core.classes import ClassEntry
 from headrace.core.commands import NewJobs, PutModule, Submit, Submitted
-from headrace.core.effects import Effect, JobsStored, ModuleStored
+from headrace.core.effects import Effect, JobsStored, ModuleStored, ids_split
 from headrace.core.fitting import never_fits_any
 from headrace.core.ids import ID_BYTES
 from headrace.core.job import Job, Status
@@ -80,6 +80,7 @@ def submit_first(live: Live, now_ms: int, new: NewJobs, class_id: int, owner_id:
         due_ms=due_ms,
         due_is_wall=due_is_wall,
         start_before_at_ms=new.start_before_at_ms,
+        has_webhook=bool(new.webhook_url),
     )
 
 
@@ -88,6 +89,8 @@ def submit_take(live: Live, new: NewJobs, first: Job, entry: ClassEntry) -> byte
     records = first.pack_alike(len(new.specs))
     handles = live.jobs.add_alike(new.job_ids, records)
     live.enter_alike(handles, first, entry)
+    if new.webhook_url:
+        live.fresh_urls.update(dict.fromkeys(ids_split(new.job_ids), new.webhook_url))
     if new.start_before_at_ms:
         for handle in handles:
             live.timers_skip_wall.set(handle, new.start_before_at_ms)

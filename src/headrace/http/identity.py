@@ -106,6 +106,8 @@ class Identities:
         self._seen: dict[tuple[str | None, str | None, str | None], Identity] = {}
         self._failures = Failures()
         self._rates = rates
+        self.on_failure: Callable[[str, str, str, str], None] = lambda *_: None
+        """Hears why, the peer's address, and tenant and id of the key if it is known."""
         self.last_used_ms: dict[str, int] = {}
         """By key: wall clock; of this process only."""
 
@@ -131,6 +133,7 @@ class Identities:
             return self.find(authorization, user, tenant)
         except Problem as problem:
             if problem.code is ProblemCode.UNAUTHENTICATED and authorization is not None:
+                self.on_failure(problem.detail, peer, *self._known(authorization))
                 self._failures.count(peer, self._wall_ms())
             raise
 
@@ -149,6 +152,18 @@ class Identities:
             raise _unauthenticated("the key has expired")
         self.last_used_ms[seen.caller.key_id] = now_ms
         return seen
+
+    def _known(self, authorization: str) -> tuple[str, str]:
+        """Return tenant and id of a key that did not let in; nothing of one that there is not."""
+        try:
+            key_id = parse_key(authorization[len(_BEARER) :].strip()).id
+        except ValueError:
+            return "", ""
+        document = self._keys.get(key_id)
+        if document is None:
+            return "", ""
+        tenant: str = document.value().tenant
+        return "" if tenant == EVERY_TENANT else tenant, key_id
 
     def _authenticate(
         self, authorization: str | None, user: str | None, tenant: str | None

@@ -81,6 +81,7 @@ class Meters(Collector):
         yield from self._jobs()
         yield from self._queues()
         yield from self._server()
+        yield from self._webhooks()
 
     def _jobs(self) -> Iterator[Metric]:
         runtime = self._node.pump.stats()
@@ -209,6 +210,24 @@ class Meters(Collector):
             yield _histogram(
                 f"{self._prefix}_{name}", text, list(meter.bounds), meter.counts, meter.total
             )
+
+    def _webhooks(self) -> Iterator[Metric]:
+        sent = self._node.hooks.totals()
+        yield from self._gauges(
+            ("webhook_deliveries_pending", "Deliveries to webhooks that wait", sent.pending),
+            ("webhook_requests_in_flight", "Requests to webhooks that are out", sent.in_flight),
+        )
+        yield from self._counters(
+            ("webhook_deliveries", "Deliveries that receivers have", sent.delivered),
+            ("webhook_failures", "Requests to webhooks without success", sent.failed),
+            ("webhook_given_up", "Deliveries given up", sent.dead),
+            (
+                "webhook_dropped",
+                "Deliveries not made, since too many waited",
+                self._node.hooks.dropped,
+            ),
+            ("webhook_disabled", "Webhooks disabled by their receivers", sent.disabled),
+        )
 
     def _counters(self, *rows: tuple[str, str, float]) -> Iterator[Metric]:
         for name, text, value in rows:

@@ -23,6 +23,7 @@ _PATH_TEXT: Final = {
     "name": "The name, percent-encoded",
     "sha256": "sha256 of the module's bytes, in hex",
     "lease": "The lease, as the poll gave it",
+    "delivery": "The webhook-id of a delivery",
 }
 _COMMIT_POSITION: Final = {
     "description": "shard:epoch:seq of the commit that the answer rests on",

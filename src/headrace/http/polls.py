@@ -18,6 +18,7 @@ from headrace.core.resources import Profile
 from headrace.http.decode import decode
 from headrace.http.views import word
 from headrace.wire import limits, schema
+from headrace.wire.events import check_emitted
 from headrace.wire.problems import Problem
 from headrace.wire.schema import ABSENT, LeaseProgress, LeaseReport, PollRequest
 
@@ -195,7 +196,25 @@ def progress_command(news: LeaseProgress, lease: str, pointer: str = "") -> comm
     log = (news.log or "").encode()
     if len(log) > limits.LOG_BYTES_MAX:
         raise invalid(f"at most {limits.LOG_BYTES_MAX} bytes at once", f"{pointer}/log")
-    return commands.Progress(lease, news.started, news.progress, news.details, log)
+    events = [
+        emitted_event(one, f"{pointer}/events/{position}")
+        for position, one in enumerate(news.events)
+    ]
+    return commands.Progress(lease, news.started, news.progress, news.details, log, events)
+
+
+def emitted_event(told: schema.Emitted, pointer: str) -> tuple[str, bytes]:
+    """Check an event that a handler emits."""
+    try:
+        name = check_emitted(told.name)
+    except ValueError as error:
+        raise invalid(str(error), f"{pointer}/name") from None
+    data = bytes(told.data)
+    if data:
+        check_json(data, f"{pointer}/data")
+        if len(data) > limits.EVENT_DATA_BYTES_MAX:
+            raise invalid(f"at most {limits.EVENT_DATA_BYTES_MAX} bytes", f"{pointer}/data")
+    return name, data
 
 
 # Answers ----------------------------------------------------------------------------------------

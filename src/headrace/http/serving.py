@@ -60,6 +60,7 @@ async def serve(node: "Node", ready: Callable[[str, int], None] | None = None) -
             raise ConfigError(
                 f"cannot listen on {config.host}:{config.port}: {error.strerror or error}"
             ) from error
+        node.hooks.addresses.listens(config.host, listener.port)
         log.info("listening on %s", listener.name)
         if ready is not None:
             ready(config.host, listener.port)

@@ -11,6 +11,7 @@ from headrace.core.gates import tags_limited
 from headrace.core.ids import JobIds, id_parse
 from headrace.core.intake import Templates, Translator, submission
 from headrace.core.job_types import TypeBook
+from headrace.http.alarms import Alarms
 from headrace.http.identity import Identities, Identity
 from headrace.http.metrics import Meters
 from headrace.http.modules import ModuleChecks
@@ -62,6 +63,8 @@ class Site:
             self.rates,
             may_be_open=self.config.may_be_open,
         )
+        self.alarms = Alarms(node.pump, node.hooks)
+        self.identities.on_failure = self.alarms.failed
         self.passages = Passages(self.identities)
         self._stamp = self._intake_stamp()
         self._templates: dict[Caller, Templates] = {Caller(): {}}
@@ -100,7 +103,8 @@ class Site:
                     self._templates.clear()
                 templates = self._templates.setdefault(caller, {})
             priority_max = self.config.priority_max
-            come = submission(caller, now_ms, priority_max, self.types.get, self._tags)
+            check_url = self.node.hooks.check_url
+            come = submission(caller, now_ms, priority_max, self.types.get, self._tags, check_url)
             self._translator = Translator(come, templates)
         return self._translator
 
@@ -176,6 +180,7 @@ class Site:
     async def drain(self) -> None:
         """Send all that is parked home, empty."""
         self.draining = True
+        self.alarms.close()
         for wait in tuple(self._waits):
             wait.cancel()
         if not self.pump.failed:

@@ -162,6 +162,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
     lane: Annotated[
         bool, Mark("Serve plain submits and polls on the quick path; same answers, sooner.")
     ] = True
+    webhook_http: Annotated[
+        bool, Mark("Send webhooks to http:// URLs too; for networks of one's own.")
+    ] = False
+    webhook_ports: Annotated[
+        list[Annotated[int, Meta(ge=0, le=65_535)]],
+        Mark("Ports that webhooks are sent to; with http also 80 and 8080. 0: any."),
+    ] = msgspec.field(default_factory=lambda: [443, 8443])
+    webhook_allow_networks: Annotated[
+        list[str],
+        Mark("Networks, such as 10.0.0.0/8, that webhooks may reach though they are not public."),
+    ] = msgspec.field(default_factory=list)
     log_format: Annotated[LogFormat, Mark("Log lines for people, or one JSON object a line.")] = (
         "text"
     )
@@ -186,6 +197,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
                 setting.check(value)
             except ValueError as error:
                 raise ConfigError(f"{setting.key}: {error}") from None
+        for network in self.webhook_allow_networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                raise ConfigError(
+                    f"webhook_allow_networks: {network!r} is no network, such as 10.0.0.0/8"
+                ) from None
         if not self.may_be_open and not has_keys:
             raise ConfigError(
                 f"{self.host} can be reached from other machines and there are no API keys:"

@@ -11,6 +11,7 @@ from headrace.runtime.config import Config, ConfigError
 from headrace.runtime.events import Events
 from headrace.runtime.pump import Pump
 from headrace.runtime.sweeper import Sweeper
+from headrace.runtime.webhooks import Webhooks
 from headrace.store import open_store
 from headrace.wire.documents import Kind
 from headrace.wire.limits import MIB
@@ -49,15 +50,21 @@ class Node:
         self.events = Events(self.clock.wall_ms)
         self.pump.on_effects.append(self.events.hear)
         self.sweeper = Sweeper(self.pump, config.cleanup_every_ms)
+        self.hooks = Webhooks(
+            config, self.store, self.pump, self.clock, restored.secret, self.engine.live.hooks
+        )
 
     async def start(self) -> None:
         if job_lines.wanted():
             self.pump.on_effects.append(job_lines.log_effects)
+        self.pump.on_effects.append(self.hooks.committed)
         self.pump.start(self._effects)
         self.sweeper.start()
+        self.hooks.start()
 
     async def stop(self) -> None:
         """Commit what was taken, then close the store. Nothing may be asked any more."""
         self.sweeper.stop()
+        await self.hooks.stop()
         await self.pump.stop()
         self.store.close()

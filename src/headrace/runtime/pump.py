@@ -644,6 +644,8 @@ def _cost_bytes(command: Command) -> int:
                 cost += len(told.body) + len(told.checkpoint or b"")
         for news in command.progress:
             cost += len(news.log)
+            for _, data in news.events:
+                cost += len(data)
         return cost
     if isinstance(command, Submit):
         specs = sum([sum(map(len, new.specs)) for new in command.jobs])

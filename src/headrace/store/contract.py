@@ -22,6 +22,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from headrace.core.deliveries import Delivery
 from headrace.core.effects import Finished, Trail
 from headrace.core.job import Status
 from headrace.core.live import ArchiveFault
@@ -226,6 +227,15 @@ class Archive(Protocol):
         Those of which something is staged are left out. `types`: tell their types, too.
         """
 
+    def delivery_waits(self, endpoint: bytes, due_ms: int, number: int) -> bool:
+        """Say whether a delivery waits with this due time."""
+
+    def delivery_over(self, endpoint: bytes, slot: int) -> Delivery | None:
+        """Return a delivery that is over, by its place."""
+
+    def deliveries_over(self, endpoint: bytes) -> int:
+        """Return how many deliveries of a webhook were over ever."""
+
 
 # What handlers ask ------------------------------------------------------------------------------
 
@@ -324,6 +334,10 @@ class Restored(msgspec.Struct, frozen=True):
     classes: dict[int, Requirements]
     owners: dict[int, tuple[str, str]]
     documents: list[Document]
+    deliveries_waiting: list[tuple[bytes, str, int]]
+    """Endpoint, tenant, and how many deliveries wait for it."""
+    delivery_last: int
+    """The highest number of an event that waits."""
     audit_last: int
     """Number of the last entry of the audit log; 0: there is none."""
     owners_next: int

@@ -22,11 +22,14 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.core.deliveries import ENDPOINT_BYTES, FORGOTTEN, WAITS, Delivery
 from headrace.core.effects import (
     AuditNoted,
     CheckpointStored,
     ClassDropped,
     ClassStored,
+    DeliveriesDue,
+    DeliveryMoved,
     DocumentDropped,
     DocumentStored,
     Finished,
@@ -47,7 +50,8 @@ from headrace.store._rows import put_completed, put_jobs, put_leased
 from headrace.store._rows import seal as seal
 from headrace.store._rows import unseal as unseal
 from headrace.wire.documents import AuditEntry, Document, Kind
-from headrace.wire.limits import AUDIT_ENTRIES_MAX
+from headrace.wire.limits import AUDIT_ENTRIES_MAX, DELIVERIES_KEPT
+from headrace.wire.webhook_ids import endpoint_of
 
 FORMAT: Final = 1
 
@@ -76,6 +80,10 @@ class Table(IntEnum):
         CHECKPOINTS     job                 JSON
         DOCUMENTS       u8 kind + name      Document (MessagePack) without kind and name
         AUDIT           u64 number          AuditEntry (MessagePack); the newest `AUDIT_ENTRIES_MAX`
+        OUTBOX          16 endpoint         Delivery (MessagePack) that waits
+                        + u64 due ms + u64 number
+        SENT            16 endpoint         u64 number among those that are over + Delivery; the
+                        + u16 slot          newest `DELIVERIES_KEPT`, in a ring
 
     SPEC is written once and never changed; LIVE and DONE exclude each other, and each SPEC has one
     of them. BY_OWNER, BY_STATUS and MODULE_SIZES can be computed again from the others.
@@ -97,6 +105,8 @@ class Table(IntEnum):
     MODULE_SIZES = 14
     DOCUMENTS = 15
     AUDIT = 16
+    OUTBOX = 20
+    SENT = 21
 
 
 # Plain integers: an IntEnum member is hashed by its name, in Python, on each use as a dict key.
@@ -116,6 +126,8 @@ BODIES: Final = int(Table.BODIES)
 MODULE_SIZES: Final = int(Table.MODULE_SIZES)
 DOCUMENTS: Final = int(Table.DOCUMENTS)
 AUDIT: Final = int(Table.AUDIT)
+OUTBOX: Final = int(Table.OUTBOX)
+SENT: Final = int(Table.SENT)
 
 
 class MetaKey:
@@ -205,6 +217,18 @@ def audit_key(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
+def outbox_key(endpoint: bytes, due_ms: int, number: int) -> bytes:
+    return endpoint + due_ms.to_bytes(8, "big") + number.to_bytes(8, "big")
+
+
+def sent_key(endpoint: bytes, slot: int) -> bytes:
+    return endpoint + slot.to_bytes(2, "big")
+
+
+def sent_slot(key: bytes) -> int:
+    return int.from_bytes(key[ENDPOINT_BYTES:], "big")
+
+
 def log_position(key: bytes) -> int:
     return int.from_bytes(key[JOB_ID_BYTES:], "big")
 
@@ -221,6 +245,7 @@ _owner_decode = msgspec.msgpack.Decoder(tuple[str, str]).decode
 _commit_decode = msgspec.msgpack.Decoder(CommitRecord).decode
 _document_decode = msgspec.msgpack.Decoder(tuple[int, int, str, bytes]).decode
 _audit_decode = msgspec.msgpack.Decoder(AuditEntry).decode
+_delivery_decode = msgspec.msgpack.Decoder(Delivery).decode
 _NO_TRAIL: Final = _encode(Trail())
 
 
@@ -311,6 +336,18 @@ def document_unpack(key: bytes, payload: bytes) -> Document:
 
 def audit_unpack(payload: bytes) -> AuditEntry:
     return _audit_decode(payload)
+
+
+def delivery_unpack(payload: bytes) -> Delivery:
+    return _delivery_decode(payload)
+
+
+def sent_pack(number: int, delivery: Delivery) -> bytes:
+    return number.to_bytes(8, "big") + _encode(delivery)
+
+
+def sent_unpack(payload: bytes) -> tuple[int, Delivery]:
+    return int.from_bytes(payload[:8], "big"), _delivery_decode(payload[8:])
 
 
 def commit_pack(commit: CommitRecord) -> bytes:
@@ -417,6 +454,9 @@ def _document_stored(rows: NewRows, effect: DocumentStored) -> None:
 
 def _document_dropped(rows: NewRows, effect: DocumentDropped) -> None:
     rows[DOCUMENTS][document_key(effect.kind, effect.name)] = None
+    if effect.kind is Kind.WEBHOOK and (endpoint := endpoint_of(effect.name)) is not None:
+        for slot in range(DELIVERIES_KEPT):
+            rows[SENT][sent_key(endpoint, slot)] = None
 
 
 def _audit_noted(rows: NewRows, effect: AuditNoted) -> None:
@@ -424,6 +464,26 @@ def _audit_noted(rows: NewRows, effect: AuditNoted) -> None:
     _put(rows, AUDIT, audit_key(number), _encode(effect.entry))
     if number > AUDIT_ENTRIES_MAX:
         rows[AUDIT][audit_key(number - AUDIT_ENTRIES_MAX)] = None
+
+
+def _deliveries_due(rows: NewRows, effect: DeliveriesDue) -> None:
+    for delivery in effect.deliveries:
+        key = outbox_key(delivery.endpoint, delivery.due_ms, delivery.number)
+        rows[OUTBOX][key] = seal(OUTBOX, key, _encode(delivery))
+
+
+def _delivery_moved(rows: NewRows, effect: DeliveryMoved) -> None:
+    before, after = effect.before, effect.after
+    if effect.slot == WAITS:
+        rows[OUTBOX][outbox_key(before.endpoint, before.due_ms, before.number)] = None
+    else:
+        rows[SENT][sent_key(before.endpoint, effect.slot)] = None
+    if effect.number == WAITS:
+        key = outbox_key(after.endpoint, after.due_ms, after.number)
+        _put(rows, OUTBOX, key, _encode(after))
+    elif effect.number != FORGOTTEN:
+        key = sent_key(after.endpoint, effect.number % DELIVERIES_KEPT)
+        _put(rows, SENT, key, sent_pack(effect.number, after))
 
 
 TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
@@ -442,6 +502,8 @@ TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
     DocumentStored: _document_stored,
     DocumentDropped: _document_dropped,
     AuditNoted: _audit_noted,
+    DeliveriesDue: _deliveries_due,
+    DeliveryMoved: _delivery_moved,
 }
 """Effects whose rows follow from the effect alone; `JobDeleted` needs `job_deleted`."""
 

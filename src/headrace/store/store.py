@@ -21,11 +21,12 @@ from typing import Final
 
 import msgspec
 
+from headrace.core.deliveries import Delivery
 from headrace.core.documenting import DocumentTable
 from headrace.core.effects import Answered, Effect, Finished, JobDeleted, Noted, OwnerStored, Trail
 from headrace.core.job import RECORD_BYTES, TERMINAL
 from headrace.core.sweeping import NOT_KNOWN, Ended
-from headrace.store import layout, lists
+from headrace.store import layout, lists, outbox
 from headrace.store._rows import link, unseal_records, unseal_specs
 from headrace.store.contract import (
     KeyValue,
@@ -298,6 +299,18 @@ class Store:
             found.append(Ended(job_id, at_ms, record, job_type))
         return found, after(rows[-1][0])
 
+    def delivery_waits(self, endpoint: bytes, due_ms: int, number: int) -> bool:
+        return self._row(layout.OUTBOX, layout.outbox_key(endpoint, due_ms, number)) is not None
+
+    def delivery_over(self, endpoint: bytes, slot: int) -> Delivery | None:
+        payload = self._row(layout.SENT, layout.sent_key(endpoint, slot))
+        return None if payload is None else layout.sent_unpack(payload)[1]
+
+    def deliveries_over(self, endpoint: bytes) -> int:
+        """Return how many were over ever, as committed: asked before the first that is now."""
+        found = outbox.over(self._kv, endpoint)
+        return found[0][0] + 1 if found else 0
+
     def _row(self, table: int, key: bytes) -> bytes | None:
         """Return a payload, staged or committed."""
         for batch in reversed(self._pending):
@@ -391,6 +404,26 @@ class Store:
         payloads = (self._unseal(layout.AUDIT, key, value) for key, value in rows)
         return [layout.audit_unpack(payload) for payload in payloads if payload is not None]
 
+    def outbox_page(
+        self, endpoint: bytes, limit: int, after: Delivery | None = None
+    ) -> list[Delivery]:
+        """Return what waits for an endpoint, what is due first at the beginning."""
+        key = b""
+        if after is not None:
+            key = layout.outbox_key(after.endpoint, after.due_ms, after.number)
+        return outbox.waiting(self._kv, endpoint, limit, key)
+
+    def outbox_first(self) -> Iterable[Delivery]:
+        """Yield for each endpoint that something waits for what is due there first."""
+        return outbox.waiting_first(self._kv)
+
+    def outbox_count(self) -> int:
+        return self._kv.count(layout.OUTBOX)
+
+    def sent(self, endpoint: bytes) -> list[tuple[int, int, Delivery]]:
+        """Return (number, slot, delivery) of what is over, the newest first."""
+        return outbox.over(self._kv, endpoint)
+
     def list_jobs(self, query: ListQuery) -> Page:
         """Return a page of jobs. Looks at `LIST_EXAMINED_MAX` rows at most, never at all jobs."""
         page = lists.list_jobs(self._kv, self._owners, query)
@@ -425,6 +458,13 @@ class Store:
         for key, payload in self._sound_rows(layout.DOCUMENTS, corrupt):
             self.documents.put(layout.document_unpack(key, payload))
         self.documents.damaged = {key[0] for table, key in corrupt if table == layout.DOCUMENTS}
+        waiting: dict[bytes, tuple[str, int]] = {}
+        number_last = 0
+        for _, payload in self._sound_rows(layout.OUTBOX, corrupt):
+            one = layout.delivery_unpack(payload)
+            _, before = waiting.get(one.endpoint, ("", 0))
+            waiting[one.endpoint] = (one.tenant, before + 1)
+            number_last = max(number_last, one.number)
         last = self._kv.scan(layout.AUDIT, reverse=True, limit=1)
         return Restored(
             epoch=self._epoch,
@@ -434,6 +474,8 @@ class Store:
             classes=classes,
             owners=dict(self._owners),
             documents=[one for kind in Kind for one in self.documents.of(kind).values()],
+            deliveries_waiting=[(key, *of) for key, of in waiting.items()],
+            delivery_last=number_last,
             audit_last=int.from_bytes(last[0][0], "big") if last else 0,
             # Numbers begin at 0 and no row is ever deleted: the rows tell how many there are.
             owners_next=max(self._kv.count(layout.OWNERS), max(self._owners, default=-1) + 1),

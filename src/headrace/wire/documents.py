@@ -129,11 +129,42 @@ def worker_document(tenant: str, worker: str) -> str:
     return f"{tenant}\0{worker}"
 
 
+class WebhookDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where somebody wants events sent. With no URL: what signs those to URLs that jobs name."""
+
+    tenant: str
+    user: str
+    """Who registered it."""
+    url: str = ""
+    events: tuple[str, ...] = ()
+    """Names and patterns; see `wire.events`."""
+    secrets: tuple[str, ...] = ()
+    """The newest first."""
+    retire_at_ms: int = 0
+    """Wall clock: from then on only the newest secret signs; 0: there is one."""
+    every_user: bool = False
+    """True: of all jobs of the tenant, not only of the user's own."""
+    of_server: bool = False
+    """True: of keys that nobody knows, too."""
+    disabled: str = ""
+    """Why nothing is sent there; empty while it is."""
+    description: Description = ""
+
+    def __repr__(self) -> str:
+        """Leave out the secrets, and the URL: people put secrets into those too."""
+        return f"WebhookDocument({self.tenant!r}, {self.user!r})"
+
+    def signing(self, now_ms: int) -> tuple[str, ...]:
+        """Return the secrets that sign now."""
+        return self.secrets[:1] if self.retire_at_ms <= now_ms else self.secrets
+
+
 VALUES: Final[dict[Kind, Any]] = {
     Kind.QUEUE: QueueDocument,
     Kind.TYPE: TypeDocument,
     Kind.GROUP: GroupDocument,
     Kind.KEY: KeyDocument,
+    Kind.WEBHOOK: WebhookDocument,
     Kind.TENANT: TenantDocument,
     Kind.WORKER: WorkerDocument,
     Kind.LIMIT: LimitDocument,

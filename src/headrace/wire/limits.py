@@ -96,6 +96,32 @@ TENANT_WEIGHT_DEFAULT: Final = 1
 AUDIT_ENTRIES_MAX: Final = 100_000
 """Acts of admins that are kept; older ones go."""
 
+# Events and webhooks ----------------------------------------------------------------------------
+EVENT_CHARS_MAX: Final = 128
+EVENT_SEGMENTS_MAX: Final = 8
+"""Finding who asked for an event looks up one pattern a segment."""
+EVENT_DATA_BYTES_MAX: Final = 16 * KIB
+"""JSON that a handler sends with an event; a delivery stays below 20 KB."""
+EVENTS_PER_NEWS_MAX: Final = 64
+"""Events in one report of news."""
+EVENT_PATTERNS_MAX: Final = 64
+"""Of one webhook."""
+WEBHOOK_URL_CHARS_MAX: Final = 2_048
+WEBHOOK_SECRET_CHARS_MAX: Final = 256
+WEBHOOKS_PER_TENANT_MAX: Final = 100
+"""One event of a tenant becomes at most so many deliveries."""
+DELIVERIES_PENDING_MAX: Final = 100_000
+"""Waiting for one endpoint; what comes beyond is not sent, and counted. A receiver that is away for
+days must not fill the disk."""
+DELIVERIES_PER_TENANT_MAX: Final = 250_000
+"""Waiting for all endpoints of a tenant."""
+DELIVERIES_KEPT: Final = 200
+"""Deliveries of a webhook that are over and can be looked at, or sent again; the newest."""
+WEBHOOK_OLD_SECRET_MS: Final = DAY_MS
+"""After a new secret, the one before signs too for so long, unless told otherwise."""
+AUTH_EVENT_MS: Final = 60 * SECOND_MS
+"""Failed authentications within it are told in one event."""
+
 # Leases and polls -------------------------------------------------------------------------------
 LEASE_MS_MIN: Final = 100
 LEASE_MS_DEFAULT: Final = 30 * SECOND_MS
@@ -150,3 +176,5 @@ assert RETRY_DELAY_MS_MAX < 1 << 32, "stored in 32 bits"
 assert RETRIES_MAX < 1 << 16, "stored in 16 bits"
 assert max(CPU_MILLI_MAX, MEMORY_MB_MAX, STORAGE_MB_MAX, GPU_MILLI_MAX) < 1 << 31, "the match index"
 assert LIST_LIMIT_MAX <= LIST_EXAMINED_MAX
+assert DELIVERIES_PENDING_MAX <= DELIVERIES_PER_TENANT_MAX
+assert DELIVERIES_KEPT < 1 << 16, "a place in the ring has two bytes"

@@ -62,6 +62,7 @@ class ProblemCode(IntEnum):
     DOCUMENTS_TOO_MANY = 432
     WORKER_UNKNOWN = 440
     STREAMS_TOO_MANY = 441
+    WEBHOOK_DISABLED = 450
     # What an operator lets wait
     QUOTA_REACHED = 490
     BACKLOG_FULL = 491
@@ -128,6 +129,7 @@ PROBLEMS: Final[dict[ProblemCode, ProblemRow]] = {
     ProblemCode.DOCUMENTS_TOO_MANY: ProblemRow(409, "There are as many as there may be"),
     ProblemCode.WORKER_UNKNOWN: ProblemRow(404, "No such worker"),
     ProblemCode.STREAMS_TOO_MANY: ProblemRow(429, "Too many streams are open", True),
+    ProblemCode.WEBHOOK_DISABLED: ProblemRow(409, "The webhook is disabled"),
     ProblemCode.QUOTA_REACHED: ProblemRow(429, "The tenant has as many jobs as it may", True),
     ProblemCode.BACKLOG_FULL: ProblemRow(429, "Too many jobs of the queue wait", True),
     ProblemCode.QUEUE_FULL: ProblemRow(429, "The queue is full", True),

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from headrace.wire.document_routes import CHANGES, CONDITIONS
 from headrace.wire.problems import ProblemCode as P
 from headrace.wire.route import (
     COMMITS,
@@ -23,6 +24,7 @@ from headrace.wire.route import (
     Route,
 )
 from headrace.wire.schema import ABSENT, SubmitJob
+from headrace.wire.webhook_routes import NewWebhook
 
 ROOT: Final = "root"
 """The tag of its routes."""
@@ -171,6 +173,39 @@ class RootGroups(RootAnswer, kw_only=True):
     total: int
 
 
+class RootWebhook(msgspec.Struct, kw_only=True):
+    """A webhook, without its secret."""
+
+    id: str
+    url: str
+    events: list[str]
+    enabled: bool
+    disabled_reason: str | None
+    pending: int
+    """Deliveries that wait."""
+
+
+class RootWebhookAnswer(RootAnswer, kw_only=True):
+    webhook: RootWebhook
+
+
+class RootMadeWebhook(RootAnswer, kw_only=True):
+    webhook_id: str
+    secret: str | None = None
+    """It cannot be shown again; absent: it came with the request."""
+    webhook: RootWebhook
+
+
+class RootWebhookRemoved(RootAnswer, kw_only=True):
+    message: Literal["Webhook removed"]
+    webhook_id: str
+
+
+class RootWebhooks(RootAnswer, kw_only=True):
+    webhooks: list[RootWebhook]
+    count: int
+
+
 # Routes -----------------------------------------------------------------------------------------
 
 PAGE: Final = (
@@ -251,6 +286,30 @@ ROOT_ROUTES: Final[tuple[Route, ...]] = (
             ("type", "/job-types/{name}", "A job type", (), RootTypeAnswer, OF_A_DOCUMENT),
             ("groups", "/job-groups", "Groups of job types", PAGE, RootGroups, ()),
             ("group", "/job-groups/{name}", "A group", (), RootGroupAnswer, OF_A_DOCUMENT),
+            ("webhooks", "/webhooks", "Webhooks", (), RootWebhooks, ()),
+            ("webhook", "/webhooks/{name}", "A webhook", (), RootWebhookAnswer, OF_A_DOCUMENT),
         )
+    ),
+    Route(
+        name="root_webhook_create",
+        method="POST",
+        path="/webhooks",
+        summary="Register a webhook, as on /api/v1; answered with 201",
+        tag=ROOT,
+        params=WHO,
+        body=NewWebhook,
+        answer=RootMadeWebhook,
+        status=201,
+        problems=(P.FORBIDDEN, P.DOCUMENTS_TOO_MANY, *CHANGES),
+    ),
+    Route(
+        name="root_webhook_delete",
+        method="DELETE",
+        path="/webhooks/{name}",
+        summary="Remove a webhook",
+        tag=ROOT,
+        params=(*WHO, CONDITIONS[0]),
+        answer=RootWebhookRemoved,
+        problems=(*OF_A_DOCUMENT, *CHANGES),
     ),
 )

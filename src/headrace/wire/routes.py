@@ -30,6 +30,7 @@ from headrace.wire.route import (
 )
 from headrace.wire.schema import Duration
 from headrace.wire.stats import StatsAnswer
+from headrace.wire.webhook_routes import WEBHOOK_ROUTES
 
 OF_A_LEASE: Final = (P.LEASE_UNKNOWN, P.LEASE_STALE, P.LEASE_ALREADY_REPORTED)
 
@@ -296,6 +297,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     *OPERATOR_ROUTES,
     *DOCUMENT_ROUTES,
+    *WEBHOOK_ROUTES,
     # Operations
     Route(
         name="stats",

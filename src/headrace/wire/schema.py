@@ -16,6 +16,7 @@ Instant = int | float | str
 Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_CHARS_MAX)]
 MaybeName = Annotated[str, Meta(max_length=limits.NAME_CHARS_MAX)]
 Sha256 = Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")]
+WebhookUrl = Annotated[str, Meta(max_length=limits.WEBHOOK_URL_CHARS_MAX)]
 Labels = dict[str, str]
 
 ABSENT = msgspec.Raw(b"")
@@ -87,6 +88,10 @@ class SubmitJob(Request, kw_only=True):
     start_before: Instant | None = None
     idempotency_key: Annotated[str, Meta(max_length=limits.KEY_CHARS_MAX)] | None = None
     tags: Annotated[list[Name], Meta(max_length=limits.TAGS_MAX)] = []
+    webhook_url: WebhookUrl | None = None
+    """Told of the job's end, signed with the tenant's secret for that."""
+    webhook_url_alias: WebhookUrl | None = msgspec.field(name="webhookUrl", default=None)
+    """Alias of `webhook_url`."""
 
     def __post_init__(self) -> None:
         self.type = self.type or None
@@ -132,6 +137,7 @@ class Spec(msgspec.Struct, omit_defaults=True, kw_only=True):
     start_before: str | None = None
     idempotency_key: str | None = None
     tags: list[str] = []
+    webhook_url: str = ""
     tenant: str = "default"
     owner: str = ""
     created_at: str = ""
@@ -200,6 +206,14 @@ class Report(LeaseReport, omit_defaults=True, kw_only=True):
     outcome: OutcomeWord
 
 
+class Emitted(Request, omit_defaults=True, kw_only=True):
+    """An event of a handler's own, such as `scene.loaded`."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=limits.EVENT_CHARS_MAX)]
+    data: msgspec.Raw = ABSENT
+    """Any JSON value."""
+
+
 class LeaseProgress(Request, kw_only=True):
     """News of a running attempt by `POST /leases/{lease}/progress`. Also its heartbeat."""
 
@@ -207,6 +221,8 @@ class LeaseProgress(Request, kw_only=True):
     progress: Annotated[float, Meta(ge=0, le=1)] | None = None
     details: Annotated[str, Meta(max_length=limits.DETAILS_CHARS_MAX)] | None = None
     log: Annotated[str, Meta(max_length=limits.LOG_BYTES_MAX)] | None = None
+    events: Annotated[list[Emitted], Meta(max_length=limits.EVENTS_PER_NEWS_MAX)] = []
+    """Sent to webhooks that ask for them, in the order given."""
 
 
 class Progress(LeaseProgress, kw_only=True):

@@ -1,0 +1,1 @@
+"""Webhooks: only loopback is ever connected to, and no test waits for a time."""
