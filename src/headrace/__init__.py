@@ -1,8 +1,11 @@
 """headrace: a durable job queue server that needs no database beside it."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False  # `typing` takes longer to import than all that is here
 if TYPE_CHECKING:
+    from typing import Any
+
     from headrace.embedded import AsyncQueue, Queue, QueueConfig, QueueFull
     from headrace.sdk import AsyncClient, Client
 

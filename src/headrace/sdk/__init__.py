@@ -9,10 +9,26 @@
 `AsyncClient` has the same methods as coroutines.
 """
 
-from headrace.sdk.client import TERMINAL, AsyncClient, Job
-from headrace.sdk.errors import SdkError, ServerProblem, ServerUnreachable, UsageError
-from headrace.sdk.sync import Client
+from __future__ import annotations
 
+TYPE_CHECKING = False  # `typing` takes longer to import than all that is here
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from headrace.sdk.client import TERMINAL, AsyncClient, Job
+    from headrace.sdk.errors import SdkError, ServerProblem, ServerUnreachable, UsageError
+    from headrace.sdk.sync import Client
+
+_WHERE: Final = {
+    "TERMINAL": "client",
+    "AsyncClient": "client",
+    "Client": "sync",
+    "Job": "client",
+    "SdkError": "errors",
+    "ServerProblem": "errors",
+    "ServerUnreachable": "errors",
+    "UsageError": "errors",
+}
 __all__ = [
     "TERMINAL",
     "AsyncClient",
@@ -23,3 +39,12 @@ __all__ = [
     "ServerUnreachable",
     "UsageError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Looked up on demand: a program that only may submit something starts without asyncio.
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"headrace.sdk.{_WHERE[name]}"), name)

@@ -14,17 +14,21 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
 from headrace import __version__
 from headrace.sdk.errors import ServerProblem, ServerUnreachable, UsageError
 from headrace.sdk.views import JobAnswer, JobsPage, JobView
 from headrace.wire import limits
+from headrace.wire.document_routes import QueuesAnswer, QueueView, TypesAnswer, TypeView
 from headrace.wire.durations import duration_ms
 from headrace.wire.schema import ResultView, Submitted
+
+if TYPE_CHECKING:
+    import aiohttp
 
 URL_DEFAULT: Final = "http://127.0.0.1:8080"
 URL_VARIABLE: Final = "HEADRACE_URL"
@@ -43,6 +47,7 @@ WAIT_PATIENCE_S: Final = 60.0
 WAIT_LOOK_S: Final = 0.5
 """Between two looks for it."""
 TRIES_MAX: Final = 4
+PAGE_JOBS: Final = 100
 RETRY_S_MIN: Final = 0.1
 RETRY_S_MAX: Final = 5.0
 
@@ -51,6 +56,12 @@ assert WAIT_S < ANSWER_S_MAX
 
 Answer = TypeVar("Answer")
 Duration = float | str
+
+
+class _Page(msgspec.Struct):
+    """What all pages of lists by name have."""
+
+    next: str | None = None
 
 
 class Job:
@@ -267,6 +278,24 @@ class AsyncClient:
                 query.append((key, str(value)))
         return await self._ask("GET", "/api/v1/jobs", JobsPage, query=query, again=True)
 
+    async def jobs(self, *, most: int | None = None, **filters: Any) -> AsyncIterator[JobView]:
+        """Yield jobs, the newest first, page by page as they are asked for; at most `most`.
+
+        filters: as of `list`.
+        """
+        filters.setdefault("limit", limits.LIST_LIMIT_MAX if most is None else PAGE_JOBS)
+        told = 0
+        while True:
+            page = await self.list(**filters)
+            for job in page.jobs:
+                if told == most:
+                    return
+                told += 1
+                yield job
+            if page.next is None:
+                return
+            filters["cursor"] = page.next
+
     async def cancel(self, job_id: str) -> str:
         """Cancel a job; return its status after it."""
         return await self._act(job_id, "cancel")
@@ -308,6 +337,8 @@ class AsyncClient:
             query["follow"] = "1"
         if tail is not None:
             query["tail"] = str(tail)
+        import aiohttp
+
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         path = f"/api/v1/jobs/{_segment(job_id)}/logs"
         try:
@@ -327,6 +358,52 @@ class AsyncClient:
             raise ServerUnreachable(f"{self.url}: {_reason(error)}") from error
         if follow and not (await self.get(job_id)).finished:
             raise ServerUnreachable(f"{self.url}: the log broke off, the job goes on")
+
+    # Queues and types ---------------------------------------------------------------------------
+
+    async def queues(self) -> Sequence[QueueView]:
+        """Return all queues: their capacity, whether they are paused, what waits and runs."""
+        return [
+            queue
+            async for data in self._pages("queues")
+            for queue in decode(data, QueuesAnswer).queues
+        ]
+
+    async def set_queue(
+        self, name: str, *, capacity: int | None = None, paused: bool = False, description: str = ""
+    ) -> QueueView:
+        """Set how many jobs of a queue run at once (None: no limit), and whether it is paused."""
+        body = {"capacity": capacity, "paused": paused, "description": description}
+        path = f"/api/v1/queues/{_name(name)}"
+        return await self._ask("PUT", path, QueueView, _json(body), again=True)
+
+    async def pause_queue(self, name: str) -> QueueView:
+        """Give nothing of a queue out; what runs goes on."""
+        path = f"/api/v1/queues/{_name(name)}/pause"
+        return await self._ask("POST", path, QueueView, again=True)
+
+    async def resume_queue(self, name: str) -> QueueView:
+        path = f"/api/v1/queues/{_name(name)}/resume"
+        return await self._ask("POST", path, QueueView, again=True)
+
+    async def job_types(self) -> Sequence[TypeView]:
+        """Return the registered job types."""
+        return [
+            one
+            async for data in self._pages("job-types")
+            for one in decode(data, TypesAnswer).job_types
+        ]
+
+    async def _pages(self, what: str) -> AsyncIterator[bytes]:
+        """Yield all pages of a list by name."""
+        query: dict[str, str] = {}
+        while True:
+            data = await self._request("GET", f"/api/v1/{what}", query=query, again=True)
+            yield data
+            following = decode(data, _Page).next
+            if following is None:
+                return
+            query = {"after": following}
 
     async def probe(self) -> None:
         """Return if the server is ready. Raises: ServerProblem, ServerUnreachable."""
@@ -380,6 +457,8 @@ class AsyncClient:
     async def _request_once(
         self, method: str, path: str, body: bytes | None, query: Any, content_type: str
     ) -> bytes:
+        import aiohttp
+
         headers = {} if body is None else {"Content-Type": content_type}
         try:
             async with self._open().request(
@@ -393,7 +472,9 @@ class AsyncClient:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ServerUnreachable(f"{self.url}: {_reason(error)}") from error
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> "aiohttp.ClientSession":
+        import aiohttp  # with the first request: it takes most of what importing this package took
+
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 headers=self._headers,
@@ -450,9 +531,18 @@ def _segment(job_id: str) -> str:
     return job_id
 
 
+def _name(name: str) -> str:
+    """Return a name as a part of a path. Raises: UsageError."""
+    if not name:
+        raise UsageError("a name is not empty")
+    return quote(name, safe="")
+
+
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    import aiohttp
+
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.strerror or str(error.os_error)
     return str(error) or type(error).__name__

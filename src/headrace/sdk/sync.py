@@ -7,7 +7,8 @@ from threading import Thread
 from typing import Any, Self, TypeVar
 
 from headrace.sdk.client import AsyncClient, Duration, Job
-from headrace.sdk.views import JobsPage
+from headrace.sdk.views import JobsPage, JobView
+from headrace.wire.document_routes import QueueView, TypeView
 from headrace.wire.schema import Submitted
 
 Value = TypeVar("Value")
@@ -79,6 +80,11 @@ class Client:
     def list(self, **filters: Any) -> JobsPage:
         return self._do(self._client.list(**filters))
 
+    def jobs(self, *, most: int | None = None, **filters: Any) -> Iterator[JobView]:
+        jobs = self._client.jobs(most=most, **filters)
+        while (job := self._do(_next(jobs))) is not None:
+            yield job
+
     def cancel(self, job_id: str) -> str:
         return self._do(self._client.cancel(job_id))
 
@@ -97,6 +103,25 @@ class Client:
     def explain(self, job_id: str) -> dict[str, Any]:
         return self._do(self._client.explain(job_id))
 
+    def queues(self) -> Sequence[QueueView]:
+        return self._do(self._client.queues())
+
+    def set_queue(
+        self, name: str, *, capacity: int | None = None, paused: bool = False, description: str = ""
+    ) -> QueueView:
+        return self._do(
+            self._client.set_queue(name, capacity=capacity, paused=paused, description=description)
+        )
+
+    def pause_queue(self, name: str) -> QueueView:
+        return self._do(self._client.pause_queue(name))
+
+    def resume_queue(self, name: str) -> QueueView:
+        return self._do(self._client.resume_queue(name))
+
+    def job_types(self) -> Sequence[TypeView]:
+        return self._do(self._client.job_types())
+
     def stats(self) -> dict[str, Any]:
         return self._do(self._client.stats())
 
@@ -109,5 +134,5 @@ class Client:
             yield piece
 
 
-async def _next(pieces: AsyncIterator[str]) -> str | None:
-    return await anext(pieces, None)
+async def _next(things: AsyncIterator[Value]) -> Value | None:
+    return await anext(things, None)
