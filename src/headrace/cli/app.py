@@ -30,8 +30,12 @@ COMMANDS: Final = {
     "suspend": ("jobs", "Pause jobs, at their checkpoints."),
     "resume": ("jobs", "Let suspended jobs go on."),
     "retry": ("jobs", "Run jobs again that have ended."),
+    "top": ("top", "Watch a server: rates, queues, workers, running jobs."),
+    "queues": ("queues", "Show queues; pause, resume and limit them."),
+    "types": ("queues", "List the registered job types."),
     "keys": ("keys", "Make, list and revoke API keys."),
     "bench": ("bench", "Measure a server of its own on this machine."),
+    "completion": ("completion", "Print what makes the shell complete words."),
     "version": ("version", "Print the version."),
 }
 

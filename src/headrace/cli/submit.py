@@ -7,6 +7,7 @@ import click
 
 from headrace.cli.app import EXIT_OK
 from headrace.cli.jobs import show_end, watch, with_client
+from headrace.cli.many import is_directory, is_many, submit_many
 from headrace.cli.options import DURATION, json_of, pairs, server_options, text_of
 from headrace.sdk.client import AsyncClient
 from headrace.sdk.errors import SdkError
@@ -39,11 +40,16 @@ Examples:
   headrace submit program.wasm --wait -- first second        after -- the module's arguments
   headrace submit program.wasm --stdin @input.txt --memory-mb 64 --timeout 30s --env MODE=fast
   id=$(headrace submit nightly --key nightly-2030-01-31)     a repeat gives the same job
+  headrace submit jobs.ndjson --wait                         a job a line, as POST /api/v1/jobs
+  generate | headrace submit - --queue bulk --skip-wrong     the same from a pipe
+  headrace submit modules/ --timeout 1m                      each *.wasm of a directory
 
 \b
-Prints the job's id; with --wait its result instead, and exits 1 if it did not complete.""",
+Prints the job's id; with --wait its result instead, and exits 1 if it did not complete. Of many
+jobs it prints the ids, and with --wait how many completed; a job a line may say all that options
+say, and goes before them.""",
 )
-@click.argument("target", metavar="TYPE|FILE.wasm")
+@click.argument("target", metavar="TYPE|FILE.wasm|JOBS.ndjson|DIRECTORY|-")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--params", help="JSON for a typed job; @FILE or - to read it.")
 @click.option("--name", help="[the type's, or the file's]")
@@ -75,12 +81,14 @@ Prints the job's id; with --wait its result instead, and exits 1 if it did not c
 )
 @click.option("--entry-point", help="Function of the module. [_start]")
 @click.option("--success-code", "success_codes", multiple=True, type=click.IntRange(0, 255))
+@click.option("--skip-wrong", is_flag=True, help="Of many: leave out jobs that are refused.")
 @click.option("--wait", is_flag=True, help="Wait for its end and print its result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
 @server_options
 def submit_command(
     target: str,
     arguments: tuple[str, ...],
+    skip_wrong: bool,
     wait: bool,
     as_json: bool,
     url: str,
@@ -88,10 +96,21 @@ def submit_command(
     user: str | None,
     **options: Any,
 ) -> int:
-    """Submit a job: a TYPE that workers have a handler for, or a WASM file.
+    """Submit a job: a TYPE that workers have a handler for, or a WASM file. Or many.
 
-    When the id is printed the job is on disk.
+    When an id is printed its job is on disk.
     """
+    server = {"url": url, "api_key": api_key, "user": user}
+    if is_many(target):
+        if arguments or options["key"] or as_json:
+            raise click.UsageError("--key, --json and arguments are for a single job")
+        common = _fields(options, (), is_directory(target), of_many=True)
+        return with_client(
+            server,
+            lambda client: submit_many(client, target, common, skip=skip_wrong, wait=wait),
+        )
+    if skip_wrong:
+        raise click.UsageError("--skip-wrong is for many jobs: JOBS.ndjson, a directory, or -")
     is_wasm = target.endswith(WASM_SUFFIX)
     if not is_wasm and target.startswith(PATH_STARTS):
         raise click.UsageError(f"{target} is not a WASM file (*{WASM_SUFFIX})")
@@ -124,12 +143,18 @@ def submit_command(
             click.echo(submitted.job_id)
         return EXIT_OK
 
-    return with_client({"url": url, "api_key": api_key, "user": user}, submit)
+    return with_client(server, submit)
 
 
-def _fields(options: dict[str, Any], arguments: tuple[str, ...], is_wasm: bool) -> dict[str, Any]:
-    """Return what was said, as the fields of a submit. What was not said is left to the server."""
-    _check_kind(options, arguments, is_wasm)
+def _fields(
+    options: dict[str, Any], arguments: tuple[str, ...], is_wasm: bool, *, of_many: bool = False
+) -> dict[str, Any]:
+    """Return what was said, as the fields of a submit. What was not said is left to the server.
+
+    of_many: of jobs that say themselves what they are.
+    """
+    if not of_many:
+        _check_kind(options, arguments, is_wasm)
     fields: dict[str, Any] = {}
     for option, field in (
         ("name", "name"),

@@ -71,6 +71,9 @@ class Client:
     def put_module(self, data: bytes) -> str:
         return self._do(self._client.put_module(data))
 
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        return self._do(self._client.call(method, path, body))
+
     def get(self, job_id: str, *, wait: Duration | None = None, patience_s: float = 0.0) -> Job:
         return self._do(self._client.get(job_id, wait=wait, patience_s=patience_s))
 
