@@ -45,15 +45,14 @@ class Stub:
             raise ServerProblem(403, {"code": "forbidden"})
         return [
             QueueView(
-                name=name,
-                capacity=capacity,
-                paused=paused,
-                description="",
-                depth=depth,
-                running=0,
-                version=0,
-                changed_at=None,
-                changed_by=None,
+                **dict.fromkeys(QueueView.__struct_fields__)
+                | {
+                    "name": name,
+                    "capacity": capacity,
+                    "paused": paused,
+                    "depth": depth,
+                    "running": 0,
+                }
             )
             for name, capacity, paused, depth in (
                 ("idle", None, False, 0),
