@@ -49,7 +49,7 @@ def test_a_typed_job_that_says_nothing_else_gets_the_defaults() -> None:
     assert new == NewJobs(
         job_ids=ID,
         specs=new.specs,
-        requirements=Requirements("default", "mail", Amounts()),
+        requirements=Requirements("default", "mail", Amounts(), tenant="acme"),
         priority=5,
         timeout_ms=3_600_000,
         retry_delay_ms=1_000,
@@ -75,7 +75,7 @@ def test_a_wasm_job_keeps_the_hash_and_is_not_retried_by_default() -> None:
     stored = spec(new)
     assert new.module_sha256 == bytes.fromhex(SHA)
     assert new.retries_max == 0
-    assert new.requirements == Requirements("default", "", Amounts(1000, 64))
+    assert new.requirements == Requirements("default", "", Amounts(1000, 64), tenant="acme")
     assert (stored.wasm_sha256, stored.entry_point, stored.arguments) == (SHA, "_start", ["a"])
     assert (stored.environment, stored.stdin) == ({"K": "v"}, "in")
     assert b"wasm_module" not in new.specs[0]
@@ -103,6 +103,17 @@ def test_priorities_are_clamped_and_have_names(given_: Any, kept: int) -> None:
     assert take({"type": "t", "priority": given_}).priority == kept
 
 
+def test_only_the_default_tenant_without_a_key_has_none_in_its_class() -> None:
+    for caller, tenant in (
+        (Caller(), ""),
+        (Caller("acme"), "acme"),
+        (Caller(key_id="k"), "default"),
+        (Caller("acme", key_id="k"), "acme"),
+    ):
+        new = new_job(_decode(b'{"type":"t"}'), ID, submission(caller, NOW_MS), "")
+        assert new.requirements.tenant == tenant
+
+
 def test_requirements_become_whole_amounts() -> None:
     new = take(
         {
@@ -120,7 +131,7 @@ def test_requirements_become_whole_amounts() -> None:
         }
     )
     assert new.requirements == Requirements(
-        "q", "t", Amounts(100, 5, 6, 1), frozenset({"A100", "H100"}), frozenset({"zone=a"})
+        "q", "t", Amounts(100, 5, 6, 1), frozenset({"A100", "H100"}), frozenset({"zone=a"}), "acme"
     )
     assert spec(new).requirements["duration"] == 5400
 

@@ -34,7 +34,7 @@ WALL_MS = 1_700_000_000_000
 LEASE_MS, GRACE_MS = 30, 10
 GRANTED = (
     *("tokens", "job_ids", "records", "deadlines_at_ms", "by_class", "by_status"),
-    *("waited_ms", "by_wait", "with_checkpoint", "with_deadline_to_start"),
+    *("reached", "waited_ms", "by_wait", "with_checkpoint", "with_deadline_to_start"),
 )
 ENDED = (
     *("count", "worker", "job_ids", "records", "started_at_ms"),
@@ -70,17 +70,20 @@ class Side:
         ]
         for number in range(jobs):
             job = Job(
-                number.to_bytes(16, "big"),
+                (WALL_MS + NOW_MS - 100 + 20 * number).to_bytes(6, "big")
+                + number.to_bytes(10, "big"),
                 Status.RESUMING if number % 3 == 0 else Status.QUEUED,
-                priority=5,
+                priority=number % 3,
                 class_id=number // 4,
                 owner_id=0,
-                order=NOW_MS - 100 + 20 * number << 18,
+                order=7 * number % 100,
                 timeout_ms=5 * number,
                 retry_delay_ms=0,
                 retry_backoff_centi=100,
                 retries_max=0,
                 attempt=number % 2,
+                due_ms=(0, NOW_MS, WALL_MS + NOW_MS - 50)[number % 3],
+                due_is_wall=number % 3 == 2,
                 start_before_at_ms=number % 5,
                 has_checkpoint=number % 3 == 0,
                 has_webhook=number % 5 == 0,

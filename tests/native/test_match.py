@@ -177,11 +177,12 @@ class MatchMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.classes)
     @rule(data=st.data(), many=st.lists(handles, max_size=8), key=st.integers(0, 6))
     def push_alike(self, data: st.DataObject, many: list[int], key: int) -> None:
+        step = data.draw(st.integers(0, 3))
         cls = data.draw(st.sampled_from(self.classes))
         told = []
         for index in (self.native, self.twin):
             try:
-                told.append(index.push_alike(cls, many, key))
+                told.append(index.push_alike(cls, many, key, step))
             except KeyError:
                 told.append(KeyError)
         assert told[0] == told[1]

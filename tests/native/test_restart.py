@@ -80,7 +80,7 @@ def test_record_of_an_unknown_kind_is_left_to_the_caller(
     assert take(module, bytes(row)).ids == [bytes(16)]
     row[16 + at] = byte
     taken = take(module, bytes(row))
-    assert taken.told == (bytes(row), {}, {}, -1, -1)
+    assert taken.told == (bytes(row), {}, {}, -1, {}, {})
     assert taken.ids == []
 
 

@@ -24,7 +24,7 @@ from headrace.core.effects import (
     LogAppended,
     ModuleStored,
 )
-from headrace.core.job import ORDER_COUNTER_BITS, TERMINAL, Event, Status
+from headrace.core.job import TERMINAL, Event, Status
 from headrace.core.resources import Profile
 from headrace.store import layout
 from headrace.store.contract import RecordCorrupt, walk
@@ -443,12 +443,6 @@ def clock_jump_neutral(model: "Model", now_ms: int, command: Tick, job: ModelJob
     waited_ms = model.world.now - job.since
     if waited_ms < job.wanted_ms or now_ms < job.due_ms:
         fail("clock_jump_neutral", f"{job.new} waited {waited_ms} of {job.wanted_ms} ms")
-
-
-def nobody_stands_in_the_future(job: ModelJob, now_ms: int) -> None:
-    """C7: a job that is ready goes before those submitted later."""
-    if job.order >> ORDER_COUNTER_BITS > now_ms:
-        fail("nobody_stands_in_the_future", f"{job.new} stands at {job.order >> 18}, at {now_ms}")
 
 
 def retry_waits(job: ModelJob, now_ms: int, report: Any) -> int:

@@ -22,11 +22,20 @@ from headrace.core.commands import (
 )
 from headrace.core.job import Status
 from headrace.core.resources import Amounts, Requirements
-from headrace.wire.documents import Kind, QueueDocument, TypeDocument, body_of
+from headrace.wire.documents import Kind, QueueDocument, TenantDocument, TypeDocument, body_of
 from sim.model import Model
 from sim.model_job import each_submitted, spec_of
 from sim.net import Net
-from sim.settings import GPU_MODELS, KINDS, LABELS, MODULES, QUEUES, TENANTS, Settings
+from sim.settings import (
+    GPU_MODELS,
+    KINDS,
+    LABELS,
+    MODULES,
+    QUEUES,
+    TENANTS,
+    WEIGHT_MAX,
+    Settings,
+)
 from sim.world import World
 
 TIMEOUT_MS: Final = 3_000
@@ -216,8 +225,11 @@ class Client:
     def _set(self) -> None:
         """Change the settings of a queue, or of something that the engine only keeps."""
         world, model = self._world, self._model
-        kind = world.pick((Kind.QUEUE, Kind.QUEUE, Kind.QUEUE, Kind.GROUP, Kind.TYPE))
-        name = world.pick(KINDS[1:] if kind is Kind.TYPE else (*QUEUES, "unused"))
+        kind = world.pick((Kind.QUEUE, Kind.QUEUE, Kind.QUEUE, Kind.TENANT, Kind.GROUP, Kind.TYPE))
+        if kind is Kind.TENANT:
+            name = world.pick((*TENANTS, "default"))
+        else:
+            name = world.pick(KINDS[1:] if kind is Kind.TYPE else (*QUEUES, "unused"))
         known = model.documents.get((kind, name))
         version = world.between(1, 3) if known is None else known.version
         expected = world.pick((*(Expect.ANYTHING,) * 3, Expect.ABSENT, Expect.PRESENT, version))
@@ -228,6 +240,8 @@ class Client:
             if world.chance(0.7):
                 value = QueueDocument(capacity=world.pick((None, 0, 1, 2, 5)), paused=paused)
             body = body_of(value)
+        elif kind is Kind.TENANT:
+            body = body_of(TenantDocument(weight=world.between(1, WEIGHT_MAX)))
         elif kind is Kind.TYPE:
             group = world.pick(("", *QUEUES))
             keep_ms = world.pick((None, None, -1, 0, 1_000, 10_000))

@@ -62,6 +62,7 @@ from sim.model_job import (
 from sim.retention import Retention
 from sim.settings import Settings
 from sim.single import single_acks, single_effects, single_reports
+from sim.turns import Turns
 from sim.world import World
 
 
@@ -131,6 +132,7 @@ class Model:
         self.retention = Retention(self)
         self.frozen: list[tuple[int, int]] = []
         """Stretches of world time."""
+        self.turns = Turns(self)
 
     # What happens to the server ------------------------------------------------------------------
 
@@ -296,6 +298,7 @@ class Model:
         self.last_tick_wall_ms = 0
         self.offset_ms = self.world.wall_ms() - now_ms
         self.retention.restarted(now_ms)
+        self.turns = Turns(self)
         checkers.store_matches(self, store, whole=False)
 
     # Effects ------------------------------------------------------------------------------------
@@ -367,6 +370,7 @@ class Model:
         if stored.key_digest:
             self.keys[stored.key_digest] = (stored.job_id, stored.request_digest)
         if job.status in READY:
+            self.turns.came(job, kept=None)
             self.ready[stored.job_id] = job
         elif not job.due_is_wall:
             job.since, job.wanted_ms = self.world.now, new.delay_ms
@@ -375,7 +379,7 @@ class Model:
     def _changed(self, now_ms: int, command: Any, effect: JobChanged, report: Any) -> None:
         job = checkers.one_terminal_record(self, effect)
         was, crashes, failures = job.status, job.crashes, job.failures
-        attempt, was_open = job.attempt, job.open
+        attempt, was_open, order = job.attempt, job.open, job.order
         job.read(effect.record)
         self.world.mark(effect.record)
         checkers.attempts_rise_by_one(job, attempt, effect.event)
@@ -385,10 +389,12 @@ class Model:
         checkers.counts_tries(self, effect.event, job, was, failures, crashes, report)
         if was in READY:
             del self.ready[job.job_id]
+            self.turns.left(job, effect.event, attempt)
         elif was in HELD and job.status not in HELD:
             self._let_go(job)
         if job.status in READY:
-            checkers.nobody_stands_in_the_future(job, now_ms)
+            placed = effect.event in (Event.DUE, Event.RESUME)
+            self.turns.came(job, kept=None if placed else order)
             self.ready[job.job_id] = job
         elif job.status is Status.SCHEDULED:
             job.since = self.world.now
@@ -457,6 +463,7 @@ class Model:
         checkers.counts_tries(self, effect.event, job, was, failures, crashes, report)
         if was in READY:
             del self.ready[job.job_id]
+            self.turns.left(job, effect.event, attempt)
         elif was in HELD:
             self._let_go(job)
         del self.jobs[job.job_id]
@@ -474,7 +481,7 @@ class Model:
         checkpoint = self.checkpoints.pop(job_id)
         job.checkpoint = None if finished.status is Status.COMPLETED else checkpoint
         checkers.redriven_as_it_was(ended, job)
-        checkers.nobody_stands_in_the_future(job, now_ms)
+        self.turns.came(job, kept=None)
         self.jobs[job_id] = self.ready[job_id] = job
         self.world.counts["redriven"] += 1
 

@@ -98,12 +98,13 @@ class ModelJob:
         *("attempt", "cancel_at", "checkpoint", "class_id", "crashes", "due_is_wall"),
         *("due_ms", "epoch", "failures", "given_ms", "has_checkpoint", "heard_at"),
         *("heard_ms", "job_id", "key", "lease", "new", "open", "order", "outcome"),
-        *("priority", "record", "since", "status", "wanted_ms"),
+        *("priority", "record", "since", "status", "tenant", "wanted_ms"),
     )
 
     def __init__(self, job_id: bytes, new: NewJobs, record: bytes) -> None:
         self.job_id = job_id
         self.new = new
+        self.tenant = new.requirements.tenant or "default"
         self.lease = ""
         """Token of the lease it is under; "?" until the reply that tells it."""
         self.heard_at = 0

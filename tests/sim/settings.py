@@ -39,6 +39,8 @@ SERVER_FAULTS: Final = FAULTS[5:14]
 QUEUES: Final = ("default", "compute", "io")
 KINDS: Final = ("", "resize", "mail")
 TENANTS: Final = ("t1", "t2")
+WEIGHT_MAX: Final = 4
+"""Of a tenant."""
 LABELS: Final = ("zone=1", "disk=ssd")
 GPU_MODELS: Final = ("A100", "H100")
 MODULES: Final = tuple(bytes([number]) * 32 for number in range(1, 13))

@@ -38,7 +38,6 @@ from headrace._native.record cimport (
     HAS_CHECKPOINT,
     HAS_WEBHOOK,
     ID_BYTES_C,
-    ORDER_COUNTER_BITS_C,
     RECORD_BYTES_C,
     Record,
     job_read,
@@ -53,6 +52,9 @@ cdef extern from *:
 
 cdef enum:
     ID_AT = 4  # in a row of the job table
+    PRIORITIES = 10
+    DUE_IS_WALL = 2  # of the flags of a record
+    ID_MS_BYTES = 6
     SPAN_BUCKETS_C = 304  # 8 to each power of two of milliseconds, up to 35 years
 
 SPAN_BUCKETS = SPAN_BUCKETS_C
@@ -209,6 +211,15 @@ cdef inline void held_remove(Held held, Lease lease) noexcept:
     held.size -= 1
 
 
+cdef inline int64_t id_ms(const char* job_id) noexcept:
+    """Return when a job was submitted, by its id, a UUIDv7."""
+    cdef int64_t ms = 0
+    cdef int at
+    for at in range(ID_MS_BYTES):
+        ms = ms << 8 | <uint8_t>job_id[at]
+    return ms
+
+
 cdef struct Tally:  # counts of a key that mostly is the one before
     int64_t key
     Py_ssize_t count
@@ -240,6 +251,7 @@ cdef class Granted:
     cdef readonly list deadlines_at_ms
     cdef readonly dict by_class
     cdef readonly dict by_status
+    cdef readonly dict reached
     cdef readonly int64_t waited_ms
     cdef readonly dict by_wait
     cdef readonly list with_checkpoint
@@ -405,6 +417,7 @@ cdef class LeaseTable:
         cdef char* row
         cdef Py_ssize_t i
         cdef int64_t waited_ms = 0, wait_ms, due_ms, deadline_at_ms, deadline_before = 0
+        cdef int64_t reached[PRIORITIES]
         cdef object deadline = 0
         done.tokens = PyBytes_FromStringAndSize(NULL, count * TEXT_CHARS)
         done.job_ids = PyBytes_FromStringAndSize(NULL, count * ID_BYTES_C)
@@ -413,6 +426,8 @@ cdef class LeaseTable:
         job_ids = PyBytes_AS_STRING(done.job_ids)
         records = PyBytes_AS_STRING(done.records)
         classes.count = statuses.count = waits.count = 0
+        for i in range(PRIORITIES):
+            reached[i] = -1
         for i in range(count):
             row = self.jobs.row_used(handles[i])
             record = <Record*>(row + ROW_HEAD_BYTES)
@@ -421,10 +436,15 @@ cdef class LeaseTable:
                 job_read(row + ID_AT, row + ROW_HEAD_BYTES).move(event)
             tally(&classes, by_class, record.class_id)
             tally(&statuses, by_status, record.status)
-            wait_ms = now_ms - <int64_t>(record.order >> ORDER_COUNTER_BITS_C)
+            if record.due_ms == 0:
+                wait_ms = wall_ms - id_ms(row + ID_AT)
+            else:
+                wait_ms = (wall_ms if record.flags & DUE_IS_WALL else now_ms) - record.due_ms
             if wait_ms > 0:
                 waited_ms += wait_ms
             tally(&waits, by_wait, bucket_of(wait_ms))
+            if record.attempt == 0 and record.priority < PRIORITIES:
+                reached[record.priority] = <int64_t>record.order
             if record.attempt == 0 and record.start_before_at_ms:
                 with_deadline_to_start.append(handles[i])
             if record.flags & HAS_CHECKPOINT:
@@ -461,6 +481,7 @@ cdef class LeaseTable:
         done.deadlines_at_ms = deadlines
         done.by_class = by_class
         done.by_status = by_status
+        done.reached = {i: reached[i] for i in range(PRIORITIES) if reached[i] >= 0}
         done.waited_ms = waited_ms
         done.by_wait = by_wait
         done.with_checkpoint = with_checkpoint

@@ -341,13 +341,16 @@ cdef class MatchIndex(Lanes):
         """Queue a job; the smallest key goes first. Raises: KeyError if it is queued."""
         self.job_push(self.class_at(cls), handle, key)
 
-    def push_alike(self, Py_ssize_t cls, list handles not None, uint64_t key):
-        """Queue jobs of one class, each with the key behind the one before. Raises: as `push`."""
+    def push_alike(self, Py_ssize_t cls, list handles not None, uint64_t key, uint64_t step):
+        """Queue jobs of one class, each with a key a step behind the one before.
+
+        Raises: as `push`.
+        """
         cdef Class* row = self.class_at(cls)
         cdef uint32_t handle
         for handle in handles:
             self.job_push(row, handle, key)
-            key += 1
+            key += step
 
     def push_many(self, bytes classes not None, uint32_t handle, bytes keys not None):
         """Queue jobs whose handles follow each other, the first of them given.

@@ -5,7 +5,6 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef enum:
     ID_BYTES_C = 16
     RECORD_BYTES_C = 68
-    ORDER_COUNTER_BITS_C = 18  # of an order: milliseconds, then these
     STATUSES_MAX = 32
     HAS_CHECKPOINT = 4  # of the flags, as is the next
     HAS_WEBHOOK = 8

@@ -14,7 +14,6 @@ from headrace._native.record cimport (
     HAS_CHECKPOINT,
     HAS_WEBHOOK,
     ID_BYTES_C,
-    ORDER_COUNTER_BITS_C,
     RECORD_BYTES_C,
     STATUSES_MAX,
     Record,
@@ -26,7 +25,6 @@ RECORD_FORMAT = 1
 ID_BYTES = ID_BYTES_C
 RECORD_BYTES = RECORD_BYTES_C
 ORDER_BITS = 60
-ORDER_COUNTER_BITS = ORDER_COUNTER_BITS_C
 
 cdef enum:
     FORMAT = 1
@@ -137,9 +135,9 @@ cdef class Job:
         """Return the record as stored, `RECORD_BYTES` long."""
         return PyBytes_FromStringAndSize(<const char*>&self.row, RECORD_BYTES_C)
 
-    def pack_alike(self, Py_ssize_t count):
-        """Return the records of `count` jobs that are like this one, each an order behind the
-        one before, joined."""
+    def pack_alike(self, Py_ssize_t count, uint64_t step):
+        """Return the records of `count` jobs that are like this one, each a step of order behind
+        the one before, joined."""
         cdef Record row = self.row
         cdef bytes records
         cdef char* at
@@ -149,7 +147,7 @@ cdef class Job:
         at = PyBytes_AS_STRING(records)
         while count:
             memcpy(at, &row, RECORD_BYTES_C)
-            row.order += 1
+            row.order += step
             at += RECORD_BYTES_C
             count -= 1
         return records

@@ -15,7 +15,6 @@ from headrace._native.poll_texts import acks_json, reports_read, work_json
 from headrace._native.record import (
     ID_BYTES,
     ORDER_BITS,
-    ORDER_COUNTER_BITS,
     RECORD_BYTES,
     RECORD_FORMAT,
     Job,
@@ -29,7 +28,6 @@ from headrace._native.token_text import TOKEN_CHARS, Tokens
 __all__ = [
     "ID_BYTES",
     "ORDER_BITS",
-    "ORDER_COUNTER_BITS",
     "RECORD_BYTES",
     "RECORD_FORMAT",
     "SPAN_BUCKETS",

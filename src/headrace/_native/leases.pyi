@@ -117,6 +117,9 @@ class Granted:
     def by_status(self) -> dict[int, int]:
         """Jobs by the status before."""
     @property
+    def reached(self) -> dict[int, int]:
+        """By priority: the order of the last job that was not given out before."""
+    @property
     def waited_ms(self) -> int:
         """From ready to now, summed up."""
     @property

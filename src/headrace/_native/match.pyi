@@ -77,8 +77,11 @@ class MatchIndex:
     def shape_drop(self, shape: int) -> None: ...
     def push(self, cls: int, handle: int, key: int) -> None:
         """Queue a job; the smallest key goes first. Raises: KeyError if it is queued."""
-    def push_alike(self, cls: int, handles: list[int], key: int) -> None:
-        """Queue jobs of one class, each with the key behind the one before. Raises: as `push`."""
+    def push_alike(self, cls: int, handles: list[int], key: int, step: int) -> None:
+        """Queue jobs of one class, each with a key a step behind the one before.
+
+        Raises: as `push`.
+        """
     def push_many(self, classes: bytes, handle: int, keys: bytes) -> None:
         """Queue jobs whose handles follow each other, the first of them given.
 

@@ -9,8 +9,6 @@ RECORD_FORMAT: Final = 1
 ID_BYTES: Final = 16
 RECORD_BYTES: Final = 68
 ORDER_BITS: Final = 60
-ORDER_COUNTER_BITS: Final = 18
-"""Of a job's `order`: 42 bits of milliseconds, then these."""
 
 def learn_life(
     statuses: Iterable[Status],
@@ -59,9 +57,9 @@ class Job:
         """Read a record. Raises `ValueError` on a format this version does not know."""
     def pack(self) -> bytes:
         """Return the record as stored, `RECORD_BYTES` long."""
-    def pack_alike(self, count: int) -> bytes:
-        """Return the records of `count` jobs that are like this one, each an order behind the
-        one before, joined."""
+    def pack_alike(self, count: int, step: int) -> bytes:
+        """Return the records of `count` jobs that are like this one, each a step of order behind
+        the one before, joined."""
     def move(self, event: Event) -> None:
         """Take the transition of the table. Raises `InvalidTransition`: a defect of the caller."""
     def can(self, event: Event) -> bool: ...
@@ -90,7 +88,8 @@ class Job:
         """The interned (tenant, user)."""
     @property
     def order(self) -> int:
-        """Age among jobs of one priority: 42 bits of milliseconds, 18 bits of counter."""
+        """Place among the ready jobs of one priority (see `core.fairness`). SCHEDULED: a stamp,
+        who comes first of those that are due together."""
     @order.setter
     def order(self, value: int) -> None: ...
     @property
@@ -136,7 +135,8 @@ class Job:
     def stops(self, value: int) -> None: ...
     @property
     def due_ms(self) -> int:
-        """SCHEDULED: when it becomes QUEUED. On the wall clock if `due_is_wall`."""
+        """When it became ready, or will; 0: when it was submitted. On the wall clock if
+        `due_is_wall`."""
     @due_ms.setter
     def due_ms(self, value: int) -> None: ...
     @property

@@ -21,7 +21,6 @@ _TAIL = struct.Struct("<Q8xq")
 UNLIMITED = -1
 RECORD_FORMAT = 1
 ORDER_BITS = 60
-ORDER_COUNTER_BITS = 18
 _RECORD = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
 RECORD_BYTES = _RECORD.size  # 68
 ROW_BYTES = ID_BYTES + RECORD_BYTES
@@ -125,12 +124,13 @@ class Job:
             self.start_before_at_ms,
         )
 
-    def pack_alike(self, count: int) -> bytes:
+    def pack_alike(self, count: int, step: int) -> bytes:
         if count < 0:
             raise ValueError("a count is not negative")
         first = self.order
         records = []
-        for self.order in range(first, first + count):
+        for position in range(count):
+            self.order = first + position * step
             records.append(self.pack())
         self.order = first
         return b"".join(records)
@@ -494,10 +494,10 @@ class MatchIndex:
             raise KeyError(handle)
         self._jobs[handle] = (cls, key)
 
-    def push_alike(self, cls: int, handles: list[int], key: int) -> None:
+    def push_alike(self, cls: int, handles: list[int], key: int, step: int) -> None:
         self.class_info(cls)
         for position, handle in enumerate(handles):
-            self.push(cls, handle, key + position)
+            self.push(cls, handle, key + position * step)
 
     def push_many(self, classes: bytes, handle: int, keys: bytes) -> None:
         if len(classes) % 4 or len(keys) != 2 * len(classes):
@@ -633,14 +633,16 @@ def _check_queue(queue: int) -> None:
 
 def take_ready(
     jobs: JobTable, match: MatchIndex, numbers: dict[int, int], ready: bytes, rows: bytes
-) -> tuple[bytes, dict[int, int], dict[int, int], int, int]:
+) -> tuple[bytes, dict[int, int], dict[int, int], int, dict[int, int], dict[tuple[int, int], int]]:
     """Take ready jobs into table and index; return the other rows and what was counted."""
     if len(rows) % ROW_BYTES or jobs.record_bytes != RECORD_BYTES:
         raise ValueError(f"a row has {ROW_BYTES} bytes here")
     rest = b""
     by_class: Counter[int] = Counter()
     by_status: Counter[int] = Counter()
-    owner_last = order_last = -1
+    owner_last = -1
+    first: dict[int, int] = {}
+    last: dict[tuple[int, int], int] = {}
     for at in range(0, len(rows), ROW_BYTES):
         row = rows[at : at + ROW_BYTES]
         record = row[ID_BYTES:]
@@ -655,5 +657,6 @@ def take_ready(
         by_class[class_id] += 1
         by_status[status] += 1
         owner_last = max(owner_last, owner_id)
-        order_last = max(order_last, order)
-    return rest, dict(by_class), dict(by_status), owner_last, order_last
+        first[priority] = min(first.get(priority, order), order)
+        last[class_id, priority] = max(last.get((class_id, priority), order), order)
+    return rest, dict(by_class), dict(by_status), owner_last, first, last

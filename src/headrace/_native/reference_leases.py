@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from headrace._native.reference import ID_BYTES, ORDER_COUNTER_BITS, RECORD_BYTES, JobTable
+from headrace._native.reference import ID_BYTES, RECORD_BYTES, Job, JobTable
 from headrace._native.reference_text import TOKEN_CHARS, Tokens, json_is_plain
 
 SPAN_BUCKETS = 304
@@ -80,6 +80,7 @@ class Granted:
     deadlines_at_ms: list[int] = field(default_factory=list)
     by_class: Counter[int] = field(default_factory=Counter)
     by_status: Counter[int] = field(default_factory=Counter)
+    reached: dict[int, int] = field(default_factory=dict)
     waited_ms: int = 0
     by_wait: Counter[int] = field(default_factory=Counter)
     with_checkpoint: list[int] = field(default_factory=list)
@@ -97,6 +98,12 @@ class Ended:
     by_status: Counter[int] = field(default_factory=Counter)
     by_granted_ms: Counter[int] = field(default_factory=Counter)
     with_webhook: bool = False
+
+
+def _waited_ms(job: Job, now_ms: int, wall_ms: int) -> int:
+    if job.due_ms:
+        return (wall_ms if job.due_is_wall else now_ms) - job.due_ms
+    return wall_ms - int.from_bytes(job.job_id[:6], "big")
 
 
 class LeaseTable:
@@ -188,9 +195,11 @@ class LeaseTable:
             job = self._jobs.load(handle)
             done.by_class[job.class_id] += 1
             done.by_status[int(job.status)] += 1
-            wait_ms = now_ms - (job.order >> ORDER_COUNTER_BITS)
+            wait_ms = _waited_ms(job, now_ms, wall_ms)
             done.waited_ms += max(0, wait_ms)
             done.by_wait[span_bucket(wait_ms)] += 1
+            if job.attempt == 0:
+                done.reached[job.priority] = job.order
             if job.attempt == 0 and job.start_before_at_ms:
                 done.with_deadline_to_start.append(handle)
             if job.has_checkpoint:

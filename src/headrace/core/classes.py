@@ -5,13 +5,15 @@ parked poll has its profile. Names are counted too, so that a client that invent
 every job leaves nothing behind.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from headrace._native import MatchIndex
+from headrace.core.commands import TENANT_DEFAULT
 from headrace.core.effects import ClassDropped, ClassStored, Effect
+from headrace.core.fairness import Line, Lines
 from headrace.core.gates import Gate, GateKey, Gates, GateTable, RunLimit, Subject, subjects_of
 from headrace.core.resources import WASM_KIND, Profile, Requirements
 
@@ -51,10 +53,6 @@ class Names:
     def find(self, text: str) -> int | None:
         return self._number.get(text)
 
-    def texts(self) -> Collection[str]:
-        """Return those in use."""
-        return self._number.keys()
-
     def __len__(self) -> int:
         return len(self._number)
 
@@ -75,6 +73,8 @@ class ClassEntry(msgspec.Struct):
     names: list[tuple[Names, int]]
     queue: Account
     tenant: Account
+    line: Line
+    """Of its tenant."""
     jobs: int = 0
     gates: Gates = ()
 
@@ -101,6 +101,7 @@ class ClassTable:
         self._labels = Names()
         self._gpu_models = Names()
         self._tenants = Names()
+        self.lines = Lines()
         self._ids: dict[Requirements, int] = {}
         self._entries: dict[int, ClassEntry] = {}
         self.entry = self._entries.__getitem__
@@ -207,7 +208,8 @@ class ClassTable:
         tenant = self._tenant_accounts.setdefault(requirements.tenant, Account())
         queue.classes += 1
         tenant.classes += 1
-        entry = ClassEntry(class_id, requirements, number, names, queue, tenant, gates=gates)
+        line = self.lines.acquire(requirements.tenant or TENANT_DEFAULT)
+        entry = ClassEntry(class_id, requirements, number, names, queue, tenant, line, gates=gates)
         self._ids[requirements] = class_id
         self._entries[class_id] = entry
         self._by_number[number] = entry
@@ -221,6 +223,7 @@ class ClassTable:
         _account_leave(self._queue_accounts, requirements.queue)
         _account_leave(self._tenant_accounts, requirements.tenant)
         self._free_ids.append(entry.class_id)
+        self.lines.release(entry.line)
         _release(entry.names)
 
     # Shapes -------------------------------------------------------------------------------------
@@ -293,10 +296,6 @@ class ClassTable:
     def queues_used(self) -> set[str]:
         """Return the queues of all live jobs."""
         return set(self._queue_accounts)
-
-    def tenants_used(self) -> Collection[str]:
-        """Return the tenants of all live jobs whose class has one."""
-        return self._tenants.texts()
 
     def queue_capacity(self, queue: str) -> int | None:
         return self.queue_capacities.get(queue)

@@ -5,6 +5,7 @@ Each command names its reply. A refusal is a `wire.problems.Problem` in the repl
 
 from collections.abc import Iterator
 from enum import IntEnum, unique
+from typing import Final
 
 import msgspec
 
@@ -30,10 +31,13 @@ class Outcome(IntEnum):
     SNOOZED = 7
 
 
+TENANT_DEFAULT: Final = "default"
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who asks. Handlers take it from the key, or in open mode from the headers."""
 
-    tenant: str = "default"
+    tenant: str = TENANT_DEFAULT
     user: str = "anonymous"
     admin: bool = False
     key_id: str = ""

@@ -28,14 +28,14 @@ def control(live: Live, now_ms: int, command: Control, effects: list[Effect]) ->
         return suspend(live, now_ms, handle, job, effects)
     if command.act is Act.RESUME and job.can(Event.RESUME):
         job.attempt_open = False
-        job.order = live.order_now(now_ms)
+        live.begins_to_wait(now_ms, job)
         live.change(now_ms, handle, job, Event.RESUME, effects)
         return job.status
     if command.act is Act.RESUME and job.status is Status.RESUMING:
         return job.status
     if command.act is Act.RETRY and job.status is Status.SCHEDULED:
         live.leave(handle, job)
-        job.order = live.order_now(now_ms)
+        live.begins_to_wait(now_ms, job)
         live.change(now_ms, handle, job, Event.DUE, effects)
         return job.status
     if command.act is Act.RETRY and job.status in READY:
@@ -143,7 +143,7 @@ def redrive(
         old.priority,
         entry.class_id,
         old.owner_id,
-        live.order_now(now_ms),
+        live.classes.lines.place(entry.line, old.priority),
         old.timeout_ms,
         old.retry_delay_ms,
         old.retry_backoff_centi,
@@ -152,6 +152,7 @@ def redrive(
         epoch=old.epoch,
         outcome=old.outcome,
         stops=old.stops,
+        due_ms=now_ms,
         has_checkpoint=old.has_checkpoint and ended is not Status.COMPLETED,
     )
     job.move(Event.REDRIVE)
@@ -165,6 +166,6 @@ def redrive(
     if log_bytes < limits.LOG_BYTES_MAX:
         why = f": {finished.error[:1_000]}" if finished.error else ""
         line = f"[headrace: {ended.name.lower()}{why}; run again for {command.caller.user}]\n"
-        effects.append(LogAppended(job_id, live.order_now(now_ms), line.encode()))
+        effects.append(LogAppended(job_id, live.stamp(now_ms), line.encode()))
     live.enter(handle, job, entry)
     return job.status

@@ -1,7 +1,8 @@
 """Documents: how they change, and what the engine itself does about some of them.
 
-The engine acts on queues: their capacity and pause go to the match index. All other kinds it only
-keeps. What it keeps is ahead of the disk; handlers read the store's own table (`store.documents`).
+The engine acts on queues, whose capacity and pause go to the match index, and on tenants, whose
+weight goes to their lines. All other kinds it only keeps. What it keeps is ahead of the disk;
+handlers read the store's own table (`store.documents`).
 """
 
 from collections.abc import Callable
@@ -306,6 +307,7 @@ def limit_is_one_of_few(live: "Live", name: str, body: bytes) -> Problem | None:
 def tenant_changed(live: "Live", name: str) -> None:
     document = live.documents.get(Kind.TENANT, name)
     value: TenantDocument = TenantDocument() if document is None else document.value()
+    live.classes.lines.weigh(name, value.weight)
     live.classes.limit_set((Kind.TENANT, name), running_limit_of(name, value))
     live.quota_set(name, value.jobs_max, job_max_of(value))
     live.room = True

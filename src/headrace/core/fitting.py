@@ -103,6 +103,8 @@ def explain(
             reasons.extend(held_back(live, now_ms, gate, entry))
         if not reasons:
             reasons.append("the workers that fit it are busy, or about to ask for work")
+            if live.classes.lines.waiting() > 1:
+                reasons.append("tenants that have jobs waiting take turns, by their weights")
     return Explanation(
         job.status,
         reasons,

@@ -18,7 +18,7 @@ from headrace._native import JobTexts as JobTexts
 from headrace._native import job_texts as job_texts
 from headrace._native import job_texts_each as job_texts_each
 from headrace._native import json_is_plain
-from headrace.core.commands import Caller, NewJobs
+from headrace.core.commands import TENANT_DEFAULT, Caller, NewJobs
 from headrace.core.ids import id_text
 from headrace.core.job_types import FindType, JobType, check_params, no_types
 from headrace.core.params_schema import ParamsSchema
@@ -234,11 +234,9 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
         spec.tags = job.tags
     if job.webhook_url or job.webhook_url_alias:
         spec.webhook_url = _webhook_url(job, come)
-    caller = come.caller
-    tenant = caller.tenant if caller.key_id else ""  # in open mode all classes are of one kind
     if is_wasm:
         _wasm_amounts(job.requirements)
-    requirements = _requirements(job.requirements, spec, tenant, come.limited_tags)
+    requirements = _requirements(job.requirements, spec, come.caller, come.limited_tags)
     if job.max_retries is None:
         spec.max_retries = limits.RETRIES_DEFAULT_WASM if is_wasm else limits.RETRIES_DEFAULT
     else:
@@ -388,9 +386,10 @@ def _wasm_amounts(asked: schema.Requirements | None) -> None:
 
 
 def _requirements(
-    asked: schema.Requirements | None, spec: Spec, tenant: str, limited_tags: frozenset[str]
+    asked: schema.Requirements | None, spec: Spec, caller: Caller, limited_tags: frozenset[str]
 ) -> Requirements:
-    """`tenant`: whose workers alone may have it, beside those of all tenants; empty: only those."""
+    # Without keys most jobs are of the default tenant: nothing is more or larger for its name.
+    tenant = spec.tenant if caller.key_id or spec.tenant != TENANT_DEFAULT else ""
     if limited_tags:
         limited_tags = limited_tags.intersection(spec.tags)
     if asked is None:
@@ -422,7 +421,7 @@ def requirements_of(
     """Return what a stored job needs, as if its owner had sent it the way this caller comes."""
     told = _decode_spec(spec)
     asked = msgspec.convert(told.requirements, schema.Requirements) if told.requirements else None
-    return _requirements(asked, told, told.tenant if caller.key_id else "", limited_tags)
+    return _requirements(asked, told, caller, limited_tags)
 
 
 def amounts_of(asked: schema.Requirements | schema.Resources, pointer: str, *, up: bool) -> Amounts:

@@ -94,12 +94,21 @@ def counters_match(live: Live) -> None:
     """Every counter that is read in O(1) equals what counting gives."""
     by_status: Counter[Status] = Counter()
     by_queue: Counter[str] = Counter()
+    by_tenant: Counter[str] = Counter()
     for _, job in _jobs(live):
         by_status[job.status] += 1
         if job.status in READY:
-            by_queue[live.classes.entry(job.class_id).requirements.queue] += 1
+            entry = live.classes.entry(job.class_id)
+            by_queue[entry.requirements.queue] += 1
+            by_tenant[entry.line.tenant] += 1
+            behind = entry.line.following[job.priority]
+            assert job.order < behind, f"{job} stands behind its line's end"
     for status, count in live.stats.live.items():
         assert by_status[status] == count, f"{status.name}: {count}, counted {by_status[status]}"
+    for line in live.classes.lines.lines():
+        counted_ready = by_tenant.pop(line.tenant, 0)
+        assert line.ready == counted_ready, f"{line}, counted {counted_ready}"
+    assert not by_tenant, f"no lines of {dict(by_tenant)}"
     assert live.stats.queued == dict(by_queue), f"{live.stats.queued}, counted {dict(by_queue)}"
     leases: Counter[str] = Counter()
     for _, job in _jobs(live):

@@ -11,7 +11,6 @@ from typing import Final
 
 from headrace._native import (
     ORDER_BITS,
-    ORDER_COUNTER_BITS,
     RECORD_BYTES,
     RECORD_FORMAT,
     Job,
@@ -21,7 +20,6 @@ from headrace._native import (
 __all__ = [
     "LEASED",
     "ORDER_BITS",
-    "ORDER_COUNTER_BITS",
     "READY",
     "RECORD_BYTES",
     "RECORD_FORMAT",

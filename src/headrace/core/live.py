@@ -34,8 +34,6 @@ from headrace.core.effects import (
 from headrace.core.ids import ID_BYTES
 from headrace.core.job import (
     LEASED,
-    ORDER_BITS,
-    ORDER_COUNTER_BITS,
     READY,
     RECORD_BYTES,
     TERMINAL,
@@ -56,8 +54,8 @@ LOST_OWNER: Final = ("\0", "\0")
 """Stands for an owner whose row is corrupt; no caller has this tenant."""
 ROW_BYTES: Final = ID_BYTES + RECORD_BYTES
 _READY: Final = bytes(READY)
-_COUNTER_MASK: Final = (1 << ORDER_COUNTER_BITS) - 1
-_ORDER_MS_MAX: Final = (1 << ORDER_BITS - ORDER_COUNTER_BITS) - 1
+STAMP_COUNTER_BITS: Final = 18
+"""Of a stamp: milliseconds, then these."""
 
 
 class LivePage(Protocol):
@@ -192,7 +190,7 @@ class Live:
         self.timers_skip_wall = TimerIndex()
         self.timers_poll = TimerIndex()
         self.sweep_at_ms = 0
-        self.order_last = 0
+        self.stamp_last = 0
         self.ready: set[int] = set()
         """Match numbers of the classes that got a job since the last `settle`."""
         self.room = False
@@ -329,11 +327,13 @@ class Live:
         self.enter_alike([handle], job, entry)
 
     def enter_alike(self, handles: list[int], job: Job, entry: ClassEntry) -> None:
-        """Put jobs like this one, each an order behind the one before, where they belong."""
+        """Put jobs like this one, each a step behind the one before, where they belong."""
         status = job.status
         if status in READY:
-            self.match.push_alike(entry.number, handles, job.match_key)
-            self.stats.queue(entry.requirements.queue, len(handles))
+            line, jobs = entry.line, len(handles)
+            self.match.push_alike(entry.number, handles, job.match_key, line.step)
+            self.stats.queue(entry.requirements.queue, jobs)
+            self.classes.lines.stand(line, job.priority, job.order, jobs)
             self.ready.add(entry.number)
         elif status is Status.SCHEDULED:
             timers = self.timers_due_wall if job.due_is_wall else self.timers_due
@@ -344,9 +344,14 @@ class Live:
         """Take a job that no worker holds from where its status had put it."""
         if job.status in READY:
             self.match.remove(handle)
-            self.stats.queue(self.classes.entry(job.class_id).requirements.queue, -1)
+            self.left(self.classes.entry(job.class_id), 1)
         elif job.status is Status.SCHEDULED:
             (self.timers_due_wall if job.due_is_wall else self.timers_due).cancel(handle)
+
+    def left(self, entry: ClassEntry, jobs: int) -> None:
+        """Count so many jobs of a class less in the match index."""
+        self.stats.queue(entry.requirements.queue, -jobs)
+        self.classes.lines.leave(entry.line, jobs)
 
     def drop_lease(self, lease: Lease, job: Job) -> None:
         """Take a job out of its worker's hands."""
@@ -374,24 +379,19 @@ class Live:
         """Return the wall clock at `now_ms`, as the last `Tick` told it."""
         return now_ms + self.wall_offset_ms
 
-    def order_now(self, now_ms: int, jobs: int = 1) -> int:
-        """Return the next place in line: behind everything that became ready before. The places
-        behind it are for the other `jobs`.
-        """
-        order = now_ms << ORDER_COUNTER_BITS
-        if order <= self.order_last:
-            order = self.order_last + 1
-        self.order_last = order + jobs - 1
-        return order
+    def stamp(self, now_ms: int, count: int = 1) -> int:
+        """Return a number above all that came before; those behind it are for the other `count`."""
+        stamp = max(now_ms << STAMP_COUNTER_BITS, self.stamp_last + 1)
+        self.stamp_last = stamp + count - 1
+        return stamp
 
-    def order_at(self, due_ms: int, jobs: int = 1) -> int:
-        """Return the place of a job that becomes ready at `due_ms`, as `order_now`."""
-        counter = (self.order_last + 1) & _COUNTER_MASK
-        if counter + jobs - 1 > _COUNTER_MASK:  # they would not rise
-            self.order_last += _COUNTER_MASK + 1 - counter
-            counter = 0
-        self.order_last += jobs
-        return min(due_ms, _ORDER_MS_MAX) << ORDER_COUNTER_BITS | counter
+    def place(self, job: Job) -> int:
+        """Return the place in line of a job that becomes ready."""
+        return self.classes.lines.place(self.classes.entry(job.class_id).line, job.priority)
+
+    def begins_to_wait(self, now_ms: int, job: Job) -> None:
+        """Let a job that becomes ready now stand behind all of its tenant."""
+        job.order, job.due_ms, job.due_is_wall = self.place(job), now_ms, False
 
     def key(self, digest: bytes) -> tuple[bytes, bytes] | None:
         if not digest:
@@ -455,28 +455,37 @@ class Live:
         self.classes.restore(restored.classes)
         numbers = {entry.class_id: entry.number for entry in self.classes.entries()}
         self.jobs.reserve(restored.jobs_live)
+        held: dict[int, int] = {}
         for page in restored.live():
             rest = self.restore_ready(numbers, page.rows)
             for at in range(0, len(rest), ROW_BYTES):
                 job_id = rest[at : at + ID_BYTES]
                 record = rest[at + ID_BYTES : at + ROW_BYTES]
-                self.restore_job(now_ms, Job.unpack(job_id, record), record, page.trail(job_id))
+                job = Job.unpack(job_id, record)
+                self.restore_job(now_ms, job, record, page.trail(job_id))
+                if job.status in LEASED and self.classes.knows(job.class_id):
+                    held[job.priority] = max(held.get(job.priority, 0), job.order)
+        self.classes.lines.begun(held)
         return self.classes.restore_done()
 
     def restore_ready(self, numbers: dict[int, int], rows: bytes) -> bytes:
         """Take up the jobs that wait for a worker and for nothing else; return the other rows."""
-        rest, by_class, by_status, owner_last, order_last = take_ready(
+        rest, by_class, by_status, owner_last, first, last = take_ready(
             self.jobs, self.match, numbers, _READY, rows
         )
+        lines = self.classes.lines
+        lines.begin(first)
+        for (class_id, priority), place in last.items():
+            lines.go_on(self.classes.entry(class_id).line, priority, place)
         for class_id, count in by_class.items():
             entry = self.classes.entry(class_id)
             entry.count(count)
+            entry.line.ready += count
             self.ready.add(entry.number)
             self.stats.queue(entry.requirements.queue, count)
         for status, count in by_status.items():
             self.stats.live[Status(status)] += count
         self.owner_gap(owner_last + 1)
-        self.order_last = max(self.order_last, order_last)
         return rest
 
     def restore_job(self, now_ms: int, job: Job, record: bytes, trail: Trail) -> None:
@@ -489,9 +498,10 @@ class Live:
         entry.count(1)
         handle = self.jobs.add(job.job_id, record)
         self.stats.live[job.status] += 1
-        if job.status in READY or job.status in LEASED:  # others may stand in the future
-            self.order_last = max(self.order_last, job.order)
+        if job.status in READY:
+            self.classes.lines.begin({job.priority: job.order})
         if job.status in LEASED:
+            self.classes.lines.go_on(entry.line, job.priority, job.order)
             self.restore_lease(now_ms, handle, job, entry, trail)
         else:
             self.enter(handle, job, entry)

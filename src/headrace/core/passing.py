@@ -4,7 +4,7 @@ from typing import Final
 
 from headrace.core.commands import Outcome, PollReply, Report, Tick
 from headrace.core.effects import Answered, Effect
-from headrace.core.job import ORDER_COUNTER_BITS, TERMINAL, Event, Status
+from headrace.core.job import TERMINAL, Event, Status
 from headrace.core.live import Live
 from headrace.core.polling import forget_worker, unpark
 from headrace.core.reporting import attempt_log
@@ -28,9 +28,9 @@ def tick(live: Live, now_ms: int, command: Tick, effects: list[Effect]) -> None:
         effects.append(Answered(ticket, PollReply()))
     for lease in live.leases.pop_due(now_ms, TICK_BATCH_MAX):
         lease_due(live, now_ms, lease, effects)
-    for handle in live.timers_due.pop_due(now_ms, TICK_BATCH_MAX):
+    for handle in in_turn(live, live.timers_due.pop_due(now_ms, TICK_BATCH_MAX)):
         come_due(live, now_ms, handle, effects)
-    for handle in live.timers_due_wall.pop_due(command.wall_ms, TICK_BATCH_MAX):
+    for handle in in_turn(live, live.timers_due_wall.pop_due(command.wall_ms, TICK_BATCH_MAX)):
         come_due(live, now_ms, handle, effects)
     for handle in live.timers_skip_wall.pop_due(command.wall_ms, TICK_BATCH_MAX):
         job = live.load(handle)
@@ -42,12 +42,18 @@ def tick(live: Live, now_ms: int, command: Tick, effects: list[Effect]) -> None:
         sweep(live, now_ms)
 
 
+def in_turn(live: Live, handles: list[int]) -> list[int]:
+    """Return jobs as they come due: those of one instant as they began to wait."""
+    if len(handles) < 2:
+        return handles
+    jobs = [(handle, live.load(handle)) for handle in handles]
+    jobs.sort(key=lambda due: (due[1].due_ms, due[1].order))
+    return [handle for handle, _ in jobs]
+
+
 def come_due(live: Live, now_ms: int, handle: int, effects: list[Effect]) -> None:
     job = live.load(handle)
-    if job.order >> ORDER_COUNTER_BITS > now_ms:
-        # The wall clock has jumped: a place in line ahead of our clock would come after every
-        # job submitted until then, and after a restart all places would be counted on from it.
-        job.order = live.order_now(now_ms)
+    job.order = live.place(job)
     live.change(now_ms, handle, job, Event.DUE, effects)
 
 

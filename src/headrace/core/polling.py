@@ -198,9 +198,9 @@ def log(live: Live, now_ms: int, lease: Lease, log: bytes, effects: list[Effect]
         if lease.log_bytes >= limits.LOG_BYTES_MAX:
             chunk = chunk[: max(0, len(chunk) - (lease.log_bytes - limits.LOG_BYTES_MAX))]
             lease.log_cut = True
-            effects.append(LogAppended(lease.job_id, live.order_now(now_ms), chunk + LOG_CUT))
+            effects.append(LogAppended(lease.job_id, live.stamp(now_ms), chunk + LOG_CUT))
             return
-        effects.append(LogAppended(lease.job_id, live.order_now(now_ms), chunk))
+        effects.append(LogAppended(lease.job_id, live.stamp(now_ms), chunk))
 
 
 def tell(live: Live, now_ms: int, lease: Lease, order: str, effects: list[Effect]) -> None:
@@ -277,9 +277,10 @@ def grant(live: Live, now_ms: int, handles: list[int], poll: Poll, effects: list
     live.workers.holds(poll.worker, len(handles))
     for status, count in done.by_status.items():
         stats.moved(Status(status), Status.LOCKED, count)
+    live.classes.lines.reached.update(done.reached)
     for class_id, count in done.by_class.items():
         entry = live.classes.entry(class_id)
-        stats.queue(entry.requirements.queue, -count)
+        live.left(entry, count)
         if entry.gates:
             live.gates.started(now_ms, entry.gates, count)
     if session is not None and poll.seq:

@@ -196,7 +196,7 @@ def defer(live: Live, now_ms: int, job: Job, delay_ms: int) -> None:
     """Set when a job that becomes SCHEDULED is due."""
     job.due_ms = now_ms + delay_ms
     job.due_is_wall = False
-    job.order = live.order_at(job.due_ms)
+    job.order = live.stamp(now_ms)
 
 
 def attempt_log(
@@ -206,4 +206,4 @@ def attempt_log(
     if lease is not None and lease.log_cut:
         return
     line = f"[headrace: attempt {job.attempt} ended: {error[:1_000]}]\n".encode()
-    effects.append(LogAppended(job.job_id, live.order_now(now_ms), line))
+    effects.append(LogAppended(job.job_id, live.stamp(now_ms), line))

@@ -50,8 +50,8 @@ class Requirements(msgspec.Struct, frozen=True):
     labels: frozenset[str] = frozenset()
     """`key=value`; each must be among the worker's."""
     tenant: str = ""
-    """Of the key that submitted the job: workers of other tenants do not get it. Empty: submitted
-    without a key, for workers of all tenants only."""
+    """Whose job it is: workers of other tenants do not get it. Empty: of the default tenant,
+    submitted without a key, for workers of all tenants only."""
     limited_tags: frozenset[str] = frozenset()
     """Of its tags, those that had a limit when it was submitted."""
 

@@ -43,7 +43,7 @@ def submit(
             made[new.key_digest] = (new.job_ids, new.request_digest)
             keys.append((len(specs), new.key_digest, new.request_digest))
         entry = live.classes.acquire(new.requirements, effects, len(new.specs))
-        job = submit_first(live, now_ms, new, entry.class_id, owner_id)
+        job = submit_first(live, now_ms, new, entry, owner_id)
         job_ids.append(new.job_ids)
         records.append(submit_take(live, new, job, entry))
         specs += new.specs
@@ -55,7 +55,7 @@ def submit(
     return replies
 
 
-def submit_first(live: Live, now_ms: int, new: NewJobs, class_id: int, owner_id: int) -> Job:
+def submit_first(live: Live, now_ms: int, new: NewJobs, entry: ClassEntry, owner_id: int) -> Job:
     """Return the first of jobs that are alike. The others stand behind it in line."""
     status, order, due_ms, due_is_wall = QUEUED, 0, 0, False
     if new.scheduled_at_ms and new.scheduled_at_ms > live.wall_ms(now_ms):
@@ -63,14 +63,14 @@ def submit_first(live: Live, now_ms: int, new: NewJobs, class_id: int, owner_id:
     elif new.delay_ms:
         status, due_ms = Status.SCHEDULED, now_ms + new.delay_ms
     if status is QUEUED:
-        order = live.order_now(now_ms, len(new.specs))
+        order = live.classes.lines.place(entry.line, new.priority)
     else:
-        order = live.order_at(due_ms, len(new.specs))
+        order = live.stamp(now_ms, len(new.specs))
     return Job(
         new.job_ids[:ID_BYTES],
         status,
         new.priority,
-        class_id,
+        entry.class_id,
         owner_id,
         order,
         new.timeout_ms,
@@ -86,7 +86,8 @@ def submit_first(live: Live, now_ms: int, new: NewJobs, class_id: int, owner_id:
 
 def submit_take(live: Live, new: NewJobs, first: Job, entry: ClassEntry) -> bytes:
     """Take jobs that are alike into memory; return their records, joined."""
-    records = first.pack_alike(len(new.specs))
+    step = entry.line.step if first.status is QUEUED else 1
+    records = first.pack_alike(len(new.specs), step)
     handles = live.jobs.add_alike(new.job_ids, records)
     live.enter_alike(handles, first, entry)
     if new.webhook_url:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -566,9 +566,13 @@ class Pump:
         """Return the queues of all live jobs."""
         return self._engine.live.classes.queues_used()
 
-    def tenants_used(self) -> Collection[str]:
-        """Return the tenants that live jobs are said to be of; without keys, none."""
-        return self._engine.live.classes.tenants_used()
+    def tenants_used(self) -> list[str]:
+        """Return the tenants of all live jobs."""
+        return self._engine.live.classes.lines.used()
+
+    def tenant_depth(self, tenant: str) -> int:
+        """Return how many jobs of a tenant wait for a worker and for nothing else."""
+        return self._engine.live.classes.lines.ready(tenant)
 
     def queue_has_jobs(self, queue: str) -> bool:
         return self._engine.live.classes.queue_has_jobs(queue)
@@ -583,7 +587,7 @@ class Pump:
         return self._engine.live.classes.queue_backlog(queue)
 
     def tenant_jobs(self, tenant: str) -> int:
-        """Return how many live jobs are said to be of a tenant; without keys, none."""
+        """Return how many live jobs are said to be of a tenant."""
         return self._engine.live.classes.tenant_jobs(tenant)
 
     def limit_state(self, kind: Kind, name: str) -> tuple[LimitState, Amounts] | None:

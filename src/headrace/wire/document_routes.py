@@ -254,7 +254,8 @@ class TenantSettings(Request, kw_only=True):
 
     weight: Annotated[int, Meta(ge=1, le=limits.TENANT_WEIGHT_MAX)] = limits.TENANT_WEIGHT_DEFAULT
     """Its share of the workers: of two tenants with jobs of one priority that wait, one of weight
-    3 has three jobs started for each job of one of weight 1."""
+    3 has three jobs started for each job of one of weight 1. Jobs that wait already keep their
+    places."""
     jobs_max: JobsMax | None = None
     """Jobs that have not ended; a submit beyond is refused with 429. null: no limit."""
     running_max: RunningMax | None = None
@@ -273,7 +274,9 @@ class TenantView(msgspec.Struct, kw_only=True):
     job_max: ResourcesMax | None
     description: str
     jobs: int
-    """That have not ended. Quotas are of jobs that came with a key: without keys, all are 0."""
+    """That have not ended; of `default`, those that came with a key: quotas are for no others."""
+    depth: int
+    """Jobs that wait for a worker and for nothing else."""
     running: Running
     """What its jobs that run take up; counted where there is a `running_max`."""
     version: int

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from headrace.core.commands import Caller
+from headrace.core.commands import TENANT_DEFAULT
 from headrace.core.documenting import unknown_document
 from headrace.core.intake import milli
 from headrace.http import documents
@@ -28,14 +28,12 @@ from headrace.wire.document_routes import (
 from headrace.wire.documents import Document, Kind, TenantDocument, body_of
 from headrace.wire.durations import rfc3339
 
-DEFAULT: Final = Caller().tenant
-"""There is always this one."""
 _decoder: Final = msgspec.json.Decoder(TenantSettings)
 
 
 async def tenants_list(request: web.Request) -> web.Response:
     site = site_of(request)
-    known = {DEFAULT, *site.store.documents.of(Kind.TENANT), *site.pump.tenants_used()}
+    known = {TENANT_DEFAULT, *site.store.documents.of(Kind.TENANT), *site.pump.tenants_used()}
     names, following = documents.page_of(request, known)
     views = [_view(site, name, site.store.documents.get(Kind.TENANT, name)) for name in names]
     return answer(request, TenantsAnswer(tenants=views, count=len(views), next=following))
@@ -97,7 +95,7 @@ def _tenant(request: web.Request) -> str:
 
 
 def _is_known(site: Site, name: str) -> bool:
-    return name == DEFAULT or name in site.pump.tenants_used()
+    return name == TENANT_DEFAULT or name in site.pump.tenants_used()
 
 
 def _view(site: Site, name: str, document: Document | None) -> TenantView:
@@ -123,6 +121,7 @@ def _view(site: Site, name: str, document: Document | None) -> TenantView:
         job_max=None if value.job_max is None else ResourcesMax(**_amounts(value.job_max)),
         description=value.description,
         jobs=site.pump.tenant_jobs(name),
+        depth=site.pump.tenant_depth(name),
         running=running,
         version=0 if document is None else document.version,
         changed_at=None if document is None else rfc3339(document.changed_at_ms),
