@@ -212,9 +212,9 @@ def lists(store: Store, jobs: int) -> list[dict[str, Any]]:
     }.items():
         passed_ms = []
         for n in range(LISTS):
-            [after_id] = ids_from(n * 2 * jobs // LISTS, 1)
+            [after] = ids_from(n * 2 * jobs // LISTS, 1)
             began = time.perf_counter()
-            store.list_jobs(replace(query, after_id=after_id, newest_first=n % 2 == 0))
+            store.list_jobs(replace(query, after=after, newest_first=n % 2 == 0))
             passed_ms.append((time.perf_counter() - began) * 1_000)
         passed_ms.sort()
         rows.append(

@@ -5,7 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.ids import ID_BYTES, JobIds, id_parse, id_text
+from headrace.core.ids import ID_BYTES, JobIds, first_id_at, id_parse, id_text
 
 
 def test_ids_are_version_7_and_carry_the_time_and_the_slot() -> None:
@@ -72,3 +72,16 @@ def test_nearly_an_id_is_no_id() -> None:
     good = "01a200b8-6f79-7000-8422-e65ef4ed6da2"
     for bad in (good[:-1], good + "0", good.replace("-", ""), good.replace("a", "g"), f"{good}\n"):
         assert id_parse(bad) is None
+
+
+def test_ids_rise_over_a_restart_even_when_the_wall_clock_went_back() -> None:
+    last = JobIds(os.urandom).make_many(1_700_000_000_000, 50)[-16:]
+    for wall_ms in (1_600_000_000_000, 1_700_000_000_000, 1_700_000_000_001):
+        ids = JobIds(os.urandom, last)
+        assert last < ids.make(wall_ms) < ids.make(wall_ms)
+
+
+def test_first_id_of_a_time_is_never_out_of_range() -> None:
+    assert first_id_at(-5) == bytes(16)
+    assert first_id_at(1) == bytes(5) + b"\1" + bytes(10)
+    assert first_id_at(1 << 60) == b"\xff" * 6 + bytes(10)

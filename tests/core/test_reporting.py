@@ -28,12 +28,13 @@ from headrace.core.effects import (
     JobsCompleted,
     LogAppended,
     Trail,
+    ids_split,
 )
 from headrace.core.invariants import check
 from headrace.core.job import TERMINAL, Event, Job, Status
 from headrace.core.live import ArchiveFault, EngineConfig
 from headrace.core.tokens import tokens_split
-from headrace.store.layout import META
+from headrace.store.layout import BY_FINISHED, META
 from headrace.wire.problems import ProblemCode
 
 
@@ -392,5 +393,14 @@ def test_reports_in_runs_do_what_they_do_one_by_one(
         {table: dict(rows.rows) for table, rows in rig.kv._tables.items() if table != META}
         for rig in rigs
     )
+    ends = [
+        {
+            job_id: key[:7]
+            for key, value in rows.pop(BY_FINISHED, {}).items()
+            for job_id in ids_split(value[4:])
+        }
+        for rows in (first, second)
+    ]
+    assert ends[0] == ends[1]  # what ended together has one row there
     assert first == second
     assert rigs[0].live.stats == rigs[1].live.stats

@@ -5,6 +5,7 @@ import pytest
 from http_tools import Reply, Server
 
 from headrace.store.layout import Table
+from headrace.wire import limits
 
 JOBS = "/api/v1/jobs"
 
@@ -286,6 +287,63 @@ async def test_lists_are_filtered(server: Server) -> None:
     assert len(await listed(server, "submitted_after=0&submitted_before=4000000000.5")) == 3
 
 
+async def test_lists_are_filtered_by_group_label_and_the_beginning_of_a_name(
+    server: Server,
+) -> None:
+    for group in ("one", "two"):
+        await server.call("PUT", f"/api/v1/job-groups/{group}", {}, X_User_ID="admin")
+    for kind, group in (("a", "one"), ("b", "one"), ("c", "two")):
+        path = f"/api/v1/job-types/{kind}"
+        assert (await server.call("PUT", path, {"group": group})).status == 200
+    eu = {"labels": {"zone": "eu"}}
+    a = await server.submit(type="a", name="fetch 1", requirements=eu)
+    b = await server.submit(type="b", name='fetch "2"')
+    c = await server.submit(type="c", requirements={"labels": {"zone": "us"}})
+    assert await listed(server, "group=one") == [b, a]
+    assert await listed(server, "group=one,two&type=b,c") == [c, b]
+    assert await listed(server, "group=none") == []
+    assert await listed(server, "label=zone") == [c, a]
+    assert await listed(server, "label=zone=eu") == [a]
+    assert await listed(server, "label=zone=eu,arch") == []
+    assert await listed(server, "name_prefix=fetch") == [b, a]
+    assert await listed(server, "name_prefix=fetch%20%22") == [b]
+
+
+async def test_lists_have_the_order_that_is_asked_for(server: Server) -> None:
+    now = await server.submit(priority=3)
+    later = await server.submit(delay="2h", priority=9)
+    sooner = await server.submit(delay="1h", priority=1)
+    assert await listed(server, "order=-scheduled_at") == [later, sooner, now]
+    assert await listed(server, "order=scheduled_at") == [now, sooner, later]
+    assert await listed(server, "order=-priority") == [later, now, sooner]
+    assert await listed(server, "order=submitted_at") == [now, later, sooner]
+    first = await server.call("GET", f"{JOBS}?order=-scheduled_at&limit=2")
+    cursor = first.json["next"]
+    assert await listed(server, f"order=-scheduled_at&cursor={cursor}") == [now]
+    await server.call("POST", f"{JOBS}/{later}/cancel")
+    await asyncio.sleep(0.002)
+    lease = await server.lease()
+    await server.call("POST", f"/api/v1/leases/{lease}/progress", {"started": True})
+    assert await listed(server, "order=-started_at") == [now, sooner, later]
+    await server.call("POST", f"/api/v1/leases/{lease}/complete")
+    assert await listed(server, "order=-finished_at") == [now, later]
+    assert await listed(server, "order=finished_at&limit=1&page=2") == [now]
+    assert await listed(server, "order=updated_at&status=completed,cancelled") == [later, now]
+    assert await listed(server, "finished_after=0") == [later, now]
+    assert await listed(server, "finished_before=2000-01-01T00:00:00Z") == []
+
+
+async def test_an_order_over_too_many_jobs_names_the_way_out(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LIST_SORTED_MAX", 2)
+    for _ in range(3):
+        await server.submit()
+    reply = await server.call("GET", f"{JOBS}?order=priority")
+    assert (reply.status, reply.code) == (400, "list_too_wide")
+    assert "submitted_after" in reply.json["detail"]
+
+
 async def test_running_and_retrying_jobs_are_listed(server: Server) -> None:
     job_id = await server.submit()
     await server.submit(delay="1h")
@@ -343,7 +401,10 @@ async def test_a_cursor_is_bound_to_its_question_and_its_asker(server: Server) -
         "page=0",
         "page=5001",
         "page=400&limit=1000",
-        "order=priority",
+        "order=colour",
+        "order=finished_at&status=queued",
+        "finished_after=never",
+        "page=1000000&limit=10",
         "status=done",
         "submitted_after=yesterday",
         "submitted_before=1e400",

@@ -199,8 +199,8 @@ async def test_lists_are_filtered_by_the_words_that_are_shown(server: Server) ->
     assert await server.lease()
     await server.call("DELETE", f"{JOBS}/{gone}")
     assert await listed(server) == [gone, queued, delayed, running]
-    assert await listed(server, "order=scheduled_at") == [running, delayed, queued, gone]
-    assert await listed(server, "page=2&limit=2&order=-scheduled_at") == [delayed, running]
+    assert await listed(server, "order=scheduled_at") == [running, queued, gone, delayed]
+    assert await listed(server, "page=2&limit=2&order=-scheduled_at") == [queued, running]
     assert await listed(server, "status=running") == [running]
     assert await listed(server, "status=running,cancelled") == [gone, running]
     assert await listed(server, "status=queued") == [queued, delayed]

@@ -8,17 +8,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_samples import ENDINGS, commit, finished, job_id_at, stored
 
-from headrace.core.effects import JobDeleted, OwnerStored
-from headrace.core.job import TERMINAL, Status
+from headrace.core.effects import (
+    Finished,
+    JobChanged,
+    JobDeleted,
+    JobFinished,
+    JobsCompleted,
+    JobsStored,
+    OwnerStored,
+    Trail,
+    ids_split,
+)
+from headrace.core.job import TERMINAL, Event, Job, Status
 from headrace.store import Store, layout, lists, open_store
-from headrace.store.contract import KeyValue, ListQuery, Page
+from headrace.store.contract import KeyValue, ListQuery, Order, OrderTooWide, Page, walk
 from headrace.store.layout import by_owner_key, by_status_key
 from headrace.wire import limits
+from headrace.wire.durations import rfc3339
 
 OWNERS = {1: ("a", "ann"), 2: ("a", "bob"), 3: ("b", "cy")}
 
 
-class Sample(msgspec.Struct, frozen=True):
+class Sample(msgspec.Struct):
     job_id: bytes
     at_ms: int
     owner_id: int
@@ -28,6 +39,13 @@ class Sample(msgspec.Struct, frozen=True):
     queue: str
     name: str
     tags: list[str]
+    zone: str
+    scheduled_at_ms: int
+    """0: at once."""
+    finished_at_ms: int
+    started_at_ms: int
+    updated_at_ms: int
+    priority: int
 
 
 def samples(count: int) -> list[Sample]:
@@ -44,6 +62,12 @@ def samples(count: int) -> list[Sample]:
             queue=("default", "slow")[n * 3 % 2],
             name=f"name {n % 4}",
             tags=["even", "odd"][n % 2 :][:1] + ["third"] * (n % 3 == 0),
+            zone=("", "eu", "us")[n * 2 % 3],
+            scheduled_at_ms=0 if n % 4 else 900 + n * 37 % 500,
+            finished_at_ms=2_000 + n * 31 % 70,
+            started_at_ms=n * 13 % 40,
+            updated_at_ms=1_500 + n * 11 % 60,
+            priority=n * 3 % 10,
         )
         for n in range(count)
     ]
@@ -52,22 +76,72 @@ def samples(count: int) -> list[Sample]:
 def fill(store: Store, jobs: list[Sample]) -> None:
     commit(store, *(OwnerStored(number, *who) for number, who in OWNERS.items()))
     for job in jobs:
-        spec = msgspec.json.encode(
-            {"id": "x", "name": job.name, "type": job.type, "queue": job.queue, "tags": job.tags}
+        spec = {"id": "x", "name": job.name, "type": job.type, "queue": job.queue, "tags": job.tags}
+        if job.zone:
+            spec["requirements"] = {"labels": {"zone": job.zone}}
+        if job.scheduled_at_ms:
+            spec["scheduled_at"] = rfc3339(job.scheduled_at_ms)
+        ended = job.status in TERMINAL
+        live = Status.QUEUED if ended else job.status
+        record = Job(
+            job.job_id, live, job.priority, 1, job.owner_id, 7, 1_000, 1_000, 200, 2,
+            attempt=job.attempt,
+        )  # fmt: skip
+        taken = JobsStored(
+            job.owner_id,
+            job.job_id,
+            record.pack(),
+            [msgspec.json.encode(spec)],
+            scheduled=[(0, job.scheduled_at_ms)] if job.scheduled_at_ms else [],
         )
-        live = Status.QUEUED if job.status in TERMINAL else job.status
-        owner_id, attempt = job.owner_id, job.attempt
-        commit(
-            store, stored(job.job_id, owner_id=owner_id, spec=spec, status=live, attempt=attempt)
-        )
-        if job.status in TERMINAL:
-            commit(store, finished(job.job_id, job.status, b"b" * 3_000))
+        commit(store, taken)
+        if not ended:
+            trail = Trail(updated_at_ms=job.updated_at_ms, started_at_ms=job.started_at_ms)
+            commit(store, JobChanged(job.job_id, Event.LEASE, record.pack(), trail))
+    together: dict[int, list[Sample]] = {}
+    for job in jobs:
+        if job.status is Status.COMPLETED:
+            together.setdefault(job.finished_at_ms // 9, []).append(job)
+        elif job.status in TERMINAL:
+            end = Finished(job.status, job.finished_at_ms, record_of_end(job), job.started_at_ms)
+            end.body = b"b" * 3_000
+            commit(store, JobFinished(job.job_id, ENDINGS[job.status], end))
+    for some in together.values():
+        for job in some[1:]:
+            job.finished_at_ms = some[0].finished_at_ms
+        joined = b"".join(job.job_id for job in some)
+        records = b"".join(map(record_of_end, some))
+        started_at_ms = [job.started_at_ms for job in some]
+        bodies = [b"b"] * len(some)
+        at_ms = some[0].finished_at_ms
+        commit(store, JobsCompleted(joined, records, at_ms, "w", started_at_ms, bodies))
+
+
+def record_of_end(job: Sample) -> bytes:
+    return Job(
+        job.job_id, job.status, job.priority, 1, job.owner_id, 7, 1_000, 1_000, 200, 2,
+        attempt=job.attempt,
+    ).pack()  # fmt: skip
+
+
+def place(job: Sample, order: Order) -> tuple[int, bytes]:
+    """Say where a job stands in an order."""
+    ended = job.status in TERMINAL
+    first = {
+        Order.CREATED: 0,
+        Order.SCHEDULED: job.scheduled_at_ms or job.at_ms,
+        Order.FINISHED: job.finished_at_ms,
+        Order.STARTED: job.started_at_ms,
+        Order.UPDATED: job.finished_at_ms if ended else job.updated_at_ms,
+        Order.PRIORITY: job.priority,
+    }
+    return first[order], job.job_id
 
 
 def matching(jobs: list[Sample], query: ListQuery) -> list[bytes]:
     """Say the same as the store, by looking at all jobs."""
     found = [
-        job.job_id
+        job
         for job in jobs
         if (query.owner_id is None or job.owner_id == query.owner_id)
         and (query.tenant is None or OWNERS[job.owner_id][0] == query.tenant)
@@ -76,17 +150,32 @@ def matching(jobs: list[Sample], query: ListQuery) -> list[bytes]:
         and (query.types is None or job.type in query.types)
         and (query.queues is None or job.queue in query.queues)
         and (query.name is None or job.name == query.name)
+        and (query.name_prefix is None or job.name.startswith(query.name_prefix))
         and query.tags.issubset(job.tags)
+        and all(
+            key == "zone" and job.zone and value in (None, job.zone) for key, value in query.labels
+        )
+        and (query.before_id is None or job.job_id < query.before_id)
+        and (
+            job.status in TERMINAL
+            if query.order is Order.FINISHED
+            or query.finished_after_ms is not None
+            or query.finished_before_ms is not None
+            else True
+        )
+        and (query.finished_after_ms is None or job.finished_at_ms >= query.finished_after_ms)
+        and (query.finished_before_ms is None or job.finished_at_ms < query.finished_before_ms)
         and (query.submitted_after_ms is None or job.at_ms >= query.submitted_after_ms)
         and (query.submitted_before_ms is None or job.at_ms < query.submitted_before_ms)
     ]
-    return sorted(found, reverse=query.newest_first)
+    found.sort(key=lambda job: place(job, query.order), reverse=query.newest_first)
+    return [job.job_id for job in found]
 
 
 def pages(store: Store, query: ListQuery) -> list[Page]:
     found = [store.list_jobs(query)]
-    while (cursor := found[-1].next_id) is not None:
-        found.append(store.list_jobs(msgspec.structs.replace(query, after_id=cursor)))
+    while (cursor := found[-1].next) is not None:
+        found.append(store.list_jobs(msgspec.structs.replace(query, after=cursor)))
     return found
 
 
@@ -113,7 +202,15 @@ queries = st.builds(
     retrying_only=st.booleans(),
     types=st.none() | st.frozensets(st.sampled_from(["", "send", "none"]), min_size=1),
     queues=st.none() | st.just(frozenset({"slow"})),
-    name=st.sampled_from([None, "name 1"]),
+    name=st.sampled_from([None, None, "name 1"]),
+    name_prefix=st.sampled_from([None, None, "name", "name 2", "x"]),
+    labels=st.frozensets(
+        st.sampled_from([("zone", None), ("zone", "eu"), ("a", None)]), max_size=1
+    ),
+    order=st.sampled_from(Order),
+    before_id=st.none() | st.sampled_from([job_id_at(1_100, 30), job_id_at(1_150, 1)]),
+    finished_after_ms=st.none() | st.none() | st.integers(1_990, 2_080),
+    finished_before_ms=st.none() | st.none() | st.integers(1_990, 2_080),
     tags=st.frozensets(st.sampled_from(["odd", "third"]), max_size=1),
     submitted_after_ms=instants,
     submitted_before_ms=instants,
@@ -134,7 +231,7 @@ def test_any_query_finds_what_a_look_at_all_jobs_finds(
         live = ListQuery(statuses=query.statuses - TERMINAL, retrying_only=query.retrying_only)
         query = msgspec.structs.replace(query, live_ids=sorted(matching(JOBS, live)))
     found = pages(filled, query)
-    assert ids(found) == expected
+    assert ids(found) == expected, (query.order, query.newest_first)
     assert all(len(page.jobs) <= query.limit for page in found)
 
 
@@ -148,11 +245,11 @@ def test_listed_job_has_its_record_and_not_its_long_body(filled: Store) -> None:
 def test_full_page_has_a_cursor_and_the_last_page_has_none(filled: Store) -> None:
     found = pages(filled, ListQuery(limit=40))
     assert [len(page.jobs) for page in found] == [40, 40, 10]
-    assert [page.next_id is None for page in found] == [False, False, True]
+    assert [page.next is None for page in found] == [False, False, True]
 
 
 def test_page_that_ends_with_the_last_job_has_no_cursor(filled: Store) -> None:
-    assert filled.list_jobs(ListQuery(limit=90)).next_id is None
+    assert filled.list_jobs(ListQuery(limit=90)).next is None
 
 
 def test_deleted_job_is_in_no_list(filled: Store) -> None:
@@ -185,6 +282,43 @@ def test_job_that_ends_while_it_is_listed_comes_once(filled: Store) -> None:
         statuses=frozenset({Status.RUNNING, Status.COMPLETED}), live_ids=[ended.job_id]
     )
     assert ids([filled.list_jobs(query)]).count(ended.job_id) == 1
+
+
+def test_deleted_jobs_leave_nothing_in_the_index_of_ends_and_of_times_asked_for(
+    filled: Store, kv: KeyValue
+) -> None:
+    ended = [job for job in JOBS if job.status in TERMINAL]
+    for job in ended[::2]:
+        commit(filled, JobDeleted(job.job_id, job.owner_id))
+    left = {job.job_id for job in ended[1::2]}
+    rows = [value[4:] for _, value in walk(kv, layout.BY_FINISHED)]
+    assert {job_id for joined in rows for job_id in ids_split(joined)} == left
+    planned = {job.job_id for job in JOBS if job.scheduled_at_ms} - {j.job_id for j in ended[::2]}
+    assert {key[-16:] for key, _ in walk(kv, layout.BY_SCHEDULED)} == planned
+    # In one commit: each sees what the one before has left.
+    commit(filled, *(JobDeleted(job.job_id, job.owner_id) for job in ended[1::2]))
+    assert list(walk(kv, layout.BY_FINISHED)) == []
+
+
+def test_an_order_without_an_index_is_refused_where_there_are_too_many(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LIST_SORTED_MAX", len(JOBS))
+    assert len(filled.list_jobs(ListQuery(order=Order.PRIORITY)).jobs) == len(JOBS)
+    monkeypatch.setattr(limits, "LIST_SORTED_MAX", len(JOBS) - 1)
+    with pytest.raises(OrderTooWide):
+        filled.list_jobs(ListQuery(order=Order.PRIORITY))
+    few = ListQuery(order=Order.PRIORITY, statuses=frozenset({Status.FAILED}))
+    assert ids([filled.list_jobs(few)]) == matching(JOBS, few)
+
+
+def test_an_end_that_is_no_longer_the_jobs_counts_for_nothing(store: Store, kv: KeyValue) -> None:
+    job_id = job_id_at(1)
+    commit(store, stored(job_id), finished(job_id))
+    [(key, _)] = walk(kv, layout.BY_FINISHED)
+    old = key[:1] + layout.ms_key(3) + key[7:]
+    kv.write({layout.BY_FINISHED: {old: layout.seal(layout.BY_FINISHED, old, job_id)}})
+    assert ids(pages(store, ListQuery(order=Order.FINISHED))) == [job_id]
 
 
 # Cost -------------------------------------------------------------------------------------------

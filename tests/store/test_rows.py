@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.store._rows import (
     link,
+    may_match,
     put_completed,
     put_jobs,
     put_leased,
@@ -224,3 +225,49 @@ def test_spec_that_fails_its_checksum_is_corrupt() -> None:
         with pytest.raises(RecordCorrupt) as error:
             unseal_specs(2, [b"key"], [bytes(flipped)])
         assert (error.value.table, error.value.key) == (2, b"key")
+
+
+TEXTS = st.lists(st.lists(st.sampled_from([b"a", b"ab", b"ba", b'"x"']), max_size=2), max_size=2)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.text("ab", max_size=4)), max_size=8),
+    st.none() | st.frozensets(st.integers(0, 3)),
+    TEXTS,
+    st.sets(st.integers(0, 7)),
+    st.sets(st.integers(0, 7)),
+)
+def test_what_may_match_is_of_an_owner_and_holds_a_text_of_each_group(
+    jobs: list[tuple[int, str]],
+    owners: frozenset[int] | None,
+    groups: list[list[bytes]],
+    spoilt: set[int],
+    gone: set[int],
+) -> None:
+    keys = [b"k%d" % at for at in range(len(jobs))]
+    specs = [b'{"x":"%b"}' % text.encode() for _, text in jobs]
+    values: list[bytes | None] = [
+        seal(2, key, owner.to_bytes(4, "big") + b"\2\1ddd" + spec)
+        for key, (owner, _), spec in zip(keys, jobs, specs, strict=True)
+    ]
+    for at in spoilt & set(range(len(jobs))):
+        values[at] = b"\0" + (values[at] or b"")[1:]
+    for at in gone & set(range(len(jobs))):
+        values[at] = None
+    expected = [
+        at
+        for at, value in enumerate(values)
+        if value is not None
+        and (
+            value != seal(2, keys[at], value[4:])
+            or (
+                (owners is None or jobs[at][0] in owners)
+                and all(any(text in specs[at] for text in group) for group in groups)
+            )
+        )
+    ]
+    assert may_match(2, keys, values, owners, groups) == expected
+
+
+def test_what_is_too_short_for_a_spec_is_kept_to_be_told() -> None:
+    assert may_match(2, [b"k", b"l"], [b"", b"abcde"], frozenset({1}), [[b"x"]]) == [0, 1]

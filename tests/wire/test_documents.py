@@ -17,6 +17,7 @@ def test_numbers_of_kinds_never_change() -> None:
         "LIMIT": 6,
         "TENANT": 7,
         "WORKER": 8,
+        "BULK": 10,
     }
 
 

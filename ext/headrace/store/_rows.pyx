@@ -10,6 +10,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* haystack, size_t size, const void* needle, size_t needle_size)
+
 from headrace.store.contract import RecordCorrupt, StoreDamaged
 
 cdef enum:
@@ -285,6 +288,59 @@ def unseal_specs(unsigned char table, list keys not None, list values not None):
             raise RecordCorrupt(table, key)
         specs.append(PyBytes_FromStringAndSize(<const char*>at + begin, size - begin))
     return specs
+
+
+def may_match(
+    unsigned char table,
+    list keys not None,
+    list values not None,
+    frozenset owners,
+    list groups not None,
+):
+    """Return the positions of sealed envelopes that may be of jobs asked for, rising.
+
+    Others are of no owner among `owners` (None: of any), or their spec holds, of one of the
+    groups of texts, none. A row that fails its checksum is kept, one that is None is not.
+    """
+    cdef bytes key, value, text
+    cdef const char* at
+    cdef Py_ssize_t i, size
+    cdef list kept = []
+    cdef list group
+    cdef uint32_t owner_id
+    cdef bint held = True
+    if len(keys) != len(values):
+        raise ValueError("each key has a value, or None")
+    for i in range(len(keys)):
+        key, value = keys[i], values[i]
+        if value is None:
+            continue
+        at = PyBytes_AS_STRING(value)
+        size = PyBytes_GET_SIZE(value)
+        held = size >= SEAL_BYTES_C + ENVELOPE_HEAD
+        if held and owners is not None:
+            owner_id = (
+                <uint32_t><unsigned char>at[4] << 24 | <uint32_t><unsigned char>at[5] << 16
+                | <uint32_t><unsigned char>at[6] << 8 | <unsigned char>at[7]
+            )
+            held = owner_id in owners
+        if held:
+            for group in groups:
+                held = False
+                for text in group:
+                    if memmem(
+                        at + SEAL_BYTES_C + ENVELOPE_HEAD, size - SEAL_BYTES_C - ENVELOPE_HEAD,
+                        PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text),
+                    ) != NULL:
+                        held = True
+                        break
+                if not held:
+                    break
+        if held or not is_sound(
+            table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), at, size
+        ):
+            kept.append(i)
+    return kept
 
 
 def put_leased(

@@ -14,7 +14,7 @@ from headrace.core.ids import ID_BYTES
 from headrace.core.job import RECORD_BYTES, Job, Status
 from headrace.core.resources import Amounts, Profile, Requirements
 from headrace.core.tokens import TOKEN_CHARS, tokens_split
-from headrace.wire.documents import Kind
+from headrace.wire.documents import BulkDocument, Kind
 from headrace.wire.problems import Problem
 
 
@@ -74,6 +74,8 @@ class NewJobs(msgspec.Struct, gc=False):
     """16 bytes over the canonical request."""
     webhook_url: str = ""
     """Where its client wants to hear of its end; empty: nowhere."""
+    planned_at_ms: int = 0
+    """Wall clock: what the spec tells as `scheduled_at`; 0 if it tells none."""
 
 
 class Module(msgspec.Struct, frozen=True):
@@ -495,6 +497,46 @@ class Replay(msgspec.Struct):
     """Where it lies among those that are over; -1: it waits."""
 
 
+# Many jobs at once ------------------------------------------------------------------------------
+
+
+class StartBulk(msgspec.Struct):
+    """Begin an act on many jobs. Reply: the `Document`. Problem: DOCUMENTS_TOO_MANY."""
+
+    caller: Caller
+    name: str
+    """Text of a new job id: no job is meant that has a greater one."""
+    value: BulkDocument
+    """The caller and the times are filled in."""
+
+
+class StepBulk(msgspec.Struct):
+    """Act on some of its jobs. Reply: `bool`; False: it is not where the step takes it for, and
+    nothing was done.
+    """
+
+    name: str
+    step: int
+    """How many steps were taken before."""
+    job_ids: list[bytes]
+    """Of jobs that match, rising, behind its place."""
+    place: bytes
+    """The last id that was looked at."""
+    examined: int = 0
+    """Jobs that were looked at."""
+    corrupt: int = 0
+    """Of which a row fails its checksum."""
+    last: bool = False
+    """There are no more."""
+
+
+class StopBulk(msgspec.Struct):
+    """End an act on many jobs where it is. Reply: the `Document`. Problem: DOCUMENT_UNKNOWN."""
+
+    caller: Caller
+    name: str
+
+
 # Time -------------------------------------------------------------------------------------------
 
 
@@ -544,5 +586,8 @@ Command = (
     | Announce
     | Mark
     | Replay
+    | StartBulk
+    | StepBulk
+    | StopBulk
     | Tick
 )

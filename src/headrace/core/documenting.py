@@ -74,20 +74,28 @@ def put_document(
         problem = needs(live, name, command.body)
     if problem is not None:
         return problem
-    live.document_version = max(now_ms, live.document_version + 1)
-    document = Document(
-        kind,
-        name,
-        live.document_version,
-        live.wall_ms(now_ms),
-        command.caller.user,
-        command.body,
-    )
-    live.documents.put(document)
-    effects.append(DocumentStored(document))
+    document = keep(live, now_ms, kind, name, command.caller.user, command.body, effects)
     note(live, now_ms, command.caller, f"{kind.name.lower()}_put", shown(kind, name), effects)
     if (hook := CHANGED.get(kind)) is not None:
         hook(live, name)
+    return document
+
+
+def keep(
+    live: "Live",
+    now_ms: int,
+    kind: Kind,
+    name: str,
+    changed_by: str,
+    body: bytes,
+    effects: list[Effect],
+) -> Document:
+    """Store a document under a version of its own."""
+    live.document_version = max(now_ms, live.document_version + 1)
+    version, at_ms = live.document_version, live.wall_ms(now_ms)
+    document = Document(kind, name, version, at_ms, changed_by, body)
+    live.documents.put(document)
+    effects.append(DocumentStored(document))
     return document
 
 

@@ -55,6 +55,8 @@ class JobsStored(msgspec.Struct, frozen=True, gc=False, tag=5):
     specs: list[bytes]
     keys: list[tuple[int, bytes, bytes]] = []
     """Of those with an idempotency key, rising: which it is, key digest, request digest."""
+    scheduled: list[tuple[int, int]] = []
+    """Of those that were asked for at a time, rising: which it is, wall clock in ms."""
 
 
 class Trail(msgspec.Struct, omit_defaults=True, gc=False):

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from headrace.core.announcing import announce, mark, replay
+from headrace.core.bulk_acts import start_bulk, step_bulk, stop_bulk
 from headrace.core.commands import (
     Announce,
     Cleanup,
@@ -34,6 +35,9 @@ from headrace.core.commands import (
     PutDocument,
     PutModule,
     Replay,
+    StartBulk,
+    StepBulk,
+    StopBulk,
     Submit,
     SubmitEach,
     Sweep,
@@ -70,6 +74,9 @@ _HANDLERS: Final[dict[type, Callable[[Live, int, Any, list[Effect]], Any]]] = {
     Announce: announce,
     Mark: mark,
     Replay: replay,
+    StartBulk: start_bulk,
+    StepBulk: step_bulk,
+    StopBulk: stop_bulk,
     Tick: tick,
 }
 

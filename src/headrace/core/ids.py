@@ -32,9 +32,12 @@ assert 10_000 << _STEP_BITS < 1 << _START_BITS, "a batch within a millisecond st
 
 
 class JobIds:
-    """Makes ids. `entropy` gives random bytes; the system's source is meant."""
+    """Makes ids. `entropy` gives random bytes; the system's source is meant.
 
-    def __init__(self, entropy: Callable[[int], bytes], slot: int = 0) -> None:
+    They are greater than `last`, the last one that was made before; empty for none.
+    """
+
+    def __init__(self, entropy: Callable[[int], bytes], last: bytes = b"", slot: int = 0) -> None:
         assert 0 <= slot < 1 << 12, slot
         self._entropy = entropy
         self._fixed = (0x7000 | slot) << 64 | 2 << _REST_BITS
@@ -42,6 +45,8 @@ class JobIds:
         self._base = 0
         self._rest = 0
         self._steps: Iterator[int] = iter(())
+        if last:
+            self._begin(int.from_bytes(last[:6], "big") + 1)
 
     def make(self, wall_ms: int) -> bytes:
         """Return an id greater than all before it, also when the wall clock goes back."""

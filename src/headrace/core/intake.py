@@ -250,11 +250,11 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
     timeout_ms = _timeout_ms(job.timeout)
     spec.timeout = seconds(timeout_ms)
     delay_ms, scheduled_at_ms = _when(job, spec, come.now_ms)
+    planned_at_ms = scheduled_at_ms or (come.now_ms + delay_ms if delay_ms else 0)
     start_before_at_ms = 0
     if job.start_before is not None:
         start_before_at_ms = _moment_ms(job.start_before, "/start_before", come.now_ms)
-        due_ms = scheduled_at_ms or (come.now_ms + delay_ms if delay_ms else 0)
-        if start_before_at_ms <= due_ms:
+        if start_before_at_ms <= planned_at_ms:
             raise invalid("it lies before the time the job is scheduled for", "/start_before")
         spec.start_before = rfc3339(start_before_at_ms)
     key_digest = b""
@@ -284,6 +284,7 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
             start_before_at_ms,
             key_digest,
             webhook_url=spec.webhook_url,
+            planned_at_ms=planned_at_ms,
         ),
         schema=None if kind is None else kind.schema,
     )

@@ -33,6 +33,7 @@ def submit(
     records: list[bytes] = []
     specs: list[bytes] = []
     keys: list[tuple[int, bytes, bytes]] = []
+    scheduled: list[tuple[int, int]] = []
     made: dict[bytes, tuple[bytes, bytes]] = {}
     for new, earlier in zip(command.jobs, checked, strict=True):
         known = earlier or (made.get(new.key_digest) if new.key_digest else None)
@@ -42,6 +43,9 @@ def submit(
         if new.key_digest:
             made[new.key_digest] = (new.job_ids, new.request_digest)
             keys.append((len(specs), new.key_digest, new.request_digest))
+        if new.planned_at_ms:
+            first = len(specs)
+            scheduled += ((first + at, new.planned_at_ms) for at in range(len(new.specs)))
         entry = live.classes.acquire(new.requirements, effects, len(new.specs))
         job = submit_first(live, now_ms, new, entry, owner_id)
         job_ids.append(new.job_ids)
@@ -50,7 +54,9 @@ def submit(
         never_fits = never_fits_any(live, entry)
         replies.append(Submitted(new.job_ids, job.status, never_fits=never_fits))
     if specs:
-        effects.append(JobsStored(owner_id, b"".join(job_ids), b"".join(records), specs, keys))
+        effects.append(
+            JobsStored(owner_id, b"".join(job_ids), b"".join(records), specs, keys, scheduled)
+        )
         live.fresh_keys.update(made)
     return replies
 

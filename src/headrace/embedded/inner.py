@@ -167,9 +167,9 @@ class Inner:
             for stored in page.jobs[: most - len(found)]:
                 view = job_view(stored, spec_of(stored), self.site.pump.progress(stored.job_id))
                 found.append(_view(_encode(view)))
-            if page.next_id is None:
+            if page.next is None:
                 break
-            query = msgspec.structs.replace(query, after_id=page.next_id)
+            query = msgspec.structs.replace(query, after=page.next)
         return found
 
     def log(self, job_id: str) -> str:

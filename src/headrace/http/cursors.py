@@ -1,9 +1,10 @@
 """Cursors of lists: opaque text that goes on where a page ended, for the same question only.
 
-    id 16 | checksum 8      base64url, over the id, who asks, and what was asked
+    place 16 or 22 | checksum 8      base64url, over the place, who asks, and what was asked
 
-The checksum is no secret: a cursor opens nothing that its bearer could not list anyway. It makes a
-mangled cursor, or one of another list, an error instead of a wrong page.
+A place is a job's id, and before it what the list is ordered by. The checksum is no secret: a
+cursor opens nothing that its bearer could not list anyway. It makes a mangled cursor, or one of
+another list, an error instead of a wrong page.
 """
 
 import base64
@@ -17,36 +18,37 @@ from headrace.core.commands import Caller
 from headrace.store.contract import ListQuery
 from headrace.wire.problems import Problem, ProblemCode
 
-_ID_BYTES: Final = 16
+_PLACE_BYTES: Final = (16, 22)
 _SUM_BYTES: Final = 8
-_CHARS: Final = (_ID_BYTES + _SUM_BYTES) * 4 // 3
+_CHARS: Final = [(size + _SUM_BYTES) * 4 // 3 for size in _PLACE_BYTES]
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
-assert (_ID_BYTES + _SUM_BYTES) % 3 == 0, "no padding"
+assert all((size + _SUM_BYTES) % 3 == 0 for size in _PLACE_BYTES), "no padding"
 
 
-def cursor_text(next_id: bytes, caller: Caller, query: ListQuery) -> str:
-    return base64.urlsafe_b64encode(next_id + _checksum(next_id, caller, query)).decode()
+def cursor_text(place: bytes, caller: Caller, query: ListQuery) -> str:
+    return base64.urlsafe_b64encode(place + _checksum(place, caller, query)).decode()
 
 
-def cursor_id(text: str, caller: Caller, query: ListQuery) -> bytes:
-    """Return the id to go on after. Raises: Problem CURSOR_INVALID."""
-    if len(text) == _CHARS and text.isascii():
+def cursor_place(text: str, caller: Caller, query: ListQuery) -> bytes:
+    """Return the place to go on after. Raises: Problem CURSOR_INVALID."""
+    if len(text) in _CHARS and text.isascii():
         try:
             raw = base64.b64decode(text, altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raw = b""
-        if raw and raw[_ID_BYTES:] == _checksum(raw[:_ID_BYTES], caller, query):
-            return raw[:_ID_BYTES]
+        place, checksum = raw[:-_SUM_BYTES], raw[-_SUM_BYTES:]
+        if place and checksum == _checksum(place, caller, query):
+            return place
     raise Problem(
         ProblemCode.CURSOR_INVALID,
         "send next of the page before, with the same filters, by the same caller",
     )
 
 
-def _checksum(next_id: bytes, caller: Caller, query: ListQuery) -> bytes:
+def _checksum(place: bytes, caller: Caller, query: ListQuery) -> bytes:
     """Cover the filters, but not how many are wanted at once."""
-    same = msgspec.structs.replace(query, limit=0, after_id=None, live_ids=None)
+    same = msgspec.structs.replace(query, limit=0, after=None, live_ids=None)
     return blake2b(
-        next_id + _encode((caller, same)), digest_size=_SUM_BYTES, person=b"headrace-list"
+        place + _encode((caller, same)), digest_size=_SUM_BYTES, person=b"headrace-list"
     ).digest()

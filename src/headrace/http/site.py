@@ -20,7 +20,7 @@ from headrace.http.rates import Rates
 from headrace.http.streams import Streams
 from headrace.http.views import spec_of
 from headrace.store.contract import StoredJob
-from headrace.wire.documents import Kind
+from headrace.wire.documents import Kind, TypeDocument
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.schema import Spec
 
@@ -49,7 +49,7 @@ class Site:
         self.store = node.store
         self.events = node.events
         self.epoch = node.engine.live.epoch
-        self.ids = JobIds(os.urandom)
+        self.ids = JobIds(os.urandom, node.store.last_id())
         self.modules = ModuleChecks(node.store)
         self.meters = Meters(node)
         self.draining = False
@@ -70,6 +70,8 @@ class Site:
         self._templates: dict[Caller, Templates] = {Caller(): {}}
         self._translator = Translator(submission(Caller(), 0), self._templates[Caller()])
         self._tags = tags_limited(node.store.documents.of(Kind.LIMIT).values())
+        self._grouped: tuple[int, dict[str, frozenset[str]]] = -1, {}
+        """Which changes of types it is of, and the types of each group."""
         self._told = self.pump.position, str(self.pump.position)
         self._polls: dict[int, str] = {}
         """Tickets of polls that may be parked, and the keys that they came with."""
@@ -126,6 +128,17 @@ class Site:
     def _intake_stamp(self) -> int:
         """Return a number that changes when something does that jobs are translated by."""
         return self.types.stamp() + self.store.documents.changes(Kind.LIMIT)
+
+    def types_of_group(self, group: str) -> frozenset[str]:
+        """Return the job types that belong to a group."""
+        changes = self.store.documents.changes(Kind.TYPE)
+        if self._grouped[0] != changes:
+            groups: dict[str, set[str]] = {}
+            for name, document in self.store.documents.of(Kind.TYPE).items():
+                value: TypeDocument = document.value()
+                groups.setdefault(value.group, set()).add(name)
+            self._grouped = changes, {name: frozenset(of) for name, of in groups.items() if name}
+        return self._grouped[1].get(group, frozenset())
 
     # Jobs ---------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from headrace.core.engine import Engine
 from headrace.runtime import job_lines
+from headrace.runtime.bulk_runner import BulkRunner
 from headrace.runtime.clock import STALL_MS_MAX, Clock
 from headrace.runtime.config import Config, ConfigError
 from headrace.runtime.events import Events
@@ -53,6 +54,7 @@ class Node:
         self.hooks = Webhooks(
             config, self.store, self.pump, self.clock, restored.secret, self.engine.live.hooks
         )
+        self.bulk = BulkRunner(self.pump, self.store)
 
     async def start(self) -> None:
         if job_lines.wanted():
@@ -61,10 +63,12 @@ class Node:
         self.pump.start(self._effects)
         self.sweeper.start()
         self.hooks.start()
+        self.bulk.start()
 
     async def stop(self) -> None:
         """Commit what was taken, then close the store. Nothing may be asked any more."""
         self.sweeper.stop()
         await self.hooks.stop()
+        await self.bulk.stop()
         await self.pump.stop()
         self.store.close()

@@ -546,12 +546,15 @@ class Pump:
         return None if lease is None else (lease.progress, lease.details)
 
     def live_ids(self, statuses: frozenset[Status]) -> list[bytes] | None:
-        """Return the ids of the jobs in leased statuses, oldest first; None if others are asked."""
-        if not statuses <= LEASED:
-            return None
+        """Return the ids of live jobs in these statuses, oldest first; None if it is not known
+        without a look at all of them: there are some that no worker holds.
+        """
         live = self._engine.live
+        held = statuses & LEASED
+        if any(live.stats.live[status] for status in statuses - held):
+            return None
         return sorted(
-            lease.job_id for lease in live.leases if live.load(lease.handle).status in statuses
+            lease.job_id for lease in live.leases if live.load(lease.handle).status in held
         )
 
     @property

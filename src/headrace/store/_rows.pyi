@@ -21,6 +21,19 @@ def put_jobs(
 def unseal_specs(table: int, keys: list[bytes], values: list[bytes | None]) -> list[bytes | None]:
     """Return the spec in each sealed envelope, None for None. Raises `RecordCorrupt`."""
 
+def may_match(
+    table: int,
+    keys: list[bytes],
+    values: list[bytes | None],
+    owners: frozenset[int] | None,
+    groups: list[list[bytes]],
+) -> list[int]:
+    """Return the positions of sealed envelopes that may be of jobs asked for, rising.
+
+    Others are of no owner among `owners` (None: of any), or their spec holds, of one of the
+    groups of texts, none. A row that fails its checksum is kept, one that is None is not.
+    """
+
 def put_leased(
     rows: MutableMapping[int, dict[bytes, bytes | None]],
     live_table: int,

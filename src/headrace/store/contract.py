@@ -18,6 +18,7 @@ StoreError
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import IntEnum, unique
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -267,7 +268,31 @@ class StoredJob(msgspec.Struct, frozen=True):
         return self.finished.status if self.finished else Status(self.record[1])
 
 
-class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
+@unique
+class Order(IntEnum):
+    """What lists are ordered by; a job's id, which is its time of submit, comes second."""
+
+    CREATED = 1
+    SCHEDULED = 2
+    """When it was asked to run: at once, if no time was named."""
+    FINISHED = 3
+    """Finished jobs only."""
+    STARTED = 4
+    """Of its last attempt; what never started stands as at the beginning of time."""
+    UPDATED = 5
+    PRIORITY = 6
+
+
+class OrderTooWide(Exception):  # noqa: N818 - named for the state met
+    """No index has this order, and too many jobs would have to be looked at to put them in it."""
+
+    def __init__(self, order: Order, examined: int) -> None:
+        super().__init__(f"order {order.name.lower()}: over {examined} jobs to look at")
+        self.order = order
+        self.examined = examined
+
+
+class ListQuery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which jobs, in which order. All conditions hold together."""
 
     owner_id: int | None = None
@@ -279,16 +304,25 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The empty type is WASM."""
     queues: frozenset[str] | None = None
     name: str | None = None
+    name_prefix: str | None = None
     tags: frozenset[str] = frozenset()
     """All of them."""
+    labels: frozenset[tuple[str, str | None]] = frozenset()
+    """Required of the worker, all of them; None: whatever value."""
     submitted_after_ms: int | None = None
-    """Wall clock, inclusive."""
+    """Wall clock, inclusive; so is that of the end."""
     submitted_before_ms: int | None = None
-    """Wall clock, exclusive."""
+    """Wall clock, exclusive; so is that of the end."""
+    finished_after_ms: int | None = None
+    finished_before_ms: int | None = None
+    before_id: bytes | None = None
+    """Ids below this one only."""
+    order: Order = Order.CREATED
     newest_first: bool = True
+    """Or what is most, of an order that is no time."""
     limit: int = limits.LIST_LIMIT_DEFAULT
-    after_id: bytes | None = None
-    """The cursor: `Page.next_id` of the page before."""
+    after: bytes | None = None
+    """The cursor: `Page.next` of the page before."""
     live_ids: Sequence[bytes] | None = None
     """Ascending ids of all live jobs whose status, as the engine knows it, is among `statuses`.
 
@@ -298,8 +332,9 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 class Page(msgspec.Struct, frozen=True):
     jobs: list[StoredJob]
-    next_id: bytes | None
-    """Cursor of the next page; None at the end. A page may be short, even empty, and have one."""
+    next: bytes | None
+    """Cursor of the next page: the place of the last job looked at, in the order asked for. None
+    at the end. A page may be short, even empty, and have one."""
     examined: int
     corrupt: list[bytes] = []
     """Jobs met of which a row fails its checksum."""

@@ -84,9 +84,14 @@ class Table(IntEnum):
                         + u64 due ms + u64 number
         SENT            16 endpoint         u64 number among those that are over + Delivery; the
                         + u16 slot          newest `DELIVERIES_KEPT`, in a ring
+        BY_FINISHED     u8 status + u48 ms  ids of up to `FINISHED_IDS_MAX` jobs, joined: what ended
+                        + job + u32 attempt at once; the key names the first
+        BY_SCHEDULED    u32 owner + u48 ms  nothing; jobs that were asked for at a time, each twice:
+                        + job               by owner, and under `ANY_OWNER`
 
     SPEC is written once and never changed; LIVE and DONE exclude each other, and each SPEC has one
-    of them. BY_OWNER, BY_STATUS and MODULE_SIZES can be computed again from the others.
+    of them. BY_OWNER, BY_STATUS, BY_FINISHED, BY_SCHEDULED and MODULE_SIZES can be computed again
+    from the others. An id in BY_FINISHED counts only while its job ended at that very time.
     """
 
     META = 1
@@ -107,6 +112,8 @@ class Table(IntEnum):
     AUDIT = 16
     OUTBOX = 20
     SENT = 21
+    BY_FINISHED = 17
+    BY_SCHEDULED = 18
 
 
 # Plain integers: an IntEnum member is hashed by its name, in Python, on each use as a dict key.
@@ -128,6 +135,8 @@ DOCUMENTS: Final = int(Table.DOCUMENTS)
 AUDIT: Final = int(Table.AUDIT)
 OUTBOX: Final = int(Table.OUTBOX)
 SENT: Final = int(Table.SENT)
+BY_FINISHED: Final = int(Table.BY_FINISHED)
+BY_SCHEDULED: Final = int(Table.BY_SCHEDULED)
 
 
 class MetaKey:
@@ -147,6 +156,11 @@ SECRET_BYTES: Final = 32
 BODY_INLINE_BYTES_MAX: Final = 1_024
 """Longer bodies have their own row: a list of finished jobs does not read them."""
 JOB_ID_BYTES: Final = 16
+MS_BYTES: Final = 6
+FINISHED_IDS_MAX: Final = 100
+"""Two such rows fill a page of the store."""
+ANY_OWNER: Final = b"\xff" * 4
+"""No owner's number."""
 
 NewRows = defaultdict[int, dict[bytes, bytes | None]]
 """`Changes` in the making: per table and key, what came last."""
@@ -199,6 +213,21 @@ def by_owner_key(owner_id: int, job_id: bytes) -> bytes:
 
 def by_status_key(status: int, job_id: bytes) -> bytes:
     return status.to_bytes(1, "big") + job_id
+
+
+def ms_key(at_ms: int) -> bytes:
+    """Return an instant as keys have it. Out of 48 bits: the nearest that is not."""
+    return min(max(at_ms, 0), (1 << 48) - 1).to_bytes(MS_BYTES, "big")
+
+
+def by_finished_key(status: int, finished_at_ms: int, job_id: bytes, record: bytes) -> bytes:
+    """Unlike all others: who ends twice in one way has made another attempt between."""
+    attempt = record_attempt(record).to_bytes(4, "big")
+    return status.to_bytes(1, "big") + ms_key(finished_at_ms) + job_id + attempt
+
+
+def by_scheduled_key(owner: bytes, at_ms: int, job_id: bytes) -> bytes:
+    return owner + ms_key(at_ms) + job_id
 
 
 def log_key(job_id: bytes, position: int) -> bytes:
@@ -389,6 +418,10 @@ def _jobs_stored(rows: NewRows, effect: JobsStored) -> None:
     for position, key_digest, request_digest in keys:
         job_id = job_ids[position * JOB_ID_BYTES : (position + 1) * JOB_ID_BYTES]
         _put(rows, KEYS, key_digest, key_pack(job_id, request_digest))
+    for position, at_ms in effect.scheduled:
+        job_id = job_ids[position * JOB_ID_BYTES : (position + 1) * JOB_ID_BYTES]
+        for owner in (number_key(effect.owner_id), ANY_OWNER):
+            _put(rows, BY_SCHEDULED, by_scheduled_key(owner, at_ms, job_id), b"")
 
 
 def _job_changed(rows: NewRows, effect: JobChanged) -> None:
@@ -404,6 +437,10 @@ def _job_finished(rows: NewRows, effect: JobFinished) -> None:
     rows[DONE][job_id] = seal(DONE, job_id, done)
     by_status = by_status_key(finished.status, job_id)
     rows[BY_STATUS][by_status] = seal(BY_STATUS, by_status, b"")
+    at_ms = finished.finished_at_ms
+    _put(
+        rows, BY_FINISHED, by_finished_key(finished.status, at_ms, job_id, finished.record), job_id
+    )
     if body is not None:
         _put(rows, BODIES, job_id, body)
 
@@ -426,6 +463,17 @@ def _jobs_completed(rows: NewRows, effect: JobsCompleted) -> None:
         effect.bodies,
         BODY_INLINE_BYTES_MAX,
     )
+    at_ms, job_ids, records = effect.finished_at_ms, effect.job_ids, effect.records
+    step = FINISHED_IDS_MAX * JOB_ID_BYTES
+    for at in range(0, len(job_ids), step):
+        first = at // JOB_ID_BYTES * RECORD_BYTES
+        key = by_finished_key(
+            Status.COMPLETED,
+            at_ms,
+            job_ids[at : at + JOB_ID_BYTES],
+            records[first : first + RECORD_BYTES],
+        )
+        _put(rows, BY_FINISHED, key, job_ids[at : at + step])
 
 
 def _job_redriven(rows: NewRows, effect: JobRedriven) -> None:
@@ -514,9 +562,13 @@ def job_deleted(
     owner_id: int,
     statuses: frozenset[Status],
     key_digest: bytes,
+    scheduled_at_ms: int | None,
     log_keys: list[bytes],
 ) -> None:
-    """Take away every row of a finished job. `statuses`: those that it may be indexed under."""
+    """Take away every row of a finished job but that of BY_FINISHED, which others share.
+
+    `statuses`: those that it may be indexed under.
+    """
     for table in (SPEC, LIVE, DONE, BODIES, CHECKPOINTS):
         rows[table][job_id] = None
     rows[BY_OWNER][by_owner_key(owner_id, job_id)] = None
@@ -524,5 +576,8 @@ def job_deleted(
         rows[BY_STATUS][by_status_key(status, job_id)] = None
     if key_digest:
         rows[KEYS][key_digest] = None
+    if scheduled_at_ms is not None:
+        for owner in (number_key(owner_id), ANY_OWNER):
+            rows[BY_SCHEDULED][by_scheduled_key(owner, scheduled_at_ms, job_id)] = None
     for key in log_keys:
         rows[LOGS][key] = None

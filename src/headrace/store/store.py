@@ -23,7 +23,17 @@ import msgspec
 
 from headrace.core.deliveries import Delivery
 from headrace.core.documenting import DocumentTable
-from headrace.core.effects import Answered, Effect, Finished, JobDeleted, Noted, OwnerStored, Trail
+from headrace.core.effects import (
+    Answered,
+    Effect,
+    Finished,
+    JobDeleted,
+    JobRedriven,
+    Noted,
+    OwnerStored,
+    Trail,
+    ids_split,
+)
 from headrace.core.job import RECORD_BYTES, TERMINAL
 from headrace.core.sweeping import NOT_KNOWN, Ended
 from headrace.store import layout, lists, outbox
@@ -153,6 +163,8 @@ class Store:
         for effect in effects:
             translation = translations.get(type(effect))
             if translation is not None:
+                if type(effect) is JobRedriven:
+                    self._unlist_finished(rows, effect.job_id)
                 translation(rows, effect)
                 if type(effect) is OwnerStored:
                     self._owners[effect.owner_id] = (effect.tenant, effect.user)
@@ -188,6 +200,7 @@ class Store:
         job_id = effect.job_id
         statuses = TERMINAL
         key_digest = b""
+        scheduled_at_ms: int | None = None
         try:
             if (done := self._row(layout.DONE, job_id)) is not None:
                 statuses = frozenset({layout.finished_unpack(done).status})
@@ -195,14 +208,47 @@ class Store:
             pass  # `_row` has counted it, and all statuses are tried
         try:
             if (spec := self._row(layout.SPEC, job_id)) is not None:
-                key_digest = layout.envelope_unpack(spec).key_digest
+                envelope = layout.envelope_unpack(spec)
+                key_digest = envelope.key_digest
+                scheduled_at_ms = lists.scheduled_at_ms(envelope.spec)
             held = self.key(key_digest) if key_digest else None
             if held is not None and held[0] != job_id:
                 key_digest = b""  # it has become another job's
         except RecordCorrupt:
             pass  # the key, if there is one, stays and names a job that is gone
+        self._unlist_finished(rows, job_id)
         log_keys = self._log_keys(job_id)
-        layout.job_deleted(rows, job_id, effect.owner_id, statuses, key_digest, log_keys)
+        layout.job_deleted(
+            rows, job_id, effect.owner_id, statuses, key_digest, scheduled_at_ms, log_keys
+        )
+
+    def _unlist_finished(self, rows: NewRows, job_id: bytes) -> None:
+        """Take a job out of its row of BY_FINISHED; drop the row that names no other.
+
+        Of a job whose end cannot be read it stays there, and counts for nothing.
+        """
+        try:
+            done = self._row(layout.DONE, job_id)
+            finished = None if done is None else layout.finished_unpack(done)
+        except (RecordCorrupt, msgspec.MsgspecError):
+            finished = None
+        if finished is None:
+            return
+        table = layout.BY_FINISHED
+        start = bytes([finished.status]) + layout.ms_key(finished.finished_at_ms)
+        known: dict[bytes, bytes | None] = dict(walk(self._kv, table, start, prefix_end(start)))
+        for batch in self._pending:
+            for key, value in batch.changes.get(table, {}).items():
+                if key.startswith(start):
+                    known[key] = value
+        for key, value in known.items():
+            if value is None or len(value) < 4 + layout.JOB_ID_BYTES:
+                continue
+            ids = ids_split(value[4:])
+            if job_id in ids:
+                ids.remove(job_id)
+                payload = b"".join(ids)
+                rows[table][key] = layout.seal(table, key, payload) if ids else None
 
     def _log_keys(self, job_id: bytes) -> list[bytes]:
         keys = [
@@ -425,10 +471,26 @@ class Store:
         return outbox.over(self._kv, endpoint)
 
     def list_jobs(self, query: ListQuery) -> Page:
-        """Return a page of jobs. Looks at `LIST_EXAMINED_MAX` rows at most, never at all jobs."""
-        page = lists.list_jobs(self._kv, self._owners, query)
-        self.corrupt_records += len(page.corrupt)
-        return page
+        """Return a page of jobs. Looks at `LIST_EXAMINED_MAX` of them at most, never at all.
+
+        Raises: `OrderTooWide`.
+        """
+        return next(page for page in self.list_steps(query) if page is not None)
+
+    def list_steps(self, query: ListQuery) -> Iterator[Page | None]:
+        """Yield None a few times, about every ms, then a page of jobs.
+
+        Raises: `OrderTooWide`.
+        """
+        for page in lists.list_steps(self._kv, self._owners, query):
+            if page is not None:
+                self.corrupt_records += len(page.corrupt)
+            yield page
+
+    def last_id(self) -> bytes:
+        """Return the greatest id of all jobs that are known; empty if there is none."""
+        last = self._kv.scan(layout.SPEC, reverse=True, limit=1)
+        return last[0][0] if last else b""
 
     # Start and end ------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from headrace.wire import limits
 from headrace.wire.keys import KeyDocument
-from headrace.wire.schema import ABSENT, Requirements
+from headrace.wire.schema import ABSENT, JobFilter, Requirements
 
 
 @unique
@@ -28,6 +28,7 @@ class Kind(IntEnum):
     LIMIT = 6
     TENANT = 7
     WORKER = 8
+    BULK = 10
 
 
 Description = Annotated[str, Meta(max_length=limits.DESCRIPTION_CHARS_MAX)]
@@ -159,6 +160,41 @@ class WebhookDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         return self.secrets[:1] if self.retire_at_ms <= now_ms else self.secrets
 
 
+BulkState = Literal["running", "completed", "cancelled"]
+
+
+class BulkDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An act on many jobs, and how far it is. Its name is an id: jobs with greater ones are not
+    meant.
+    """
+
+    act: str
+    filter: JobFilter
+    """As it was asked."""
+    query: msgspec.Raw
+    """The same as the store reads it."""
+    statuses: list[int]
+    """What a job may be when its turn comes."""
+    retrying_only: bool = False
+    """One that is SCHEDULED counts only if it has an attempt behind it."""
+    dry_run: bool = False
+    tenant: str
+    user: str
+    admin: bool = False
+    key_id: str = ""
+    state: BulkState = "running"
+    steps: int = 0
+    place: str = ""
+    """Hex of the last id looked at; all up to it are done with."""
+    examined: int = 0
+    matched: int = 0
+    done: int = 0
+    skipped: dict[str, int] = {}
+    """Why, as the codes of problems, and how often."""
+    started_at_ms: int = 0
+    finished_at_ms: int = 0
+
+
 VALUES: Final[dict[Kind, Any]] = {
     Kind.QUEUE: QueueDocument,
     Kind.TYPE: TypeDocument,
@@ -168,6 +204,7 @@ VALUES: Final[dict[Kind, Any]] = {
     Kind.TENANT: TenantDocument,
     Kind.WORKER: WorkerDocument,
     Kind.LIMIT: LimitDocument,
+    Kind.BULK: BulkDocument,
 }
 """What the body of a document is, by kind. A new field needs a default: old bodies lack it."""
 

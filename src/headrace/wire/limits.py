@@ -122,6 +122,12 @@ WEBHOOK_OLD_SECRET_MS: Final = DAY_MS
 AUTH_EVENT_MS: Final = 60 * SECOND_MS
 """Failed authentications within it are told in one event."""
 
+# Acts on many jobs ------------------------------------------------------------------------------
+BULKS_RUNNING_MAX: Final = 10
+"""Acts on many jobs of one tenant that are under way."""
+BULKS_KEPT_MAX: Final = 100
+"""The same, with those that have ended; the oldest of these go."""
+
 # Leases and polls -------------------------------------------------------------------------------
 LEASE_MS_MIN: Final = 100
 LEASE_MS_DEFAULT: Final = 30 * SECOND_MS
@@ -147,8 +153,14 @@ WORKERS_KNOWN_MAX: Final = 20_000
 # Lists ------------------------------------------------------------------------------------------
 LIST_LIMIT_DEFAULT: Final = 100
 LIST_LIMIT_MAX: Final = 1_000
-LIST_EXAMINED_MAX: Final = 5_000
-"""Rows one list page looks at; a page may be short, its cursor goes on."""
+LIST_EXAMINED_MAX: Final = 4_096
+"""Jobs one list page looks at; a page may be short, its cursor goes on."""
+LIST_SORTED_MAX: Final = 2_048
+"""Jobs that are looked at for an order that no index has; beyond it such a list is refused."""
+FILTER_WORDS_MAX: Final = 100
+"""Words of one filter, such as types."""
+LIST_SKIPPED_MAX: Final = 5_000
+"""Jobs before the page that `page` names; behind them only a cursor leads."""
 
 # Streams ---------------------------------------------------------------------------------------
 STREAMS_MAX: Final = 2_000

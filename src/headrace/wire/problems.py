@@ -57,6 +57,7 @@ class ProblemCode(IntEnum):
     LEASE_STALE = 411
     LEASE_ALREADY_REPORTED = 412
     CURSOR_INVALID = 420
+    LIST_TOO_WIDE = 421
     DOCUMENT_UNKNOWN = 430
     DOCUMENT_IN_USE = 431
     DOCUMENTS_TOO_MANY = 432
@@ -124,6 +125,7 @@ PROBLEMS: Final[dict[ProblemCode, ProblemRow]] = {
     ProblemCode.LEASE_STALE: ProblemRow(409, "The job was given to another worker, or has ended"),
     ProblemCode.LEASE_ALREADY_REPORTED: ProblemRow(409, "The attempt was reported otherwise"),
     ProblemCode.CURSOR_INVALID: ProblemRow(400, "The cursor is not one of this server's"),
+    ProblemCode.LIST_TOO_WIDE: ProblemRow(400, "Too many jobs to put them in this order"),
     ProblemCode.DOCUMENT_UNKNOWN: ProblemRow(404, "Nothing has this name"),
     ProblemCode.DOCUMENT_IN_USE: ProblemRow(409, "Something still needs it"),
     ProblemCode.DOCUMENTS_TOO_MANY: ProblemRow(409, "There are as many as there may be"),

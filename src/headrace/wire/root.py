@@ -16,6 +16,7 @@ from headrace.wire.route import (
     FILTERS,
     FULL,
     KEY,
+    LIST_REFUSALS,
     OF_A_JOB,
     SUBMIT_REFUSALS,
     WAIT,
@@ -235,7 +236,7 @@ ROOT_ROUTES: Final[tuple[Route, ...]] = (
         tag=ROOT,
         params=(*WHO, *FILTERS),
         answer=RootJobs,
-        problems=(P.FORBIDDEN, P.CURSOR_INVALID, P.RECORD_CORRUPT),
+        problems=LIST_REFUSALS,
     ),
     Route(
         name="root_get",

@@ -108,15 +108,27 @@ FILTERS: Final = (
     Param("status", "Words of a status, by commas or repeated", many=True),
     Param("type", "Job types; wasm for WASM jobs", many=True),
     Param("queue", "Queues", many=True),
+    Param("group", "Job groups: of the types that belong to them now", many=True),
     Param("name", "The exact name"),
+    Param("name_prefix", "How the name begins"),
     Param("tag", "Tags that the job has, all of them", many=True),
+    Param("label", "Labels that it requires, all of them: key, or key=value", many=True),
     Param("submitted_after", "RFC 3339 or epoch seconds, inclusive"),
     Param("submitted_before", "RFC 3339 or epoch seconds, exclusive"),
-    Param("order", "created_at or -created_at (default); scheduled_at means the same"),
+    Param("finished_after", "The same of its end: finished jobs only"),
+    Param("finished_before", "The same of its end: finished jobs only"),
+    Param(
+        "order",
+        "With - before it for newest, or most, first; -created_at if not said. created_at (or"
+        " submitted_at), scheduled_at (when it was asked to run) and finished_at (finished jobs"
+        " only) order any number of jobs; started_at, updated_at and priority up to 2048 that"
+        " the index of owners or statuses has",
+    ),
     Param("limit", "1 to 1000, default 100", type="integer"),
     Param("cursor", "next of the page before, with the same filters"),
-    Param("page", "Number of the page from 1, for short lists; else use cursor", "integer"),
+    Param("page", "Number of the page from 1, for the first 5000 jobs; else use cursor", "integer"),
 )
+LIST_REFUSALS: Final = (P.FORBIDDEN, P.CURSOR_INVALID, P.LIST_TOO_WIDE, P.RECORD_CORRUPT)
 CONTROLS: Final = (
     ("cancel", "Cancel a job; a running one when its worker has stopped", ()),
     ("suspend", "Set a job aside; a running one at its next checkpoint", ()),

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from headrace.wire import schema
+from headrace.wire.bulk_routes import BULK_ROUTES
 from headrace.wire.document_routes import DOCUMENT_ROUTES
 from headrace.wire.event_views import EVENT_FILTERS, EVENT_PARAMS, FOR, LAST_ID, EventView
 from headrace.wire.keys import Scope
@@ -18,6 +19,7 @@ from headrace.wire.route import (
     FILTERS,
     FULL,
     KEY,
+    LIST_REFUSALS,
     MODULE_REFUSALS,
     OF_A_JOB,
     SUBMIT_REFUSALS,
@@ -137,7 +139,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="jobs",
         params=(*WHO, *FILTERS),
         answer=schema.JobsAnswer,
-        problems=(P.FORBIDDEN, P.CURSOR_INVALID, P.RECORD_CORRUPT),
+        problems=LIST_REFUSALS,
     ),
     Route(
         name="job_get",
@@ -231,6 +233,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answer=ExplainAnswer,
         problems=(*OF_A_JOB, *COMMITS),
     ),
+    *BULK_ROUTES,
     *ROOT_ROUTES,
     # Modules
     Route(

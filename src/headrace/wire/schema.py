@@ -143,6 +143,36 @@ class Spec(msgspec.Struct, omit_defaults=True, kw_only=True):
     created_at: str = ""
 
 
+Words = str | Annotated[list[str], Meta(max_length=limits.FILTER_WORDS_MAX)]
+"""Several words; as one text they are parted by commas."""
+
+
+class JobFilter(Request, omit_defaults=True, kw_only=True):
+    """Which jobs; all conditions hold together. The parameters of lists have the same names."""
+
+    owner: str | None = None
+    """Of whom; for others than oneself only as an admin. None: oneself, for an admin everybody."""
+    status: Words = ""
+    type: Words = ""
+    """`wasm` for WASM jobs."""
+    queue: Words = ""
+    group: Words = ""
+    """Job groups: of the types that belong to them now."""
+    name: str | None = None
+    name_prefix: str | None = None
+    tag: Words = ""
+    """All of them."""
+    label: Words = ""
+    """Labels that the job requires, all of them: `key`, or `key=value`."""
+    submitted_after: Instant | None = None
+    """Inclusive; so is that of the end."""
+    submitted_before: Instant | None = None
+    """Exclusive; so is that of the end."""
+    finished_after: Instant | None = None
+    """With one of these two, finished jobs only."""
+    finished_before: Instant | None = None
+
+
 class Submitted(msgspec.Struct, omit_defaults=True, kw_only=True):
     job_id: str
     status: str
@@ -348,5 +378,6 @@ class JobAnswer(msgspec.Struct, kw_only=True):
 class JobsAnswer(msgspec.Struct, kw_only=True):
     jobs: list[JobView]
     count: int
+    """Of jobs in this answer; `stats` counts all there are."""
     next: str | None = None
     """Cursor of the next page; None at the end. A page may be short and still have one."""

@@ -5,6 +5,7 @@ from typing import Final
 from headrace.http.errors import Handler
 from headrace.http.handlers import (
     audit,
+    bulk,
     events,
     job_types,
     jobs,
@@ -37,6 +38,10 @@ HANDLERS: Final[dict[str, Handler]] = {
     "job_events": events.job_events,
     "events": events.events,
     "job_explain": jobs.job_explain,
+    "jobs_bulk": bulk.jobs_bulk,
+    "bulks_list": bulk.bulks_list,
+    "bulk_get": bulk.bulk_get,
+    "bulk_cancel": bulk.bulk_cancel,
     "root_submit": root.root_submit,
     "root_list": root.root_list,
     "root_get": root.root_get,

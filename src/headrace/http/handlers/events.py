@@ -9,7 +9,7 @@ from aiohttp import web
 
 from headrace.core.commands import Caller
 from headrace.core.effects import JobDeleted, LogAppended
-from headrace.core.job import STATUS_WORDS, TERMINAL, Status
+from headrace.core.job import TERMINAL, Status
 from headrace.http import queries
 from headrace.http.event_frames import (
     Change,
@@ -216,7 +216,7 @@ def _filters(request: web.Request, who: Caller) -> Filters:
         if owner not in (None, who.user):
             raise Problem(ProblemCode.FORBIDDEN, "only an admin may follow the jobs of others")
         owner = who.user
-    statuses, _ = queries.statuses(request, STATUS_WORDS)
+    statuses, _ = queries.statuses(queries.names(request, "status"))
     return Filters(
         who.tenant,
         owner,

@@ -1,14 +1,15 @@
 """Jobs as their owners see and control them."""
 
-from collections.abc import Mapping
-from typing import Final
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
 
 from aiohttp import web
 from msgspec.structs import replace
 
 from headrace.core.commands import Act, Caller, Control, Explain, Explanation, LimitState
 from headrace.core.ids import id_text
-from headrace.core.job import STATUS_WORDS, TERMINAL, Status
+from headrace.core.job import STATUS_WORDS, Status
 from headrace.http import queries
 from headrace.http.answers import Answer
 from headrace.http.cursors import cursor_text
@@ -17,78 +18,98 @@ from headrace.http.hot import Asked, Look, look
 from headrace.http.identity import caller
 from headrace.http.site import Site, path_job_id, site_of
 from headrace.http.views import job_view, result_view, spec_of, word
-from headrace.store.contract import ListQuery, Page, StoredJob
+from headrace.runtime.listing import NOBODY, page_of
+from headrace.store.contract import ListQuery, OrderTooWide, Page, StoredJob
 from headrace.wire import limits
 from headrace.wire.documents import Kind
 from headrace.wire.durations import seconds
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.routes import ExplainAnswer, LimitExplained, StatusAnswer
-from headrace.wire.schema import JobAnswer, JobsAnswer, Spec
+from headrace.wire.schema import JobAnswer, JobsAnswer, JobView, Spec
 
-_NOBODY: Final = -1
-"""An owner id that no job has."""
+PAGE_MAX: Final = 999_999_999
+VIEWS_AT_ONCE: Final = 64
+"""About 1 ms."""
+
+T = TypeVar("T")
 
 
 # Lists ------------------------------------------------------------------------------------------
 
 
 async def jobs_list(request: web.Request) -> web.Response:
-    page, cursor = find(request, STATUS_WORDS)
-    progress = site_of(request).pump.progress
-    jobs = [job_view(stored, spec_of(stored), progress(stored.job_id)) for stored in page.jobs]
+    page, cursor = await find(request, STATUS_WORDS)
+    jobs = await views(site_of(request), page, lambda _stored, view: view)
     return answer(request, JobsAnswer(jobs=jobs, count=len(jobs), next=cursor))
 
 
-def find(request: web.Request, words: Mapping[str, frozenset[Status]]) -> tuple[Page, str | None]:
+async def views(site: Site, page: Page, of: Callable[[StoredJob, JobView], T]) -> list[T]:
+    """Return what a list shows of each job; others have their turn in between."""
+    shown: list[T] = []
+    progress = site.pump.progress
+    for stored in page.jobs:
+        if len(shown) % VIEWS_AT_ONCE == VIEWS_AT_ONCE - 1:
+            await asyncio.sleep(0)
+        shown.append(of(stored, job_view(stored, spec_of(stored), progress(stored.job_id))))
+    return shown
+
+
+async def find(
+    request: web.Request, words: Mapping[str, frozenset[Status]]
+) -> tuple[Page, str | None]:
     """Return the jobs that a request asks for, and the cursor behind them.
 
     `words`: what each word of its status means.
     """
     site, who = site_of(request), caller(request)
-    query = queries.list_query(request, who, _owner_id(request, site, who), words)
-    number = queries.number(request, "page", 1, limits.LIST_EXAMINED_MAX)
-    if number is not None and number > 1:
-        rest = _skip(site, query, (number - 1) * query.limit)
-        if rest is None:
-            return Page([], None, 0), None
-        query = rest
-    page = _page(site, query)
-    return page, None if page.next_id is None else cursor_text(page.next_id, who, query)
+    asked = queries.filter_of(request)
+    query = queries.job_query(
+        asked, who.tenant, owner_id(site, who, asked.owner), site.types_of_group, words
+    )
+    query = queries.list_query(request, query, who)
+    number = queries.number(request, "page", 1, PAGE_MAX)
+    try:
+        if number is not None and number > 1:
+            rest = await _skip(site, query, (number - 1) * query.limit)
+            if rest is None:
+                return Page([], None, 0), None
+            query = rest
+        page = await page_of(site.pump, site.store, query)
+    except OrderTooWide as wide:
+        raise Problem(
+            ProblemCode.LIST_TOO_WIDE,
+            f"over {wide.examined} jobs would have to be looked at; narrow the list by status,"
+            " owner, submitted_after or submitted_before, or order it by created_at,"
+            " scheduled_at or finished_at",
+        ) from None
+    return page, None if page.next is None else cursor_text(page.next, who, query)
 
 
-def _owner_id(request: web.Request, site: Site, who: Caller) -> int | None:
+def owner_id(site: Site, who: Caller, owner: str | None) -> int | None:
     """Return whose jobs are asked for; None for the whole tenant's."""
-    owner = queries.one(request, "owner")
     if owner is None or owner == "":
         if who.admin:
             return None
         owner = who.user
     if owner != who.user and not who.admin:
-        raise Problem(ProblemCode.FORBIDDEN, "only an admin may list the jobs of others")
-    return site.pump.owners.get((who.tenant, owner), _NOBODY)
+        raise Problem(ProblemCode.FORBIDDEN, "only an admin may name the jobs of others")
+    return site.pump.owners.get((who.tenant, owner), NOBODY)
 
 
-def _page(site: Site, query: ListQuery) -> Page:
-    if query.owner_id == _NOBODY:
-        return Page([], None, 0)
-    if query.statuses is not None and not query.retrying_only and query.statuses - TERMINAL:
-        query = replace(query, live_ids=site.pump.live_ids(query.statuses - TERMINAL))
-    return site.store.list_jobs(query)
-
-
-def _skip(site: Site, query: ListQuery, jobs: int) -> ListQuery | None:
+async def _skip(site: Site, query: ListQuery, jobs: int) -> ListQuery | None:
     """Return the query for what follows after so many jobs; None if nothing does."""
     examined = 0
-    if jobs > limits.LIST_EXAMINED_MAX:
+    if jobs > limits.LIST_SKIPPED_MAX:
         raise _too_far()
     while jobs:
-        page = _page(site, replace(query, limit=min(jobs, limits.LIST_LIMIT_MAX)))
+        some = replace(query, limit=min(jobs, limits.LIST_LIMIT_MAX))
+        page = await page_of(site.pump, site.store, some)
         jobs -= len(page.jobs)
         examined += page.examined
-        if page.next_id is None:
+        if page.next is None:
             return None
-        query = replace(query, after_id=page.next_id)
-        if jobs and examined > limits.LIST_EXAMINED_MAX:
+        query = replace(query, after=page.next)
+        if jobs and examined > limits.LIST_SKIPPED_MAX:
             raise _too_far()
     return query
 

@@ -19,7 +19,7 @@ from headrace.http.handlers import job_types, jobs, submit
 from headrace.http.hot import Asked, Look, Question, carry, look
 from headrace.http.queries import WASM_TYPE_WORD, number
 from headrace.http.site import Site, path_job_id, site_of
-from headrace.http.views import job_view, result_view, spec_of, word
+from headrace.http.views import job_view, result_view, word
 from headrace.store.contract import StoredJob
 from headrace.wire import limits
 from headrace.wire.document_routes import GroupView, TypeView
@@ -109,12 +109,8 @@ def _submit_one(site: Site, asked: Asked) -> Question | Look | Coroutine[Any, An
 
 
 async def root_list(request: web.Request) -> web.Response:
-    site = site_of(request)
-    page, cursor = jobs.find(request, FILTERS)
-    found = [
-        _listed(stored, job_view(stored, spec_of(stored), site.pump.progress(stored.job_id)))
-        for stored in page.jobs
-    ]
+    page, cursor = await jobs.find(request, FILTERS)
+    found = await jobs.views(site_of(request), page, _listed)
     return answer(request, RootJobs(success=True, jobs=found, count=len(found), next=cursor))
 
 
@@ -253,7 +249,7 @@ def _page(request: web.Request, kind: Kind) -> tuple[list[Document], int]:
     """Return the documents of the page asked for, by name, and how many there are."""
     known = site_of(request).store.documents.of(kind)
     limit = number(request, "limit", 1, limits.LIST_LIMIT_MAX) or limits.LIST_LIMIT_DEFAULT
-    page = number(request, "page", 1, limits.LIST_EXAMINED_MAX) or 1
+    page = number(request, "page", 1, limits.DOCUMENTS_MAX) or 1
     names = sorted(known)[(page - 1) * limit : page * limit]
     return [known[name] for name in names], len(known)
 
