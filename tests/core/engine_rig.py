@@ -31,6 +31,7 @@ from headrace.core.effects import (
     ids_split,
 )
 from headrace.core.engine import Engine
+from headrace.core.ids import id_text
 from headrace.core.job import Event, Job, Status
 from headrace.core.live import EngineConfig, Live
 from headrace.core.resources import Amounts, Profile, Requirements
@@ -78,10 +79,12 @@ def needs(
     )
 
 
-def spec_of(number: int, need: Requirements) -> bytes:
+def spec_of(number: int, need: Requirements, after: list[bytes], any_end: bool) -> bytes:
     """Return a spec that says what its job needs, labels and models aside."""
     asked = {"cpu_cores": need.amounts.cpu_milli / 1_000, "memory_mb": need.amounts.memory_mb}
-    told = {"id": f"{number}", "name": "", "type": need.kind, "queue": need.queue}
+    told: dict[str, Any] = {"id": f"{number}", "name": "", "type": need.kind, "queue": need.queue}
+    if after:
+        told |= {"after": list(map(id_text, after)), "after_any_end": any_end}
     return msgspec.json.encode({**told, "requirements": asked})
 
 
@@ -162,7 +165,15 @@ class Rig:
         }
         return NewJobs(
             b"".join(map(job_id, numbers)),
-            [spec_of(number, requirements or needs()) for number in numbers],
+            [
+                spec_of(
+                    number,
+                    requirements or needs(),
+                    fields.get("after", []),
+                    fields.get("any_end", False),
+                )
+                for number in numbers
+            ],
             requirements or needs(),
             **{**defaults, **fields},
         )

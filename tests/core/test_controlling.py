@@ -290,3 +290,11 @@ def test_the_log_tells_how_a_redriven_job_had_ended(rig: Rig) -> None:
     rig.control(job_id, Act.RETRY)
     log = b"".join(chunk for _, chunk in rig.store.logs(job_id))
     assert log.endswith(b"[headrace: failed: boom; run again for alice]\n")
+
+
+def test_a_redriven_job_tells_its_url_of_its_new_end_too(rig: Rig) -> None:
+    job_id = rig.submit(webhook_url="https://example.com/hook")
+    rig.report(rig.take(), Outcome.FAILED, permanent=True)
+    rig.control(job_id, Act.RETRY)
+    assert rig.job(job_id).has_webhook
+    rig.report(rig.take(), Outcome.COMPLETED)

@@ -7,7 +7,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from headrace.core.commands import Act, Outcome, Poll, PollReply, Progress, Report, Submit, Withdraw
+from headrace.core.commands import (
+    Act,
+    Module,
+    Outcome,
+    Poll,
+    PollReply,
+    Progress,
+    PutModule,
+    Report,
+    Submit,
+    Withdraw,
+)
 from headrace.core.engine import Engine
 from headrace.core.ids import ID_BYTES
 from headrace.core.invariants import check
@@ -36,6 +47,7 @@ def durable(live: Live) -> dict[str, Any]:
         "queued": live.stats.queued,
         "live": live.stats.live,
         "owners": live.owners,
+        "waits": {job_id: waits.keys for job_id, waits in live.awaiting.waits.items()},
     }
 
 
@@ -86,6 +98,9 @@ class EngineMachine(RuleBasedStateMachine):
         retries_max=st.integers(0, 2),
         key=st.sampled_from([b"", b"", b"a", b"b"]),
         alike=st.booleans(),
+        after=st.lists(st.integers(0, 50), max_size=2),
+        any_end=st.booleans(),
+        announced=st.sampled_from([b"", b"", b"", b"s" * 32, b"t" * 32]),
     )
     def submit(
         self,
@@ -100,9 +115,13 @@ class EngineMachine(RuleBasedStateMachine):
         retries_max: int,
         key: bytes,
         alike: bool,
+        after: list[int],
+        any_end: bool,
+        announced: bytes,
     ) -> None:
         wall_ms = self.rig.wall_ms
-        counts = [count] if alike and not key else [1] * count
+        before = [*dict.fromkeys(self.pick(number, self.jobs) for number in after if self.jobs)]
+        counts = [count] if alike and not (key or before or announced) else [1] * count
         jobs = [
             self.rig.new(
                 needs(queue=queue, cpu_milli=cpu_milli),
@@ -115,6 +134,10 @@ class EngineMachine(RuleBasedStateMachine):
                 retries_max=retries_max,
                 key_digest=key.ljust(16) if key else b"",
                 request_digest=b"r" * 16 if key else b"",
+                after=before,
+                any_end=any_end,
+                module_sha256=announced,
+                await_module=bool(announced),
             )
             for alike_count in counts
         ]
@@ -123,6 +146,10 @@ class EngineMachine(RuleBasedStateMachine):
             if not reply.replayed:
                 ids = reply.job_ids
                 self.jobs += [ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)]
+
+    @rule(sha256=st.sampled_from([b"s" * 32, b"t" * 32]))
+    def put_module(self, sha256: bytes) -> None:
+        self.apply(PutModule(Module(sha256, b"")))
 
     @rule(
         worker=st.sampled_from(["w1", "w2"]),
@@ -286,6 +313,8 @@ class EngineMachine(RuleBasedStateMachine):
             return
         rig = self.rig
         rig.wall_offset_ms = max(rig.wall_offset_ms, 86_400_000)
+        for sha256 in (b"s" * 32, b"t" * 32):
+            rig.apply(PutModule(Module(sha256, b"")))
         for _ in range(100):
             for job_id in self.jobs:
                 if rig.status(job_id) is Status.SUSPENDED:

@@ -222,7 +222,7 @@ def test_what_was_restored_is_read_to_its_end(rig: Rig) -> None:
 
     class Watched:
         at_ms, audit_last = restored.at_ms, restored.audit_last
-        documents = restored.documents
+        documents, waits = restored.documents, restored.waits
         classes, owners = restored.classes, restored.owners
         deliveries_waiting, delivery_last = restored.deliveries_waiting, restored.delivery_last
         owners_next, jobs_live = restored.owners_next, restored.jobs_live

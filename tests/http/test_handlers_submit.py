@@ -256,3 +256,87 @@ async def test_a_batch_is_told_all_that_is_wrong_with_it_at_once(server: Server)
     reply = await server.call("POST", JOBS, batch)
     pointers = [item["pointer"] for item in reply.json["problems"]]
     assert (reply.code, pointers) == ("batch_invalid", ["/1/priority", "/2/max_retries"])
+
+
+# Jobs that wait for others ----------------------------------------------------------------------
+
+
+async def status_of(server: Server, job_id: str) -> str:
+    return str((await server.call("GET", f"{JOBS}/{job_id}")).json["job"]["status"])
+
+
+async def complete(server: Server) -> None:
+    await server.call("POST", f"/api/v1/leases/{await server.lease()}/complete")
+
+
+async def test_jobs_of_an_array_run_after_each_other_by_number(server: Server) -> None:
+    batch = [
+        {"type": "work"},
+        {"type": "work", "after": [0]},
+        {"type": "work", "after": [0, 1], "after_any_end": True},
+    ]
+    reply = await server.call("POST", JOBS, batch)
+    assert [item["status"] for item in reply.json] == ["queued", "initializing", "initializing"]
+    first, second, third = (item["job_id"] for item in reply.json)
+    shown = (await server.call("GET", f"{JOBS}/{third}")).json["job"]
+    assert (shown["after"], shown["after_any_end"]) == ([first, second], True)
+    explained = (await server.call("GET", f"{JOBS}/{second}/explain")).json
+    assert explained["reasons"] == [f"it runs after job {first}, which is queued"]
+    await complete(server)
+    assert await status_of(server, second) == "queued"
+    await complete(server)
+    assert await status_of(server, third) == "queued"
+
+
+async def test_a_job_after_one_that_fails_is_skipped_and_says_why(server: Server) -> None:
+    first = await server.submit(max_retries=0)
+    last = await server.submit(after=[first])
+    await server.call("POST", f"/api/v1/leases/{await server.lease()}/fail", {"error": "boom"})
+    answer = (await server.call("GET", f"{JOBS}/{last}?wait=10s")).json
+    assert (answer["job"]["status"], answer["result"]["code"]) == ("skipped", "dependency")
+    assert answer["result"]["error"] == f"it was to run after job {first}, which ended as failed"
+    assert (await server.call("GET", f"/jobs/{last}")).json["job"]["state"] == "skipped"
+
+
+async def test_the_same_request_with_a_key_is_the_same_job_whatever_its_array_was_given(
+    server: Server,
+) -> None:
+    batch = [{"type": "work"}, {"type": "work", "after": [0], "idempotency_key": "k"}]
+    first, again = [(await server.call("POST", JOBS, batch)).json for _ in range(2)]
+    assert first[0]["job_id"] != again[0]["job_id"]
+    assert (again[1]["job_id"], again[1]["replayed"]) == (first[1]["job_id"], True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"after": ["x"]}, "/after/0"),
+        ({"after": ["01a200c0-5c4c-7000-8bac-56a9dc09a726"]}, "/after/0"),
+        ({"after": [0]}, "/after/0"),
+        ({"after": [-1]}, "/after/0"),
+        ({"after": [None]}, "/after/0"),
+        ({"after": ["01a200c0-5c4c-7000-8bac-56a9dc09a726"] * 101}, "/after"),
+        ({"after_any_end": True}, "/after_any_end"),
+        ({"await_module": True}, "/await_module"),
+    ],
+)
+async def test_what_cannot_be_waited_for_is_refused(
+    server: Server, fields: dict[str, Any], pointer: str
+) -> None:
+    reply = await server.call("POST", JOBS, {"type": "t", **fields})
+    assert (reply.status, reply.code, reply.json["pointer"]) == (400, "field_invalid", pointer)
+    reply = await server.call("POST", JOBS, [{"type": "t", **fields}])
+    assert reply.status in (400, 422)
+
+
+async def test_a_module_may_be_announced_and_come_later(server: Server) -> None:
+    job = {**WASM, "wasm_sha256": MODULE_SHA, "await_module": True}
+    early = await server.call("POST", JOBS, job)
+    missing = await server.call("POST", JOBS, {**job, "entry_point": "main"})
+    assert {reply.json["status"] for reply in (early, missing)} == {"initializing"}
+    stored = await server.send("PUT", f"/api/v1/modules/{MODULE_SHA}", data=EMPTY_MODULE)
+    assert stored.status == 200
+    assert await status_of(server, early.json["job_id"]) == "queued"
+    ended = (await server.call("GET", f"{JOBS}/{missing.json['job_id']}/result?wait=10s")).json
+    assert (ended["status"], ended["code"]) == ("failed", "module_entry_point_missing")
+    assert (await server.call("POST", JOBS, job)).json["status"] == "queued"

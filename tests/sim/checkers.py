@@ -20,7 +20,6 @@ from headrace.core.commands import (
 from headrace.core.effects import (
     JobChanged,
     JobFinished,
-    JobRedriven,
     LogAppended,
     ModuleStored,
 )
@@ -31,6 +30,7 @@ from headrace.store.contract import RecordCorrupt, walk
 from headrace.wire.limits import RETRY_CAP_MS
 from headrace.wire.problems import Problem
 from sim import document_checkers
+from sim.checkers_waits import nothing_to_wait_for, runs_after_what_it_waits_for, spoils
 from sim.model_job import HELD, READY, ModelJob, StoredJob, each_submitted, fits
 from sim.world import fail
 
@@ -49,6 +49,8 @@ _ALWAYS: Final = {
     Event.FAIL: _S.FAILED,
     Event.TIME_OUT: _S.TIMEOUT,
     Event.SKIP: _S.SKIPPED,
+    Event.READY: _S.QUEUED,
+    Event.DEFER: _S.SCHEDULED,
     Event.RESUME: _S.RESUMING,
     Event.CANCELED: _S.CANCELLED,
 }
@@ -89,7 +91,9 @@ def stored_as_sent(model: "Model", now_ms: int, job: ModelJob, stored: StoredJob
         fail("payload_unchanged", f"{stored}")
     if (job.priority, job.attempt, job.failures) != (new.priority, 0, 0):
         fail("payload_unchanged", f"{new} became priority {job.priority}")
-    if new.scheduled_at_ms > now_ms + model.offset_ms:
+    if job.status is _S.INITIALIZING:
+        right = bool(new.after) or (new.await_module and new.module_sha256 not in model.modules)
+    elif new.scheduled_at_ms > now_ms + model.offset_ms:
         right = job.status is _S.SCHEDULED and job.due_is_wall
         right = right and job.due_ms == new.scheduled_at_ms
     elif new.delay_ms:
@@ -97,6 +101,8 @@ def stored_as_sent(model: "Model", now_ms: int, job: ModelJob, stored: StoredJob
         right = right and job.due_ms == now_ms + new.delay_ms
     else:
         right = job.status is _S.QUEUED
+    if job.status is not _S.INITIALIZING:
+        nothing_to_wait_for(model, job)
     if not right:
         fail("waits_as_asked", f"{new} is {job.status!r} due {job.due_ms} at {now_ms}")
 
@@ -187,35 +193,6 @@ def one_terminal_record(model: "Model", effect: JobChanged | JobFinished) -> Mod
             fail("one_terminal_record", f"{effect.event!r} after {model.ended[effect.job_id]}")
         fail("no_unexpected_job", f"{effect}")
     return job
-
-
-def redrive_has_cause(model: "Model", command: Any, effect: JobRedriven) -> None:
-    """What ended comes back only when it is asked to, and what completed only by force."""
-    job_id = effect.job_id
-    if job_id in model.jobs or job_id not in model.ended:
-        fail("redrive_of_what_ended", f"{job_id.hex()} is {model.status_of(job_id)!r}")
-    if type(command) is not Control or command.act is not Act.RETRY or command.job_id != job_id:
-        fail("event_has_cause", f"{effect.event!r} by {command}")
-    ended = model.ended[job_id].status
-    if effect.ended is not ended:
-        fail("redrive_of_what_ended", f"{effect.ended!r}, it is {ended!r}")
-    if ended is _S.COMPLETED and not command.force:
-        fail("acked_completion_kept", f"{job_id.hex()} runs again, which nobody forced")
-
-
-def redriven_as_it_was(ended: ModelJob, job: ModelJob) -> None:
-    """A job runs again as the same job, with all its tries, and no report of an earlier attempt
-    is its own."""
-    if job.status is not _S.QUEUED:
-        fail("status_follows", f"{job.job_id.hex()} is {job.status!r} after a redrive")
-    if (job.failures, job.crashes) != (0, 0):
-        fail("attempts_bounded", f"redriven with {job.failures} failures, {job.crashes} crashes")
-    if (job.attempt, job.epoch) != (ended.attempt, ended.epoch):
-        fail("attempts_rise_by_one", f"{job.job_id.hex()}: {ended.attempt} to {job.attempt}")
-    if job.open:
-        fail("attempt_open_until_closed", f"{job.job_id.hex()} is redriven: open")
-    if job.priority != ended.priority or job.has_checkpoint != (job.checkpoint is not None):
-        fail("payload_unchanged", f"{job.job_id.hex()} is redriven with {job.checkpoint!r}")
 
 
 def attempts_rise_by_one(job: ModelJob, before: int, event: Event) -> None:
@@ -397,8 +374,16 @@ def event_has_cause(
         fail("event_has_cause", f"{event!r} by {command}")
     elif event is Event.DUE:
         clock_jump_neutral(model, now_ms, command, job)
+    elif was is _S.INITIALIZING and event is not Event.SKIP:
+        runs_after_what_it_waits_for(job, event)
+    elif was is _S.INITIALIZING and any(map(spoils, job.waits.values())) and not job.new.any_end:
+        pass
     elif event is Event.SKIP:
-        if job.attempt or command.wall_ms < job.new.start_before_at_ms:
+        if (
+            job.attempt
+            or not job.new.start_before_at_ms
+            or command.wall_ms < job.new.start_before_at_ms
+        ):
             fail("clock_jump_neutral", f"{job.job_id.hex()} skipped at {command.wall_ms}")
     else:
         no_early_expiry(model, now_ms, event, job, was)
@@ -600,6 +585,13 @@ def nothing_invisible_too_long(model: "Model", server: "Server") -> None:
         over |= job.given_ms + job.new.timeout_ms + settings.timeout_grace_ms <= now_ms
         if over:
             fail("nothing_invisible_too_long", f"{job.job_id.hex()} is held beyond its term")
+    for job in model.initializing.values():
+        over = all(job.waits.values()) or (
+            not job.new.any_end and any(map(spoils, job.waits.values()))
+        )
+        over &= model.world.now - max(job.since, model.began_at) > TICK_LATE_MS
+        if over and "TICK_BATCH_MAX" not in settings.small:
+            fail("nobody_waits_for_ever", f"{job.new} waits for {job.waits}")
     for job in model.jobs.values():
         if job.status is _S.SCHEDULED and job.due_ms <= (wall_ms if job.due_is_wall else now_ms):
             fail("nothing_invisible_too_long", f"{job.job_id.hex()} waits beyond its time")
@@ -655,6 +647,8 @@ def store_matches(model: "Model", store: Any, *, whole: bool) -> None:
             fail("indexes_match_primary", f"table {layout.Table(table).name} on disk")
     if set(rows[layout.Table.MODULES]) != model.durable_modules:
         fail("store_matches", "table MODULES")
+    if rows[layout.Table.AFTER]:
+        fail("store_matches", "a job that has ended waits")
     if {key[4:] for key in rows[layout.Table.BY_OWNER]} != set(durable):
         fail("indexes_match_primary", "table BY_OWNER on disk")
     if set(rows[layout.Table.SPEC]) != set(durable):

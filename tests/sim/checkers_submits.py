@@ -29,7 +29,8 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
         seen[digest] = (new.job_ids, new.request_digest)
         expected.append((new.job_ids, False))
         module = new.module_sha256
-        if module and module not in brought and module not in model.modules:
+        there = module in brought or module in model.modules or new.await_module
+        if module and not there:
             if not isinstance(reply, Problem) or reply.code is not ProblemCode.MODULE_UNKNOWN:
                 fail("module_needed", f"{new}: {reply}")
             return
@@ -39,11 +40,35 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
         if not isinstance(reply, Problem) or reply.code is not ProblemCode.QUEUE_FULL:
             fail("full_queue_refuses", f"{len(model.jobs)} + {fresh} of {most}: {reply}")
         return
+    if not after_known(model, command):
+        if not isinstance(reply, Problem) or reply.code is not ProblemCode.FIELD_INVALID:
+            fail("after_known_jobs", f"{command}: {reply}")
+        return
     if isinstance(reply, Problem):
         fail("good_submit_taken", f"{reply.code!r}")
     got = [(submitted.job_ids, submitted.replayed) for submitted in each_submitted(reply)]
     if got != expected:
         fail("one_job_per_key", f"replied {got}, not {expected}")
+
+
+def after_known(model: "Model", command: Submit) -> bool:
+    """Whether all jobs that new ones are to run after are the caller's own, or come with them."""
+    mine: dict[bytes, bytes] = {}
+    made: dict[bytes, bytes] = {}
+    for new in each_new(command.jobs):
+        known = model.keys.get(new.key_digest)
+        earlier = known[0] if known is not None else made.get(new.key_digest)
+        for key in () if earlier else new.after:
+            job_id = mine.get(key, key)
+            there = job_id in model.jobs or job_id in model.ended
+            if mine.get(job_id) != job_id and not (
+                there and model.owners[job_id].user == command.caller.user
+            ):
+                return False
+        mine[new.job_ids] = earlier or new.job_ids
+        if new.key_digest:
+            made.setdefault(new.key_digest, new.job_ids)
+    return True
 
 
 def each_taken_by_itself(model: "Model", command: SubmitEach, reply: Any) -> None:
@@ -58,10 +83,12 @@ def each_taken_by_itself(model: "Model", command: SubmitEach, reply: Any) -> Non
         expected: Any = (new.job_ids, False) if known is None else (known[0], True)
         if known is not None and known[1] != new.request_digest:
             expected = ProblemCode.IDEMPOTENCY_KEY_REUSED
-        elif known is None and module and module not in known_modules:
+        elif known is None and module and not (module in known_modules or new.await_module):
             expected = ProblemCode.MODULE_UNKNOWN
         elif most and len(model.jobs) + fresh + (known is None) > most:
             expected = ProblemCode.QUEUE_FULL
+        elif known is None and not after_known(model, Submit(command.caller, [new])):
+            expected = ProblemCode.FIELD_INVALID
         elif known is None:
             seen[digest] = (new.job_ids, new.request_digest)
             fresh += 1

@@ -24,7 +24,7 @@ from headrace.core.job import Status
 from headrace.core.resources import Amounts, Requirements
 from headrace.wire.documents import Kind, QueueDocument, TenantDocument, TypeDocument, body_of
 from sim.model import Model
-from sim.model_job import each_submitted, spec_of
+from sim.model_job import each_submitted, named_in, spec_of
 from sim.net import Net
 from sim.settings import (
     GPU_MODELS,
@@ -98,8 +98,11 @@ class Client:
             self._net.ask(lambda: PutModule(module), self._heard, TIMEOUT_MS)
         elif len(self._model.jobs) < self._settings.jobs_wanted:
             count = 1 if world.chance(0.7) else world.between(2, BATCH_MAX)
-            jobs = [self._job() for _ in range(count)]
-            self._send(Ask(jobs, world.chance(0.5), count > 1 and world.chance(0.5)))
+            each = count > 1 and world.chance(0.5)
+            jobs: list[dict[str, Any]] = []
+            for _ in range(count):
+                jobs.append(self._job([] if each else jobs))
+            self._send(Ask(jobs, world.chance(0.5), each))
         else:
             world.at(3 * self._settings.pause_ms, self._turn)
             return
@@ -107,7 +110,8 @@ class Client:
 
     # Submit -------------------------------------------------------------------------------------
 
-    def _job(self) -> dict[str, Any]:
+    def _job(self, jobs: list[dict[str, Any]]) -> dict[str, Any]:
+        """`jobs`: those before it in its submit."""
         world, settings = self._world, self._settings
         random, pick = world.random, world.pick
         amounts = Amounts()
@@ -153,17 +157,41 @@ class Client:
             new["specs"] += [spec_of(need, world.rng.getrandbits(40)) for _ in range(others)]
         if kind == "" and random() < 0.3:
             new["module_sha256"] = pick(MODULES)
+            if len(new["specs"]) == 1 and random() < 0.5:
+                new["await_module"] = True
+        if settings.afters and len(new["specs"]) == 1 and random() < settings.afters:
+            new["after"] = self._after(jobs)
+            new["any_end"] = random() < 0.3
         return new
+
+    def _after(self, jobs: list[dict[str, Any]]) -> list[Any]:
+        """Return jobs to run after: known ones, or by number earlier ones of the same submit."""
+        world = self._world
+        found: list[Any] = [
+            number for number, fields in enumerate(jobs) if len(fields["specs"]) == 1
+        ]
+        live = [
+            job_id
+            for job_id in self._known[-20:]
+            if job_id in self._model.jobs or world.chance(0.1)
+        ]
+        found += live
+        return [one for one in found[-6:] if world.chance(0.4)]
 
     def _send(self, ask: Ask) -> None:
         world = self._world
         ask.tries += 1
 
         def make() -> Submit:
-            jobs = [
-                NewJobs(job_ids=b"".join(self._id() for _ in fields["specs"]), **fields)
-                for fields in ask.jobs
-            ]
+            jobs: list[NewJobs] = []
+            for fields in ask.jobs:
+                job = NewJobs(job_ids=b"".join(self._id() for _ in fields["specs"]), **fields)
+                job.after = [
+                    one if isinstance(one, bytes) else jobs[one].job_ids for one in job.after
+                ]
+                if job.after:
+                    job.specs = [named_in(job.specs[0], job.after, job.any_end)]
+                jobs.append(job)
             shas = {job.module_sha256 for job in jobs if job.module_sha256}
             modules = [Module(sha, b"\0asm" + sha) for sha in sorted(shas)] if ask.modules else []
             return (SubmitEach if ask.each else Submit)(self.caller, jobs, modules)
@@ -294,6 +322,12 @@ class Closer:
             if job.status.name == "SUSPENDED":
                 command = Control(self._model.owners[job_id], job_id, Act.RESUME)
                 self._net.ask(lambda command=command: command, lambda _reply: None, TIMEOUT_MS)
+        for sha in MODULES:
+            if any(sha in job.waits for job in self._model.initializing.values()):
+                module = Module(sha, b"\0asm" + sha)
+                self._net.ask(
+                    lambda module=module: PutModule(module), lambda _reply: None, TIMEOUT_MS
+                )
         for name in QUEUES:
             capacity, paused = self._model.limits_of(name)
             if paused or capacity == 0:

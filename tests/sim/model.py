@@ -41,18 +41,27 @@ from headrace.core.effects import (
     JobsStored,
     LogAppended,
     ModuleStored,
+    WaitsDropped,
+    WaitsStored,
 )
 from headrace.core.job import Event, Status
 from headrace.wire import limits
 from headrace.wire.documents import Document, Kind
 from headrace.wire.problems import Problem
-from sim import checkers, checkers_submits, checkers_workers, document_checkers
+from sim import (
+    checkers,
+    checkers_submits,
+    checkers_waits,
+    checkers_workers,
+    document_checkers,
+)
 from sim.model_job import (
     HELD,
     READY,
     Durable,
     ModelJob,
     StoredJob,
+    as_known,
     each_new,
     each_stored,
     each_submitted,
@@ -77,8 +86,11 @@ class Model:
         """Live ones."""
         self.ready: dict[bytes, ModelJob] = {}
         self.held: dict[bytes, ModelJob] = {}
+        self.initializing: dict[bytes, ModelJob] = {}
         self.ended: dict[bytes, Any] = {}
         """`Finished` of each job that ended and is not deleted."""
+        self.known_as: dict[bytes, bytes] = {}
+        """By the id that a job was sent with: that of the earlier one with its idempotency key."""
         self.checkpoints: dict[bytes, bytes | None] = {}
         """Of the jobs that ended."""
         self.keys: dict[bytes, tuple[bytes, bytes]] = {}
@@ -189,6 +201,13 @@ class Model:
                 checkers_submits.each_taken_by_itself(self, command, reply)
             else:
                 checkers_submits.one_job_per_key(self, command, reply)
+            if isinstance(reply, list):
+                for new, told in zip(each_new(command.jobs), each_submitted(reply), strict=True):
+                    if not isinstance(told, Problem) and told.replayed:
+                        self.known_as[new.job_ids] = told.job_ids
+                for new in each_new(command.jobs):
+                    if any(key in self.known_as for key in new.after):
+                        self.sent[new.job_ids] = as_known(self.sent[new.job_ids], self.known_as)
             self._take(now_ms, command, effects)
             checkers.submit_tells_status(self, reply)
         elif kind is Poll:
@@ -231,6 +250,10 @@ class Model:
                     durable[stored.job_id] = Durable(self.sent[stored.job_id], stored.record)
             elif kind is JobFinished:
                 durable[effect.job_id].finished = effect.finished
+            elif kind is WaitsStored:
+                durable[effect.job_id].waits = effect.waits.keys
+            elif kind is WaitsDropped:
+                durable[effect.job_id].waits = None
             elif kind is JobRedriven:
                 known = durable[effect.job_id]
                 known.record, known.finished = effect.record, None
@@ -264,6 +287,7 @@ class Model:
         checkers.clock_never_goes_back(self, now_ms)
         self.epoch = epoch
         self.jobs, self.ready, self.held, self.ended = {}, {}, {}, {}
+        self.initializing = {}
         self.keys, self.queue_held = {}, {}
         self.modules = set(self.durable_modules)
         self.documents = dict(self.durable_documents)
@@ -288,6 +312,13 @@ class Model:
                     job.cancel_at = self.world.now
             elif job.status in READY:
                 self.ready[job_id] = job
+            elif job.status is Status.INITIALIZING:
+                self.initializing[job_id] = job
+                job.since = self.world.now
+        for job_id, job in self.initializing.items():
+            left = self.durable[job_id].waits or []
+            waits = dict.fromkeys(left, None)
+            job.waits = {key: self.end_of(key) for key in waits}
         for key, tokens in self.given.items():
             if live := [token for token in tokens if self._held_by(token) is not None]:
                 kept[key] = live
@@ -325,6 +356,7 @@ class Model:
             elif kind is ModuleStored:
                 checkers.module_stored_once(self, effect)
                 self.modules.add(effect.sha256)
+                self._came_to_pass(effect.sha256, Status.COMPLETED)
             elif kind is CheckpointStored:
                 self.jobs[effect.job_id].checkpoint = effect.checkpoint
             elif kind is DocumentStored or kind is DocumentDropped:
@@ -372,6 +404,8 @@ class Model:
         if job.status in READY:
             self.turns.came(job, kept=None)
             self.ready[stored.job_id] = job
+        elif job.status is Status.INITIALIZING:
+            self._waits_for(job, new.after)
         elif not job.due_is_wall:
             job.since, job.wanted_ms = self.world.now, new.delay_ms
         self.world.counts["jobs"] += 1
@@ -392,13 +426,16 @@ class Model:
             self.turns.left(job, effect.event, attempt)
         elif was in HELD and job.status not in HELD:
             self._let_go(job)
+        elif was is Status.INITIALIZING:
+            del self.initializing[job.job_id]
         if job.status in READY:
-            placed = effect.event in (Event.DUE, Event.RESUME)
+            placed = effect.event in (Event.DUE, Event.RESUME, Event.READY)
             self.turns.came(job, kept=None if placed else order)
             self.ready[job.job_id] = job
         elif job.status is Status.SCHEDULED:
-            job.since = self.world.now
-            job.wanted_ms = checkers.retry_waits(job, now_ms, report)
+            if report is not None:
+                job.since = self.world.now
+                job.wanted_ms = checkers.retry_waits(job, now_ms, report)
         elif job.status is Status.CANCELING:
             job.cancel_at = self.world.now
 
@@ -466,6 +503,9 @@ class Model:
             self.turns.left(job, effect.event, attempt)
         elif was in HELD:
             self._let_go(job)
+        elif was is Status.INITIALIZING:
+            del self.initializing[job.job_id]
+        self._came_to_pass(job.job_id, finished.status)
         del self.jobs[job.job_id]
         self.ended[job.job_id] = finished
         self.checkpoints[job.job_id] = job.checkpoint
@@ -473,17 +513,48 @@ class Model:
 
     def _redriven(self, now_ms: int, command: Any, effect: JobRedriven) -> None:
         job_id = effect.job_id
-        checkers.redrive_has_cause(self, command, effect)
+        checkers_waits.redrive_has_cause(self, command, effect)
         finished = self.ended.pop(job_id)
         ended = ModelJob(job_id, self.sent[job_id], finished.record)
         job = ModelJob(job_id, run_again(self.sent[job_id]), effect.record)
         self.world.mark(effect.record)
         checkpoint = self.checkpoints.pop(job_id)
         job.checkpoint = None if finished.status is Status.COMPLETED else checkpoint
-        checkers.redriven_as_it_was(ended, job)
-        self.turns.came(job, kept=None)
-        self.jobs[job_id] = self.ready[job_id] = job
+        checkers_waits.redriven_as_it_was(ended, job)
+        self.jobs[job_id] = job
+        if job.status is Status.INITIALIZING:
+            self._waits_for(job, [] if command.force else job.new.after)
+        else:
+            self.turns.came(job, kept=None)
+            self.ready[job_id] = job
+            if not job.attempt and not command.force:
+                checkers_waits.nothing_to_wait_for(self, job)
         self.world.counts["redriven"] += 1
+
+    def _waits_for(self, job: ModelJob, after: list[bytes]) -> None:
+        """Note what a job waits for that is INITIALIZING, by what there is now."""
+        keys = [self.known_as.get(key, key) for key in after]
+        if job.new.module_sha256:
+            keys.append(job.new.module_sha256)
+        job.waits = {key: self.end_of(key) for key in keys}
+        job.since = self.world.now
+        self.initializing[job.job_id] = job
+        self.world.counts["waiting for others"] += 1
+
+    def end_of(self, key: bytes) -> Status | None:
+        """Return how something ended that a job waits for; SKIPPED: it is gone."""
+        if len(key) > 16:
+            return Status.COMPLETED if key in self.modules else None
+        if key in self.jobs or key in self.initializing:
+            return None
+        finished = self.ended.get(key)
+        return Status.SKIPPED if finished is None else finished.status
+
+    def _came_to_pass(self, key: bytes, status: Status) -> None:
+        for job in self.initializing.values():
+            if key in job.waits and job.waits[key] is None:
+                job.waits[key] = status
+                job.since = self.world.now
 
     def status_of(self, job_id: bytes) -> Status | None:
         job = self.jobs.get(job_id)

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -42,6 +43,20 @@ def spec_of(need: Requirements, number: int) -> bytes:
     }
     told = {"id": f"{number}", "name": "", "type": need.kind, "queue": need.queue}
     return msgspec.json.encode({**told, "requirements": asked})
+
+
+def named_in(spec: bytes, after: list[bytes], any_end: bool) -> bytes:
+    """Return a spec that also names the jobs to run after."""
+    told = msgspec.json.decode(spec)
+    told["after"] = [str(UUID(bytes=job_id)) for job_id in after]
+    return msgspec.json.encode({**told, "after_any_end": any_end})
+
+
+def as_known(new: NewJobs, known_as: dict[bytes, bytes]) -> NewJobs:
+    """Return a job that names those it runs after by their earlier ids."""
+    after = [known_as.get(job_id, job_id) for job_id in new.after]
+    (spec,) = new.specs
+    return msgspec.structs.replace(new, after=after, specs=[named_in(spec, after, new.any_end)])
 
 
 def run_again(new: NewJobs) -> NewJobs:
@@ -98,7 +113,7 @@ class ModelJob:
         *("attempt", "cancel_at", "checkpoint", "class_id", "crashes", "due_is_wall"),
         *("due_ms", "epoch", "failures", "given_ms", "has_checkpoint", "heard_at"),
         *("heard_ms", "job_id", "key", "lease", "new", "open", "order", "outcome"),
-        *("priority", "record", "since", "status", "tenant", "wanted_ms"),
+        *("priority", "record", "since", "status", "tenant", "waits", "wanted_ms"),
     )
 
     def __init__(self, job_id: bytes, new: NewJobs, record: bytes) -> None:
@@ -119,6 +134,8 @@ class ModelJob:
         self.wanted_ms = -1
         """The least it must wait from then; -1: not known any more."""
         self.checkpoint: bytes | None = None
+        self.waits: dict[bytes, Status | None] = {}
+        """By what it waits for, a job or a module: its end; None: not yet."""
         self.read(record)
 
     def read(self, record: bytes) -> None:
@@ -144,12 +161,14 @@ class ModelJob:
 class Durable:
     """One job on disk."""
 
-    __slots__ = ("checkpoint", "finished", "log", "new", "record")
+    __slots__ = ("checkpoint", "finished", "log", "new", "record", "waits")
 
     def __init__(self, new: NewJobs, record: bytes) -> None:
         self.new = new
         self.record = record
         self.finished: Any = None
+        self.waits: list[bytes] | None = None
+        """What it still waits for, by its row."""
         self.log: list[tuple[int, bytes]] = []
         self.checkpoint: bytes | None = None
 

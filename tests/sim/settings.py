@@ -90,6 +90,8 @@ class Settings:
     delays: float
     timeouts: float
     failures: float
+    afters: float
+    """Jobs that run after others."""
     acts: dict[str, float] = field(default_factory=dict)
     retention_ms: int | None = None
     sweep_ms: int = 1_000
@@ -123,6 +125,7 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
         delays=rng.choice((0.0, 0.1, 0.4)),
         timeouts=rng.choice((0.0, 0.1, 0.5)),
         failures=rng.choice((0.05, 0.2, 0.5)),
+        afters=rng.choice((0.0, 0.1, 0.4)),
         acts={
             act: rng.choice((0.0, 1.0, 3.0))
             for act in (

@@ -76,6 +76,15 @@ class NewJobs(msgspec.Struct, gc=False):
     """Where its client wants to hear of its end; empty: nowhere."""
     planned_at_ms: int = 0
     """Wall clock: what the spec tells as `scheduled_at`; 0 if it tells none."""
+    after: list[bytes] = []
+    """Ids of jobs that must have ended before it may run; those of earlier jobs of this submit as
+    they are here. With any, it is one job."""
+    any_end: bool = False
+    """However those end; False: they must complete, else it is skipped."""
+    await_module: bool = False
+    """Its module may come later. With it, it is one job."""
+    entry_point: str = ""
+    """Told with `await_module`."""
 
 
 class Module(msgspec.Struct, frozen=True):
@@ -83,6 +92,8 @@ class Module(msgspec.Struct, frozen=True):
 
     sha256: bytes
     data: bytes
+    entry_points: frozenset[str] | None = None
+    """Functions that a job can begin with; None: not known, so workers will find out."""
 
 
 class Submit(msgspec.Struct):
@@ -145,7 +156,7 @@ class Control(msgspec.Struct):
     job_id: bytes
     act: Act
     force: bool = False
-    """Of RETRY: also a job that completed."""
+    """Of RETRY: also a job that completed, and not after the jobs it was to run after."""
 
 
 class Explain(msgspec.Struct):

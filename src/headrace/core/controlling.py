@@ -4,14 +4,23 @@ import msgspec
 
 from headrace.core.commands import Act, Control
 from headrace.core.documenting import may_suspend
-from headrace.core.effects import Effect, Finished, JobDeleted, JobRedriven, LogAppended
-from headrace.core.intake import requirements_of
+from headrace.core.effects import (
+    Effect,
+    Finished,
+    JobDeleted,
+    JobRedriven,
+    LogAppended,
+    Waits,
+    WaitsStored,
+)
+from headrace.core.intake import decode_spec, requirements_of
 from headrace.core.job import LEASED, READY, Event, Job, Status
 from headrace.core.live import Live, conflict, corrupt, unknown_job
 from headrace.core.polling import tell
-from headrace.core.submitting import full, held_out
+from headrace.core.submitting import full, has_module, held_out
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
+from headrace.wire.schema import Spec
 
 
 def control(live: Live, now_ms: int, command: Control, effects: list[Effect]) -> Status | Problem:
@@ -34,7 +43,7 @@ def control(live: Live, now_ms: int, command: Control, effects: list[Effect]) ->
     if command.act is Act.RESUME and job.status is Status.RESUMING:
         return job.status
     if command.act is Act.RETRY and job.status is Status.SCHEDULED:
-        live.leave(handle, job)
+        live.leave(handle, job, effects)
         live.begins_to_wait(now_ms, job)
         live.change(now_ms, handle, job, Event.DUE, effects)
         return job.status
@@ -58,6 +67,13 @@ def control_finished(
     if problem is not None:
         return problem
     if command.act in (Act.DELETE, Act.REMOVE):
+        if command.job_id in live.awaiting.telling:
+            return Problem(
+                ProblemCode.JOB_STATE_CONFLICT,
+                "jobs that wait for its end are being told; ask again at once",
+                extra={"job_status": finished.status.name.lower()},
+                retry_after_ms=100,
+            )
         live.fresh()[command.job_id] = None
         effects.append(JobDeleted(command.job_id, owner_id))
         return finished.status
@@ -73,7 +89,7 @@ def cancel(live: Live, now_ms: int, handle: int, job: Job, effects: list[Effect]
         return job.status
     lease = live.leases.of(handle)
     if lease is None:
-        live.leave(handle, job)
+        live.leave(handle, job, effects)
         live.finish(now_ms, handle, job, Event.CANCEL, effects)
         return job.status
     live.change(now_ms, handle, job, Event.CANCEL, effects, lease)
@@ -98,7 +114,7 @@ def suspend(
         )
     lease = live.leases.of(handle)
     if lease is None:
-        live.leave(handle, job)
+        live.leave(handle, job, effects)
         job.stops += 1
     live.change(now_ms, handle, job, Event.SUSPEND, effects, lease)
     if lease is not None:
@@ -119,24 +135,31 @@ def redrive(
         problem = conflict(ended, Act.RETRY)
         problem.detail = "the job completed; force=1 runs it all the same once more"
         return problem
-    problem_or_none = full(live, 1)
-    if problem_or_none is not None:
-        return problem_or_none
+    no_room = full(live, 1)
+    if no_room is not None:
+        return no_room
     job_id = command.job_id
-    spec = live.archive.spec_of(job_id)
+    stored = live.archive.spec_of(job_id)
     log_bytes = live.archive.log_bytes(job_id)
-    if spec is None:
+    if stored is None:
         return corrupt()
     try:
+        spec = decode_spec(stored)
         requirements = requirements_of(spec, command.caller, live.gates.tags())
     except (Problem, msgspec.MsgspecError):
         return corrupt()
-    problem_or_none = held_out(live, requirements, 1, 1)
-    if problem_or_none is not None:
-        problem_or_none.pointer = None  # there is no body
-        return problem_or_none
-    entry = live.classes.acquire(requirements, effects)
+    no_room = held_out(live, requirements, 1, 1)
+    if no_room is not None:
+        no_room.pointer = None  # there is no body
+        return no_room
     old = Job.unpack(job_id, finished.record)
+    waits = Waits([])
+    if old.attempt == 0:
+        found = redrive_waits(live, spec, ended, forced=command.force)
+        if isinstance(found, Problem):
+            return found
+        waits = found
+    entry = live.classes.acquire(requirements, effects)
     job = Job(
         job_id,
         ended,
@@ -154,18 +177,51 @@ def redrive(
         stops=old.stops,
         due_ms=now_ms,
         has_checkpoint=old.has_checkpoint and ended is not Status.COMPLETED,
+        has_webhook=old.has_webhook,
     )
-    job.move(Event.REDRIVE)
+    event = Event.REDRIVE
+    if waits.keys:
+        event, job.order = Event.AWAIT, live.stamp(now_ms)
+    job.move(event)
     live.stats.redriven(job.status)
     live.fresh().pop(job_id, None)
     handle = live.jobs.add(job_id, job.pack())
     trail = live.trail(now_ms, None)
     trail.error, trail.code = finished.error, finished.code
     live.fresh_errors[job_id] = trail.error, trail.code
-    effects.append(JobRedriven(job_id, Event.REDRIVE, ended, job.pack(), trail))
+    effects.append(JobRedriven(job_id, event, ended, job.pack(), trail))
     if log_bytes < limits.LOG_BYTES_MAX:
         why = f": {finished.error[:1_000]}" if finished.error else ""
         line = f"[headrace: {ended.name.lower()}{why}; run again for {command.caller.user}]\n"
         effects.append(LogAppended(job_id, live.stamp(now_ms), line.encode()))
     live.enter(handle, job, entry)
+    if waits.keys:
+        effects.append(WaitsStored(job_id, Waits([*waits.keys], waits.any_end, waits.entry_point)))
+        live.awaiting.add(job_id, live.owner_names[job.owner_id][0], waits)
     return job.status
+
+
+def redrive_waits(live: Live, spec: Spec, ended: Status, *, forced: bool) -> Waits | Problem:
+    """Return what a job that never ran has to wait for; by force, for no other job."""
+    waits = Waits([], spec.after_any_end, spec.entry_point)
+    for text in [] if forced else spec.after:
+        key = bytes.fromhex(text.replace("-", ""))
+        if live.jobs.find(key) >= 0:
+            waits.keys.append(key)
+            continue
+        finished = live.finished(key)
+        if finished is None:
+            how = "is gone"
+        elif finished.status is Status.COMPLETED or waits.any_end:
+            continue
+        else:
+            how = f"ended as {finished.status.name.lower()}"
+        return Problem(
+            ProblemCode.JOB_STATE_CONFLICT,
+            f"it runs after job {text}, which {how}: retry that first, or this one with force=1",
+            extra={"job_status": ended.name.lower()},
+        )
+    sha256 = bytes.fromhex(spec.wasm_sha256)
+    if sha256 and not has_module(live, sha256):
+        waits.keys.append(sha256)
+    return waits

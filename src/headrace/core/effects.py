@@ -138,6 +138,34 @@ class JobsCompleted(msgspec.Struct, frozen=True, gc=False, tag=12):
         )
 
 
+class Waits(msgspec.Struct, array_like=True, gc=False):
+    """What a job waits for before it may run."""
+
+    keys: list[bytes]
+    """Ids of jobs, and the sha256 of a module: what is not there yet."""
+    any_end: bool = False
+    """Whatever the end of those jobs is."""
+    entry_point: str = ""
+    """That the module must have."""
+
+    def module(self) -> bool:
+        """Say whether a module is among it."""
+        return any(len(key) > ID_BYTES for key in self.keys)
+
+
+class WaitsStored(msgspec.Struct, frozen=True, gc=False, tag=17):
+    """A job is INITIALIZING until all this has come to pass; in the place of what was before."""
+
+    job_id: bytes
+    waits: Waits
+
+
+class WaitsDropped(msgspec.Struct, frozen=True, gc=False, tag=18):
+    """A job is INITIALIZING no more."""
+
+    job_id: bytes
+
+
 class JobRedriven(msgspec.Struct, frozen=True, gc=False, tag=16):
     """A finished job took `event` and is live again. Its terminal record is gone."""
 
@@ -213,6 +241,8 @@ StoredEffect = (
     | JobFinished
     | JobsCompleted
     | JobRedriven
+    | WaitsStored
+    | WaitsDropped
     | JobDeleted
     | LogAppended
     | CheckpointStored

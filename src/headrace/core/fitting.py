@@ -1,5 +1,6 @@
 """Whether a job fits any worker, and why one waits."""
 
+from headrace.core.awaiting import awaited
 from headrace.core.classes import ClassEntry
 from headrace.core.commands import Explain, Explanation, LimitState
 from headrace.core.effects import Effect
@@ -86,7 +87,9 @@ def explain(
         if live.match.fits(entry.number, shape, *total.vector())
     )
     reasons: list[str] = []
-    if job.status is Status.SCHEDULED:
+    if job.status is Status.INITIALIZING:
+        reasons += awaited(live, live.awaiting.waits[job.job_id])
+    elif job.status is Status.SCHEDULED:
         reasons.append("its time has not come")
     elif job.status is Status.SUSPENDED:
         reasons.append("it is suspended until someone resumes it")

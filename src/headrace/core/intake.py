@@ -6,7 +6,7 @@ reads a clock or makes an id: both come in, so that HTTP and an embedded queue s
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -19,7 +19,7 @@ from headrace._native import job_texts as job_texts
 from headrace._native import job_texts_each as job_texts_each
 from headrace._native import json_is_plain
 from headrace.core.commands import TENANT_DEFAULT, Caller, NewJobs
-from headrace.core.ids import id_text
+from headrace.core.ids import id_parse, id_text
 from headrace.core.job_types import FindType, JobType, check_params, no_types
 from headrace.core.params_schema import ParamsSchema
 from headrace.core.resources import WASM_KIND, Amounts, Requirements
@@ -79,8 +79,16 @@ def submission(
     return Submission(caller, now_ms, created_at, priority_max, find_type, check_url, limited_tags)
 
 
-def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str = "") -> NewJobs:
-    """Check a job and encode its spec. `module_sha256`: hex, of the module sent or named.
+def new_job(
+    job: SubmitJob,
+    job_id: bytes,
+    come: Submission,
+    module_sha256: str = "",
+    batch: Sequence[bytes] = (),
+) -> NewJobs:
+    """Check a job and encode its spec.
+
+    module_sha256: hex, of the module sent or named. batch: ids of the jobs before it in its submit.
 
     Raises: Problem with a pointer into the job.
     """
@@ -91,7 +99,8 @@ def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str 
         if params:
             raise invalid("it is an alias of params; send one of the two", "/parameters")
         params, pointer = job.parameters, "/parameters"
-    template = _template(job, come, module_sha256)
+    after = _after(job, batch)
+    template = _template(job, come, module_sha256, after)
     data = bytes(params)
     if data:
         check_json(data, pointer)
@@ -110,8 +119,32 @@ def new_job(job: SubmitJob, job_id: bytes, come: Submission, module_sha256: str 
         )
     new = template.new(job_id, [spec])
     if new.key_digest:
-        new.request_digest = _request_digest(spec, new.delay_ms)
+        new.request_digest = _request_digest(spec, new.delay_ms, job.after)
+    new.after = after
+    new.any_end = job.after_any_end
+    if job.await_module:
+        new.await_module = True
+        new.entry_point = job.entry_point or ENTRY_POINT_DEFAULT
     return new
+
+
+def _after(job: SubmitJob, batch: Sequence[bytes]) -> list[bytes]:
+    """Return the ids of the jobs that a job runs after."""
+    found: list[bytes] = []
+    for position, told in enumerate(job.after or ()):
+        if isinstance(told, str):
+            job_id = id_parse(told)
+            if job_id is None:
+                raise invalid("it is not the id of a job", f"/after/{position}")
+        elif 0 <= told < len(batch):
+            job_id = batch[told]
+        else:
+            raise invalid(
+                "a number names a job that comes before it in the same array, from 0",
+                f"/after/{position}",
+            )
+        found.append(job_id)
+    return found
 
 
 Templates = dict[bytes, "_Template"]
@@ -174,6 +207,7 @@ def _is_special(job: SubmitJob) -> bool:
         job.wasm_module is not None
         or job.wasm_sha256 is not None
         or job.idempotency_key is not None
+        or bool(job.after)
     )
 
 
@@ -210,7 +244,9 @@ _NO_TIME: Final = "-"
 """In the place of `created_at`."""
 
 
-def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template:
+def _template(
+    job: SubmitJob, come: Submission, module_sha256: str, after: Sequence[bytes] = ()
+) -> _Template:
     """Check all of a job but its params."""
     is_wasm = bool(module_sha256)
     kind = None if is_wasm or job.type is None else come.find_type(job.type)
@@ -257,6 +293,13 @@ def _template(job: SubmitJob, come: Submission, module_sha256: str) -> _Template
         if start_before_at_ms <= planned_at_ms:
             raise invalid("it lies before the time the job is scheduled for", "/start_before")
         spec.start_before = rfc3339(start_before_at_ms)
+    if after:
+        spec.after = [id_text(job_id) for job_id in after]
+        spec.after_any_end = job.after_any_end
+    elif job.after_any_end:
+        raise invalid("it goes with after", "/after_any_end")
+    if job.await_module and not job.wasm_sha256:
+        raise invalid("it goes with wasm_sha256", "/await_module")
     key_digest = b""
     if job.idempotency_key is not None:
         spec.idempotency_key = printable(job.idempotency_key, "/idempotency_key")
@@ -413,14 +456,13 @@ def _requirements(
     return Requirements(spec.queue, kind, amounts, models, labels, tenant, limited_tags)
 
 
-_decode_spec = msgspec.json.Decoder(Spec).decode
+decode_spec = msgspec.json.Decoder(Spec).decode
 
 
 def requirements_of(
-    spec: bytes, caller: Caller, limited_tags: frozenset[str] = frozenset()
+    told: Spec, caller: Caller, limited_tags: frozenset[str] = frozenset()
 ) -> Requirements:
     """Return what a stored job needs, as if its owner had sent it the way this caller comes."""
-    told = _decode_spec(spec)
     asked = msgspec.convert(told.requirements, schema.Requirements) if told.requirements else None
     return _requirements(asked, told, caller, limited_tags)
 
@@ -619,11 +661,13 @@ def _bytes(parts: Iterable[str | bytes]) -> Iterable[bytes]:
     return (part.encode() if isinstance(part, str) else part for part in parts)
 
 
-def _request_digest(spec: bytes, delay_ms: int) -> bytes:
+def _request_digest(spec: bytes, delay_ms: int, after: Sequence[int | str] | None) -> bytes:
     """Digest what the client asked for: not the id or the time, and members in any order."""
     asked = _decode_any(spec)
     for made_here in ("id", "created_at"):
         del asked[made_here]
     if delay_ms:
         asked["scheduled_at"] = delay_ms
+    if after:
+        asked["after"] = after  # a number of its array names another id each time
     return _digest(_encode_sorted(asked))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from headrace.core.engine import Engine
+from headrace.core.ids import ID_BYTES
 from headrace.core.job import LEASED, READY, TERMINAL, Job, Status
 from headrace.core.live import Live
 from headrace.core.serving import pairs_of
@@ -70,6 +71,30 @@ def skip_timers_exact(live: Live) -> None:
         assert live.timers_skip_wall.due_of(handle) == expected, f"{job} and its deadline"
         count += has_one
     assert len(live.timers_skip_wall) == count, "a deadline to start is of no job"
+
+
+def waits_exact(live: Live) -> None:
+    """A job is INITIALIZING exactly as long as it waits for something, and will hear of it."""
+    awaiting = live.awaiting
+    initializing = {job.job_id for _, job in _jobs(live) if job.status is Status.INITIALIZING}
+    assert awaiting.waits.keys() == initializing, f"{len(initializing)}, {len(awaiting.waits)} wait"
+    announced: Counter[str] = Counter()
+    waiting: Counter[bytes] = Counter()
+    for job_id, waits in awaiting.waits.items():
+        assert waits.keys, f"{job_id.hex()} waits for nothing"
+        assert len(set(waits.keys)) == len(waits.keys), f"{job_id.hex()} waits twice for one thing"
+        for key in waits.keys:
+            waits_in_line = job_id in awaiting.waiting.get(key, ())
+            assert waits_in_line or key in awaiting.telling, f"{job_id.hex()} will never hear"
+            waiting[key] += waits_in_line
+            if waits_in_line and len(key) == ID_BYTES:
+                assert live.jobs.find(key) >= 0, f"{job_id.hex()} waits for what has ended"
+        if waits.module():
+            owner_id = live.load(live.jobs.find(job_id)).owner_id
+            announced[live.owner_names[owner_id][0]] += 1
+    assert awaiting.announced == announced, f"{awaiting.announced}, counted {announced}"
+    assert {key: len(jobs) for key, jobs in awaiting.waiting.items()} == dict(+waiting)
+    assert awaiting.telling == Counter(ended.key for ended in awaiting.ended)
 
 
 def one_live_lease(live: Live) -> None:
@@ -233,6 +258,7 @@ CHECKS: Final[tuple[Callable[[Live], None], ...]] = (
     structures_hold,
     one_place_each,
     skip_timers_exact,
+    waits_exact,
     one_live_lease,
     counters_match,
     classes_counted,

@@ -46,11 +46,11 @@ class Status(IntEnum):
     SUSPENDING = 7  # leased; the worker was asked to stop at a checkpoint
     SUSPENDED = 8  # waits for a resume; holds no resources
     CANCELING = 9  # leased; the worker was asked to stop for good
-    COMPLETED = 10  # an end, as are all below: only REDRIVE leads out of one
+    COMPLETED = 10  # an end, as are all below: only REDRIVE and AWAIT lead out of one
     FAILED = 11  # attempts spent, a permanent error, or poison
     TIMEOUT = 12  # ran longer than allowed
     CANCELLED = 13
-    SKIPPED = 14  # never run, its deadline to start passed
+    SKIPPED = 14  # never run: its deadline to start passed, or a dependency did not complete
 
 
 @unique
@@ -73,14 +73,17 @@ class Event(IntEnum):
     RESUME = 14  # asked for by a client
     CANCEL = 15  # asked for by a client
     CANCELED = 16  # the worker has stopped, or had its time to
-    SKIP = 17  # its deadline to start passed
+    SKIP = 17  # its deadline to start passed, or a dependency did not complete
     REDRIVE = 18  # asked for by a client: it has ended, and is to run again
+    AWAIT = 19  # as REDRIVE, and what it waits for is not there
+    DEFER = 20  # what it waited for is there, and its time has not come
 
 
 _S, _E = Status, Event
 
 TRANSITIONS: Final[dict[tuple[Status, Event], Status]] = {
     (_S.INITIALIZING, _E.READY): _S.QUEUED,
+    (_S.INITIALIZING, _E.DEFER): _S.SCHEDULED,
     (_S.INITIALIZING, _E.CANCEL): _S.CANCELLED,
     (_S.INITIALIZING, _E.SKIP): _S.SKIPPED,
     (_S.INITIALIZING, _E.FAIL): _S.FAILED,
@@ -161,6 +164,7 @@ TRANSITIONS: Final[dict[tuple[Status, Event], Status]] = {
         (status, _E.REDRIVE): _S.QUEUED
         for status in (_S.COMPLETED, _S.FAILED, _S.TIMEOUT, _S.CANCELLED, _S.SKIPPED)
     },
+    **{(status, _E.AWAIT): _S.INITIALIZING for status in (_S.FAILED, _S.CANCELLED, _S.SKIPPED)},
 }
 
 TERMINAL: Final = frozenset(
@@ -170,7 +174,7 @@ LEASED: Final = frozenset({_S.LOCKED, _S.RUNNING, _S.SUSPENDING, _S.CANCELING})
 READY: Final = frozenset({_S.QUEUED, _S.RESUMING})
 """In the match index."""
 
-assert {event for start, event in TRANSITIONS if start in TERMINAL} == {_E.REDRIVE}
+assert {event for start, event in TRANSITIONS if start in TERMINAL} == {_E.REDRIVE, _E.AWAIT}
 assert {s for s, _ in TRANSITIONS} | set(TRANSITIONS.values()) == set(Status)
 
 STATUS_WORDS: Final[dict[str, frozenset[Status]]] = {

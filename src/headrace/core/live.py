@@ -4,7 +4,8 @@ Rules:
 1. Every change of a job goes through `move`, so through the one table in `core.job`, and leaves
    an effect.
 2. A job is in exactly one place, as its status says: the match index (READY), a due timer
-   (SCHEDULED), a worker's hands (LEASED), or nowhere but the table (SUSPENDED, INITIALIZING).
+   (SCHEDULED), a worker's hands (LEASED), what it waits for (INITIALIZING), or nowhere but the
+   table (SUSPENDED).
    `enter` and `leave` keep it so.
 3. What is finished is not kept: the archive answers for it, the `fresh_` maps for what the archive
    cannot see yet.
@@ -17,6 +18,7 @@ import msgspec
 
 from headrace._native import Held, Holder, JobTable, LeaseTable, MatchIndex, TimerIndex, take_ready
 from headrace.core.announcing import Hooks, reached
+from headrace.core.awaiting import LOST, Awaiting
 from headrace.core.classes import ClassEntry, ClassTable
 from headrace.core.commands import Act, Caller, Report
 from headrace.core.deliveries import Delivery
@@ -29,6 +31,8 @@ from headrace.core.effects import (
     JobsCompleted,
     OwnerStored,
     Trail,
+    Waits,
+    WaitsDropped,
     ids_split,
 )
 from headrace.core.ids import ID_BYTES
@@ -91,6 +95,8 @@ class Restored(Protocol):
     def jobs_live(self) -> int: ...
     @property
     def live(self) -> Callable[[], Iterator[LivePage]]: ...
+    @property
+    def waits(self) -> dict[bytes, Waits]: ...
 
 
 class ArchiveFault(Exception):  # noqa: N818 - a fault of the disk, told to one caller
@@ -175,6 +181,7 @@ class Live:
         self.told: dict[WorkerKey, Told] = {}
         """Workers that get no jobs, as their documents say."""
         self.parked = ParkedPolls()
+        self.awaiting = Awaiting()
         self.documents = DocumentTable()
         self.document_version = 0
         """Of the last change of any document."""
@@ -313,6 +320,8 @@ class Live:
         if self.hooks.wanted or job.has_webhook:
             reached(self, now_ms, job, effects)
         self.jobs.remove(handle)
+        if self.awaiting.waiting:
+            self.awaiting.end(job_id, status)
         self.leave_class(self.classes.entry(job.class_id), 1, effects)
 
     def leave_class(self, entry: ClassEntry, jobs: int, effects: list[Effect]) -> None:
@@ -340,13 +349,16 @@ class Live:
             for handle in handles:
                 timers.set(handle, job.due_ms)
 
-    def leave(self, handle: int, job: Job) -> None:
+    def leave(self, handle: int, job: Job, effects: list[Effect]) -> None:
         """Take a job that no worker holds from where its status had put it."""
         if job.status in READY:
             self.match.remove(handle)
             self.left(self.classes.entry(job.class_id), 1)
         elif job.status is Status.SCHEDULED:
             (self.timers_due_wall if job.due_is_wall else self.timers_due).cancel(handle)
+        elif job.status is Status.INITIALIZING:
+            self.awaiting.drop(job.job_id, self.owner_names[job.owner_id][0])
+            effects.append(WaitsDropped(job.job_id))
 
     def left(self, entry: ClassEntry, jobs: int) -> None:
         """Count so many jobs of a class less in the match index."""
@@ -456,6 +468,7 @@ class Live:
         numbers = {entry.class_id: entry.number for entry in self.classes.entries()}
         self.jobs.reserve(restored.jobs_live)
         held: dict[int, int] = {}
+        initializing: list[bytes] = []
         for page in restored.live():
             rest = self.restore_ready(numbers, page.rows)
             for at in range(0, len(rest), ROW_BYTES):
@@ -465,7 +478,10 @@ class Live:
                 self.restore_job(now_ms, job, record, page.trail(job_id))
                 if job.status in LEASED and self.classes.knows(job.class_id):
                     held[job.priority] = max(held.get(job.priority, 0), job.order)
+                elif job.status is Status.INITIALIZING and self.jobs.find(job_id) >= 0:
+                    initializing.append(job_id)
         self.classes.lines.begun(held)
+        self.restore_waits(initializing, restored.waits)
         return self.classes.restore_done()
 
     def restore_ready(self, numbers: dict[int, int], rows: bytes) -> bytes:
@@ -508,6 +524,23 @@ class Live:
             if job.start_before_at_ms and job.attempt == 0:
                 self.timers_skip_wall.set(handle, job.start_before_at_ms)
 
+    def restore_waits(self, initializing: list[bytes], stored: dict[bytes, Waits]) -> None:
+        """Take up what jobs wait for; what has come to pass and was not told is told now."""
+        awaiting = self.awaiting
+        for job_id in initializing:
+            tenant = self.owner_names[self.load(self.jobs.find(job_id)).owner_id][0]
+            awaiting.add(job_id, tenant, stored.get(job_id) or Waits([LOST]))
+        for key in [*awaiting.waiting]:
+            if len(key) > ID_BYTES:
+                if self.archive.has_module(key):
+                    awaiting.end(key, Status.COMPLETED)
+            elif self.jobs.find(key) < 0:
+                try:
+                    finished = self.finished(key)
+                except ArchiveFault:
+                    finished = None  # as one that is gone: nobody can say that it completed
+                awaiting.end(key, Status.SKIPPED if finished is None else finished.status)
+
     def owner_gap(self, up_to: int) -> None:
         """Keep the numbers of owners whose rows are corrupt: nobody else may become them."""
         while len(self.owner_names) < up_to:
@@ -547,6 +580,8 @@ class Live:
 
     def due_ms(self) -> int | None:
         """Return when the next `Tick` has something to do, on the clock of `now_ms`."""
+        if self.awaiting.ended:
+            return 0
         candidates = [
             due
             for due in (

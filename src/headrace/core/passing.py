@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from headrace.core.awaiting import tell_ended
 from headrace.core.commands import Outcome, PollReply, Report, Tick
 from headrace.core.effects import Answered, Effect
 from headrace.core.job import TERMINAL, Event, Status
@@ -13,6 +14,7 @@ from headrace.wire import limits
 
 TICK_BATCH_MAX: Final = 1_000
 """Timers fired by one Tick; the rest are due at once, so that other commands get their turn."""
+TOO_LATE: Final = "its deadline to start passed before a worker had it"
 SWEEP_MS: Final = 60_000
 """How often forgotten sessions and workers are looked for."""
 
@@ -35,8 +37,11 @@ def tick(live: Live, now_ms: int, command: Tick, effects: list[Effect]) -> None:
     for handle in live.timers_skip_wall.pop_due(command.wall_ms, TICK_BATCH_MAX):
         job = live.load(handle)
         if job.attempt == 0 and job.can(Event.SKIP):
-            live.leave(handle, job)
-            live.finish(now_ms, handle, job, Event.SKIP, effects)
+            live.leave(handle, job, effects)
+            ending = Report("", Outcome.FAILED, error=TOO_LATE, code="start_before")
+            live.finish(now_ms, handle, job, Event.SKIP, effects, report=ending)
+    if live.awaiting.ended:
+        tell_ended(live, now_ms, TICK_BATCH_MAX, effects)
     if now_ms >= live.sweep_at_ms:
         live.sweep_at_ms = now_ms + SWEEP_MS
         sweep(live, now_ms)

@@ -10,7 +10,13 @@ from typing import Final
 
 from headrace.core.announcing import completed
 from headrace.core.commands import Ack, Completed, Completions, Outcome, Report
-from headrace.core.effects import CheckpointStored, Effect, JobsCompleted, LogAppended
+from headrace.core.effects import (
+    CheckpointStored,
+    Effect,
+    JobsCompleted,
+    LogAppended,
+    ids_split,
+)
 from headrace.core.job import TERMINAL, Event, Job, Status
 from headrace.core.live import ArchiveFault, Live, corrupt, stale
 from headrace.core.retry import retry_delay_ms
@@ -88,6 +94,9 @@ def complete(
         live.fresh_completed.append(effect)
         if done.with_webhook or live.hooks.wanted:
             completed(live, now_ms, effect, effects)
+        if live.awaiting.waiting:
+            for job_id in ids_split(done.job_ids):
+                live.awaiting.end(job_id, Status.COMPLETED)
         for status, count in done.by_status.items():
             live.stats.moved(Status(status), Status.COMPLETED, count)
         for granted_ms, count in done.by_granted_ms.items():
@@ -154,7 +163,7 @@ def close(
     if lease is not None:
         live.drop_lease(lease, job)
     else:
-        live.leave(handle, job)
+        live.leave(handle, job, effects)
     outcome = report.outcome
     job.close(outcome)
     if outcome in PLANNED:

@@ -1,15 +1,23 @@
 """Taking jobs and modules: all of a submit, or nothing."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from headrace.core.classes import ClassEntry
-from headrace.core.commands import NewJobs, PutModule, Submit, Submitted
-from headrace.core.effects import Effect, JobsStored, ModuleStored, ids_split
+from headrace.core.commands import Module, NewJobs, PutModule, Submit, Submitted
+from headrace.core.effects import (
+    Effect,
+    JobsStored,
+    ModuleStored,
+    Waits,
+    WaitsStored,
+    ids_split,
+)
 from headrace.core.fitting import never_fits_any
-from headrace.core.ids import ID_BYTES
+from headrace.core.ids import ID_BYTES, id_text
 from headrace.core.job import Job, Status
-from headrace.core.live import Live, Quota
+from headrace.core.live import Live, Quota, unknown_job
 from headrace.core.resources import DIMENSIONS, Amounts, Requirements, amount_text
+from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 
 RETRY_AFTER_MS: Final = 1_000
@@ -25,8 +33,18 @@ def submit(
     if isinstance(checked, Problem):
         return checked
     new_modules = [module for module in command.modules if not has_module(live, module.sha256)]
+    named: dict[bytes, Named] = {}
+    missing: set[bytes] = set()
+    if waiting_jobs := [new for new in command.jobs if new.after or new.await_module]:
+        found = submit_after(live, command, checked)
+        if isinstance(found, Problem):
+            return found
+        named = found
+        announced = {new.module_sha256 for new in waiting_jobs if new.await_module}
+        missing = {sha256 for sha256 in announced if not has_module(live, sha256)}
+        missing -= {module.sha256 for module in new_modules}
     for module in new_modules:
-        store_module(live, module.sha256, module.data, effects)
+        store_module(live, module, effects)
     owner_id = live.owner(command.caller.tenant, command.caller.user, effects)
     replies: list[Submitted] = []
     job_ids: list[bytes] = []
@@ -35,6 +53,7 @@ def submit(
     keys: list[tuple[int, bytes, bytes]] = []
     scheduled: list[tuple[int, int]] = []
     made: dict[bytes, tuple[bytes, bytes]] = {}
+    waiting: list[tuple[bytes, Waits]] = []
     for new, earlier in zip(command.jobs, checked, strict=True):
         known = earlier or (made.get(new.key_digest) if new.key_digest else None)
         if known is not None:
@@ -48,6 +67,11 @@ def submit(
             scheduled += ((first + at, new.planned_at_ms) for at in range(len(new.specs)))
         entry = live.classes.acquire(new.requirements, effects, len(new.specs))
         job = submit_first(live, now_ms, new, entry, owner_id)
+        if new.after or new.await_module:
+            waits = submit_waits(new, named, missing)
+            if waits.keys:
+                waiting.append((new.job_ids, waits))
+                job.status, job.order = Status.INITIALIZING, live.stamp(now_ms)
         job_ids.append(new.job_ids)
         records.append(submit_take(live, new, job, entry))
         specs += new.specs
@@ -58,7 +82,81 @@ def submit(
             JobsStored(owner_id, b"".join(job_ids), b"".join(records), specs, keys, scheduled)
         )
         live.fresh_keys.update(made)
+    for job_id, waits in waiting:
+        effects.append(WaitsStored(job_id, Waits([*waits.keys], waits.any_end, waits.entry_point)))
+        live.awaiting.add(job_id, command.caller.tenant, waits)
+        for key in waits.keys:
+            if key in named and (ended := named[key].ended) is not None:
+                live.awaiting.end(key, ended)
     return replies
+
+
+class Named(NamedTuple):
+    """A job that another is to run after."""
+
+    job_id: bytes
+    """Of an earlier submit, if the job named was replayed."""
+    ended: Status | None
+    """None: it has not."""
+
+
+def submit_after(
+    live: Live, command: Submit, checked: list[tuple[bytes, bytes] | None]
+) -> dict[bytes, Named] | Problem:
+    """Find the jobs that those of a submit are to run after: earlier ones of the caller, or of the
+    submit itself. Changes nothing."""
+    named: dict[bytes, Named] = {}
+    mine: dict[bytes, bytes] = {}
+    made: dict[bytes, bytes] = {}
+    position = 0
+    for new, known in zip(command.jobs, checked, strict=True):
+        earlier = known[0] if known is not None else made.get(new.key_digest)
+        for at, key in enumerate(() if earlier else new.after):
+            if key in named:
+                continue
+            actual = mine.get(key, key)
+            if mine.get(actual) == actual:
+                named[key] = named[actual] = Named(actual, None)
+                continue
+            handle = live.jobs.find(actual)
+            ended = None
+            if handle >= 0:
+                problem = live.may_not(command.caller, live.load(handle).owner_id)
+            else:
+                finished, owner_id = live.finished(actual), live.owner_of(actual)
+                if finished is None or owner_id is None:
+                    problem = unknown_job()
+                else:
+                    problem = live.may_not(command.caller, owner_id)
+                    ended = finished.status
+            if problem is not None:
+                return Problem(
+                    ProblemCode.FIELD_INVALID,
+                    problem.detail,
+                    pointer=f"{pointer(command, position)}/after/{at}",
+                )
+            named[key] = named[actual] = Named(actual, ended)
+        for job_id in ids_split(new.job_ids):
+            mine[job_id] = earlier or job_id
+        if new.key_digest:
+            made.setdefault(new.key_digest, new.job_ids)
+        position += len(new.specs)
+    return named
+
+
+def submit_waits(new: NewJobs, named: dict[bytes, Named], missing: set[bytes]) -> Waits:
+    """Return what a job has to wait for. Its spec comes to name the jobs as they are known."""
+    keys = []
+    for key in new.after:
+        job_id, ended = named[key]
+        if job_id != key:
+            text, known = id_text(key).encode(), id_text(job_id).encode()
+            new.specs = [spec.replace(text, known) for spec in new.specs]
+        if not (ended is Status.COMPLETED or (new.any_end and ended is not None)):
+            keys.append(job_id)
+    if new.await_module and new.module_sha256 in missing:
+        keys.append(new.module_sha256)
+    return Waits([*dict.fromkeys(keys)], new.any_end, new.entry_point)
 
 
 def submit_first(live: Live, now_ms: int, new: NewJobs, entry: ClassEntry, owner_id: int) -> Job:
@@ -115,7 +213,7 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
     checked: list[tuple[bytes, bytes] | None] = []
     modules = {module.sha256 for module in command.modules}
     seen: dict[bytes, bytes] = {}
-    position = new_jobs = 0
+    position = new_jobs = announced = 0
     most = live.config.resources_max
     quota = quota_of(live, command)
     of_queue: dict[str, int] = {}
@@ -141,12 +239,14 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
         if new.module_sha256 and not (
             new.module_sha256 in modules or has_module(live, new.module_sha256)
         ):
-            return Problem(
-                ProblemCode.MODULE_UNKNOWN,
-                "store the module first with PUT /api/v1/modules/{sha256},"
-                " or send it as wasm_module",
-                pointer=f"{pointer(command, at)}/wasm_sha256",
-            )
+            if not new.await_module:
+                return Problem(
+                    ProblemCode.MODULE_UNKNOWN,
+                    "store the module first with PUT /api/v1/modules/{sha256}, send it as"
+                    " wasm_module, or say await_module: true",
+                    pointer=f"{pointer(command, at)}/wasm_sha256",
+                )
+            announced += 1
         for limit in (most, quota.job_max):
             if limit is not None and not new.requirements.amounts.fits(limit):
                 return too_large(new.requirements.amounts, limit, pointer(command, at))
@@ -157,6 +257,14 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
             if held is not None:
                 held.move_to(pointer(command, at))
                 return held
+    tenant = command.caller.tenant
+    if announced and live.awaiting.announced[tenant] + announced > limits.AWAITING_MODULE_MAX:
+        return Problem(
+            ProblemCode.QUEUE_FULL,
+            f"at most {limits.AWAITING_MODULE_MAX} jobs wait for modules that were announced;"
+            " store modules, or cancel jobs",
+            retry_after_ms=1_000,
+        )
     return full(live, new_jobs) or checked
 
 
@@ -226,15 +334,16 @@ def pointer(command: Submit, position: int) -> str:
 
 
 def put_module(live: Live, _now_ms: int, command: PutModule, effects: list[Effect]) -> bool:
-    return store_module(live, command.module.sha256, command.module.data, effects)
-
-
-def store_module(live: Live, sha256: bytes, data: bytes, effects: list[Effect]) -> bool:
-    if has_module(live, sha256):
+    if has_module(live, command.module.sha256):
         return False
-    live.fresh_modules.add(sha256)
-    effects.append(ModuleStored(sha256, data))
+    store_module(live, command.module, effects)
     return True
+
+
+def store_module(live: Live, module: Module, effects: list[Effect]) -> None:
+    live.fresh_modules.add(module.sha256)
+    effects.append(ModuleStored(module.sha256, module.data))
+    live.awaiting.end(module.sha256, Status.COMPLETED, module.entry_points)
 
 
 def has_module(live: Live, sha256: bytes) -> bool:

@@ -196,8 +196,13 @@ def cleanup(live: "Live", now_ms: int, command: Cleanup, effects: list[Effect]) 
 
 
 def may_go(live: "Live", ended: Ended) -> bool:
-    """Say whether a job is still as the archive told: nothing of this batch is about it."""
-    return ended.job_id not in live.fresh() and live.jobs.find(ended.job_id) < 0
+    """Say whether a job is still as the archive told, nothing of this batch is about it, and
+    nobody has yet to hear of its end."""
+    return (
+        ended.job_id not in live.fresh()
+        and live.jobs.find(ended.job_id) < 0
+        and ended.job_id not in live.awaiting.telling
+    )
 
 
 def delete(live: "Live", ended: Ended, effects: list[Effect]) -> None:

@@ -106,6 +106,11 @@ def check_entry_point(info: ModuleInfo, entry_point: str, pointer: str) -> None:
         raise Problem(ProblemCode.MODULE_ENTRY_POINT_MISSING, detail, pointer=pointer)
 
 
+def entry_points(info: ModuleInfo) -> frozenset[str]:
+    """Return the names that pass `check_entry_point`."""
+    return frozenset(name for name, (params, _) in info.function_exports.items() if not params)
+
+
 def decoded(text: str) -> bytes:
     """Return the bytes of an inline module. Raises: Problem, without a pointer."""
     if len(text) > _BASE64_CHARS_MAX:

@@ -75,6 +75,8 @@ def job_view(stored: StoredJob, spec: Spec, progress: tuple[float, str] | None) 
         updated_at=rfc3339(updated_at_ms) or spec.created_at or None,
         scheduled_at=scheduled_at,
         start_before=spec.start_before,
+        after=spec.after,
+        after_any_end=spec.after_any_end,
         started_at=rfc3339(started_at_ms),
         finished_at=rfc3339(finished_at_ms),
     )

@@ -47,6 +47,8 @@ _WORDS: Final = {
     Event.CANCELED: "job cancelled",
     Event.SKIP: "job skipped",
     Event.REDRIVE: "job to run again",
+    Event.AWAIT: "job to run again, and waits",
+    Event.DEFER: "job ready for its time",
 }
 assert _WORDS.keys() == set(Event), "every event has its words"
 

@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from headrace.core.deliveries import Delivery
-from headrace.core.effects import Finished, Trail
+from headrace.core.effects import Finished, Trail, Waits
 from headrace.core.job import Status
 from headrace.core.live import ArchiveFault
 from headrace.core.resources import Requirements
@@ -381,6 +381,8 @@ class Restored(msgspec.Struct, frozen=True):
     """About how many jobs `live` has."""
     live: Callable[[], Iterator[LivePage]]
     """Every live job, oldest id first. Read it to its end before the first `write`."""
+    waits: dict[bytes, Waits]
+    """By job: what it waits for."""
     corrupt: list[tuple[int, bytes]]
     """(table, key) of rows that fail their checksum; grows while `live` is read."""
 

@@ -43,6 +43,9 @@ from headrace.core.effects import (
     ModuleStored,
     OwnerStored,
     Trail,
+    Waits,
+    WaitsDropped,
+    WaitsStored,
 )
 from headrace.core.job import RECORD_BYTES, Status
 from headrace.core.resources import Requirements
@@ -80,6 +83,7 @@ class Table(IntEnum):
         CHECKPOINTS     job                 JSON
         DOCUMENTS       u8 kind + name      Document (MessagePack) without kind and name
         AUDIT           u64 number          AuditEntry (MessagePack); the newest `AUDIT_ENTRIES_MAX`
+        AFTER           job                 Waits (MessagePack) of one that is INITIALIZING
         OUTBOX          16 endpoint         Delivery (MessagePack) that waits
                         + u64 due ms + u64 number
         SENT            16 endpoint         u64 number among those that are over + Delivery; the
@@ -110,6 +114,7 @@ class Table(IntEnum):
     MODULE_SIZES = 14
     DOCUMENTS = 15
     AUDIT = 16
+    AFTER = 17
     OUTBOX = 20
     SENT = 21
     BY_FINISHED = 17
@@ -133,6 +138,7 @@ BODIES: Final = int(Table.BODIES)
 MODULE_SIZES: Final = int(Table.MODULE_SIZES)
 DOCUMENTS: Final = int(Table.DOCUMENTS)
 AUDIT: Final = int(Table.AUDIT)
+AFTER: Final = int(Table.AFTER)
 OUTBOX: Final = int(Table.OUTBOX)
 SENT: Final = int(Table.SENT)
 BY_FINISHED: Final = int(Table.BY_FINISHED)
@@ -273,6 +279,7 @@ _requirements_decode = msgspec.msgpack.Decoder(Requirements).decode
 _owner_decode = msgspec.msgpack.Decoder(tuple[str, str]).decode
 _commit_decode = msgspec.msgpack.Decoder(CommitRecord).decode
 _document_decode = msgspec.msgpack.Decoder(tuple[int, int, str, bytes]).decode
+_waits_decode = msgspec.msgpack.Decoder(Waits).decode
 _audit_decode = msgspec.msgpack.Decoder(AuditEntry).decode
 _delivery_decode = msgspec.msgpack.Decoder(Delivery).decode
 _NO_TRAIL: Final = _encode(Trail())
@@ -365,6 +372,10 @@ def document_unpack(key: bytes, payload: bytes) -> Document:
 
 def audit_unpack(payload: bytes) -> AuditEntry:
     return _audit_decode(payload)
+
+
+def waits_unpack(payload: bytes) -> Waits:
+    return _waits_decode(payload)
 
 
 def delivery_unpack(payload: bytes) -> Delivery:
@@ -486,6 +497,14 @@ def _job_redriven(rows: NewRows, effect: JobRedriven) -> None:
         rows[CHECKPOINTS][job_id] = None
 
 
+def _waits_stored(rows: NewRows, effect: WaitsStored) -> None:
+    _put(rows, AFTER, effect.job_id, _encode(effect.waits))
+
+
+def _waits_dropped(rows: NewRows, effect: WaitsDropped) -> None:
+    rows[AFTER][effect.job_id] = None
+
+
 def _log_appended(rows: NewRows, effect: LogAppended) -> None:
     _put(rows, LOGS, log_key(effect.job_id, effect.position), effect.chunk)
 
@@ -545,6 +564,8 @@ TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
     JobFinished: _job_finished,
     JobsCompleted: _jobs_completed,
     JobRedriven: _job_redriven,
+    WaitsStored: _waits_stored,
+    WaitsDropped: _waits_dropped,
     LogAppended: _log_appended,
     CheckpointStored: _checkpoint_stored,
     DocumentStored: _document_stored,

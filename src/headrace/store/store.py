@@ -543,6 +543,10 @@ class Store:
             owners_next=max(self._kv.count(layout.OWNERS), max(self._owners, default=-1) + 1),
             jobs_live=self._kv.count(layout.LIVE),
             live=lambda: self._live(corrupt),
+            waits={
+                job_id: layout.waits_unpack(payload)
+                for job_id, payload in self._sound_rows(layout.AFTER, corrupt)
+            },
             corrupt=corrupt,
         )
 

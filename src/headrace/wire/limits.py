@@ -41,6 +41,10 @@ CPU_MILLI_MAX: Final = 1_000_000_000
 MEMORY_MB_MAX: Final = 1 << 30
 STORAGE_MB_MAX: Final = 1 << 30
 GPU_MILLI_MAX: Final = 1_000_000_000
+AFTER_MAX: Final = 100
+"""Jobs that one job waits for: what is left of them is written anew whenever one of them ends."""
+AWAITING_MODULE_MAX: Final = 10_000
+"""Jobs of a tenant that wait for modules that were announced, which may never come."""
 RETRIES_MAX: Final = 1_000
 RETRIES_DEFAULT: Final = 2
 """Typed jobs: three attempts in all. WASM jobs: `RETRIES_DEFAULT_WASM`."""

@@ -86,6 +86,13 @@ class SubmitJob(Request, kw_only=True):
     scheduled_at: Instant | None = None
     delay: Duration | None = None
     start_before: Instant | None = None
+    after: Annotated[list[int | str], Meta(max_length=limits.AFTER_MAX)] | None = None
+    """Ids of jobs that must complete before it runs, or numbers of earlier jobs in this array,
+    from 0. If one ends otherwise, it is skipped."""
+    after_any_end: bool = False
+    """Run it however those jobs end."""
+    await_module: bool = False
+    """Take the job although the module of `wasm_sha256` is not stored yet; it waits for it."""
     idempotency_key: Annotated[str, Meta(max_length=limits.KEY_CHARS_MAX)] | None = None
     tags: Annotated[list[Name], Meta(max_length=limits.TAGS_MAX)] = []
     webhook_url: WebhookUrl | None = None
@@ -135,6 +142,9 @@ class Spec(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Seconds."""
     scheduled_at: str | None = None
     start_before: str | None = None
+    after: list[str] = []
+    """Ids of jobs."""
+    after_any_end: bool = False
     idempotency_key: str | None = None
     tags: list[str] = []
     webhook_url: str = ""
@@ -348,6 +358,9 @@ class JobView(msgspec.Struct, kw_only=True):
     updated_at: str | None
     scheduled_at: str | None
     start_before: str | None
+    after: list[str]
+    """Ids of jobs that it runs after."""
+    after_any_end: bool
     started_at: str | None
     finished_at: str | None
 

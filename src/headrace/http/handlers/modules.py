@@ -8,7 +8,7 @@ from aiohttp import web
 from headrace.core.commands import Module, PutModule
 from headrace.http.decode import media_type, read_bytes
 from headrace.http.encode import NO_SNIFF, answer
-from headrace.http.modules import digest_of, is_sha256
+from headrace.http.modules import digest_of, entry_points, is_sha256
 from headrace.http.site import site_of
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
@@ -32,8 +32,9 @@ async def module_put(request: web.Request) -> web.Response:
         )
     created = False
     if not site.store.has_module_committed(bytes.fromhex(sha256)):
-        await site.modules.new(sha256, data)
-        created = await site.pump.ask(PutModule(Module(bytes.fromhex(sha256), data)))
+        info = await site.modules.new(sha256, data)
+        module = Module(bytes.fromhex(sha256), data, entry_points(info))
+        created = await site.pump.ask(PutModule(module))
     return answer(
         request,
         ModuleAnswer(sha256=sha256, size_bytes=len(data), created=created),

@@ -25,7 +25,7 @@ from headrace.http.answers import Answer
 from headrace.http.decode import batch_invalid, decode, decode_batch
 from headrace.http.encode import encoded
 from headrace.http.hot import KEY_HEADER, Asked, Question, ask, respond
-from headrace.http.modules import check_entry_point, decoded, digest_of
+from headrace.http.modules import check_entry_point, decoded, digest_of, entry_points
 from headrace.http.site import Site
 from headrace.http.views import word
 from headrace.wire import limits, schema
@@ -183,15 +183,20 @@ async def _batch_one_by_one(
         raise Problem(ProblemCode.BODY_TOO_LARGE, f"at most {limits.SUBMIT_JOBS_MAX} jobs at once")
     new: list[NewJobs] = []
     problems: list[Problem] = []
+    job_ids: list[bytes] = []
+    job_id = b""
     for position, job in enumerate(jobs):
         if position % YIELD_JOBS == YIELD_JOBS - 1:
             await asyncio.sleep(0)
+        if position:
+            job_ids.append(job_id)
+        job_id = site.ids.make(come.now_ms)
         if isinstance(job, Problem):
             problems.append(job)
             continue
         try:
             sha256 = await modules.resolve(job) if _has_module(job) else ""
-            new.append(new_job(job, site.ids.make(come.now_ms), come, sha256))
+            new.append(new_job(job, job_id, come, sha256, job_ids))
         except Problem as problem:
             problem.move_to(f"/{position}")
             problems.append(problem)
@@ -246,11 +251,13 @@ class InlineModules:
             assert job.wasm_sha256 is not None
             sha256 = job.wasm_sha256
         info = self._infos.get(sha256) or await checks.stored(sha256)
+        if info is None and job.await_module:
+            return sha256
         if info is None:
             raise Problem(
                 ProblemCode.MODULE_UNKNOWN,
-                "store the module first with PUT /api/v1/modules/{sha256},"
-                " or send it as wasm_module",
+                "store the module first with PUT /api/v1/modules/{sha256}, send it as"
+                " wasm_module, or say await_module: true",
                 pointer="/wasm_sha256",
             )
         self._infos[sha256] = info
@@ -269,7 +276,7 @@ class InlineModules:
         info = await checks.stored(sha256)
         if info is None:
             info = await checks.new(sha256, data)
-            self.new.append(Module(bytes.fromhex(sha256), data))
+            self.new.append(Module(bytes.fromhex(sha256), data, entry_points(info)))
         self._infos[sha256] = info
         self._sha256_of[text] = sha256
         return sha256
