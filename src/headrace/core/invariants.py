@@ -126,7 +126,7 @@ def counters_match(live: Live) -> None:
             entry = live.classes.entry(job.class_id)
             by_queue[entry.requirements.queue] += 1
             by_tenant[entry.line.tenant] += 1
-            behind = entry.line.following[job.priority]
+            behind = entry.line.following.get(job.priority, 0)
             assert job.order < behind, f"{job} stands behind its line's end"
     for status, count in live.stats.live.items():
         assert by_status[status] == count, f"{status.name}: {count}, counted {by_status[status]}"
