@@ -58,6 +58,7 @@ class Parts:
         self.engine, self.store = self.node.engine, self.node.store
         self.site = Site(self.node)
         self.site.pump = Catcher(self.node.pump)  # type: ignore[assignment]
+        self.caller = CALLER
         self.commit([])
 
     def close(self) -> None:
@@ -74,7 +75,7 @@ class Parts:
         return question
 
     def _asked(self, handler: Handler, request: bytes) -> tuple[Any, Question | None]:
-        begun = handler(self.site, Asked(CALLER, None, None, request))
+        begun = handler(self.site, Asked(self.caller, None, None, request))
         if isinstance(begun, Question):
             return begun.command, begun
         while True:

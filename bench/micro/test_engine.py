@@ -6,8 +6,10 @@ import pytest
 from parts import BATCH, ROUNDS, Parts, Rounds, body
 
 from headrace.bench import http
+from headrace.core.commands import Caller
 
 DEPTH = 10_000
+TENANTS = 1_000
 
 
 class Steps:
@@ -35,6 +37,32 @@ def steps(parts: Parts) -> Steps:
 def test_submit_of_100(steps: Steps, rounds: Rounds) -> None:
     many = body(http.submit(BATCH))
     rounds(steps.work, lambda: steps.settled().submit_command(many))
+
+
+def in_turn(steps: Steps) -> None:
+    """Have the same jobs wait, of a thousand tenants."""
+    parts = steps.parts
+    while parts.lease(1_000):
+        pass
+    for number in range(TENANTS):
+        parts.caller = Caller(f"t{number}")
+        parts.do(parts.submit_command(body(http.submit(DEPTH // TENANTS))))
+
+
+def test_submit_of_100_beside_a_thousand_tenants(steps: Steps, rounds: Rounds) -> None:
+    many = body(http.submit(BATCH))
+    in_turn(steps)
+    rounds(steps.work, lambda: steps.settled().submit_command(many))
+
+
+def test_lease_of_100_of_a_thousand_tenants(steps: Steps, rounds: Rounds) -> None:
+    def prepare() -> Any:
+        parts = steps.settled()
+        parts.do(parts.submit_command(body(http.submit(BATCH))))
+        return parts.poll_question(parts.wanting(BATCH)).command
+
+    in_turn(steps)
+    rounds(steps.work, prepare, ROUNDS // 2)
 
 
 def test_submit_of_one(steps: Steps, rounds: Rounds) -> None:

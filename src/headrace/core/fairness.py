@@ -114,23 +114,24 @@ class Lines:
 
     def place(self, line: Line, priority: int) -> int:
         """Return the place of the next job of a line; `stand` says that it is taken."""
+        place = line.following.get(priority, 0)
         reached = self.reached.get(priority, 0)
-        return min(max(line.following.get(priority, 0), reached), PLACE_MAX)
+        if place < reached:
+            place = reached
+        return place if place < PLACE_MAX else PLACE_MAX
 
     def stand(self, line: Line, priority: int, place: int, jobs: int = 1) -> None:
         """Note that jobs wait, a step apart from this place on."""
         line.ready += jobs
-        self._behind(line, priority, place + jobs * line.step)
+        end = place + jobs * line.step
+        if line.following.get(priority, 0) < end:
+            line.following[priority] = end
 
     def leave(self, line: Line, jobs: int) -> None:
         """Note that jobs wait no more."""
         line.ready -= jobs
         if line.ready == 0:
             self._trim(line)
-
-    def _behind(self, line: Line, priority: int, end: int) -> None:
-        if line.following.get(priority, 0) < end:
-            line.following[priority] = end
 
     def _trim(self, line: Line) -> None:
         """Let a line that nobody stands in owe a turn at most: those who left had none."""
@@ -150,7 +151,7 @@ class Lines:
 
     def go_on(self, line: Line, priority: int, last: int) -> None:
         """Note the last place that stored jobs of a line have; `ready` is the caller's."""
-        self._behind(line, priority, last + line.step)
+        line.following[priority] = max(line.following.get(priority, 0), last + line.step)
 
     def begun(self, held: dict[int, int]) -> None:
         """All is restored. `held`: by priority the largest place of a job in a worker's hands."""
