@@ -54,6 +54,12 @@ def findings(paths: list[Path]) -> list[str]:
                     line = text.count("\n", 0, match.start()) + 1
                     found.append(f"{path}:{line}: {match[0]} is banned: {instead}")
     names = {path.as_posix() for path in paths}
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.match("tests/**/test_*.py") and f"{path.parent}/__init__.py" not in names:
+            other = seen.setdefault(path.name, path)
+            if other != path:
+                found.append(f"{path}: pytest cannot collect it beside {other}; rename one")
     for name in sorted(names):
         source = re.fullmatch(r"src/headrace/(core|wire|store|runtime)/(\w+)\.py", name)
         if source and source[2] != "__init__":
