@@ -159,6 +159,9 @@ class NoArchive:
     def ended(self, *_: object, **__: object) -> tuple[list[Ended], None]:
         return [], None
 
+    def noted(self, _job_id: bytes) -> int:
+        return 0
+
     def owner_of(self, _job_id: bytes) -> int | None:
         return None
 

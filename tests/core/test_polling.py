@@ -18,11 +18,13 @@ from headrace.core.commands import (
 )
 from headrace.core.effects import (
     Answered,
+    Effect,
     JobChanged,
     JobFinished,
     JobsLeased,
     LogAppended,
     Noted,
+    ProgressStored,
     Trail,
 )
 from headrace.core.job import Event, Status
@@ -177,13 +179,70 @@ def test_a_start_told_after_a_cancel_does_not_undo_it(rig: Rig) -> None:
     assert rig.status(job_id) is Status.CANCELING
 
 
-def test_progress_is_noted_and_not_stored(rig: Rig) -> None:
+def say(rig: Rig, token: str, share: float, details: str | None = None) -> list[Effect]:
+    rig.poll(progress=[Progress(token, progress=share, details=details)], jobs_max=0)
+    return rig.effects
+
+
+def test_progress_is_stored_once_a_second_and_told_at_once(rig: Rig) -> None:
     job_id = rig.submit()
     token = rig.take()
-    rig.poll(progress=[Progress(token, progress=0.5, details="half")], jobs_max=0)
-    assert rig.effects == [Noted(job_id, 0.5, "half")]
-    rig.poll(progress=[Progress(token, progress=0.6)], jobs_max=0)
-    assert rig.effects == [Noted(job_id, 0.6, "half")]
+    first = ProgressStored(job_id, 0, rig.now_ms, 1, 0.5, "half")
+    assert say(rig, token, 0.5, "half") == [Noted(job_id, 0.5, "half"), first]
+    rig.now_ms += limits.PROGRESS_EVERY_MS - 1
+    assert say(rig, token, 0.6) == [Noted(job_id, 0.6, "half")]
+    assert say(rig, token, 0.6) == [], "nothing new"
+    rig.now_ms += 1
+    second = ProgressStored(job_id, 1, rig.now_ms, 1, 0.7, "half")
+    assert say(rig, token, 0.7) == [Noted(job_id, 0.7, "half"), second]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.SUSPENDED, Outcome.SNOOZED])
+def test_the_last_progress_is_stored_when_the_attempt_ends(rig: Rig, outcome: Outcome) -> None:
+    job_id = rig.submit()
+    token = rig.take()
+    say(rig, token, 0.5)
+    say(rig, token, 0.6)
+    rig.report(token, outcome, checkpoint=b"1")
+    assert ProgressStored(job_id, 1, rig.now_ms, 1, 0.6, "") in rig.effects
+
+
+def test_the_last_progress_is_stored_when_the_lease_lapses(rig: Rig) -> None:
+    job_id = rig.submit()
+    token = rig.take()
+    say(rig, token, 0.5)
+    say(rig, token, 0.6)
+    stored = [effect for effect in rig.wait(LEASE_MS) if isinstance(effect, ProgressStored)]
+    assert [(one.job_id, one.progress) for one in stored] == [(job_id, 0.6)]
+
+
+def test_progress_is_counted_on_over_attempts_and_starts_and_the_newest_is_kept(rig: Rig) -> None:
+    job_id = rig.submit(retries_max=3, retry_delay_ms=0)
+    for attempt in (1, 2, 3):
+        token = rig.take()
+        for share in range(limits.PROGRESS_KEPT // 2):
+            rig.now_ms += limits.PROGRESS_EVERY_MS
+            say(rig, token, (share + 1) / 100)
+            if share == 10:
+                rig.open()
+        rig.report(token, Outcome.FAILED)
+        assert rig.store.progress(job_id)[0].attempt == attempt
+        rig.wait(5_000)
+    kept = rig.store.progress(job_id, 1_000, newest_first=False)
+    whole = 3 * (limits.PROGRESS_KEPT // 2)
+    assert [one.number for one in kept] == list(range(whole - limits.PROGRESS_KEPT, whole))
+    assert rig.store.logs(job_id), "the log is read apart from it"
+    rig.take()
+    rig.control(job_id, Act.CANCEL)
+    rig.wait(60_000)
+    rig.control(job_id, Act.DELETE)
+    assert rig.store.progress(job_id) == []
+
+
+def test_details_that_are_long_are_cut_on_disk(rig: Rig) -> None:
+    job_id = rig.submit()
+    say(rig, rig.take(), 0.5, "x" * 1_000)
+    assert len(rig.store.progress(job_id)[0].details) == limits.PROGRESS_DETAILS_CHARS
 
 
 def test_news_that_come_with_the_end_of_their_attempt_are_kept(rig: Rig) -> None:

@@ -1,11 +1,13 @@
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
-from http_tools import Reply, Server
+from http_tools import Reply, Server, open_server
 
 from headrace.store.layout import Table
 from headrace.wire import limits
+from headrace.wire.durations import instant_ms
 
 JOBS = "/api/v1/jobs"
 
@@ -465,3 +467,96 @@ async def test_who_waits_for_a_redriven_job_hears_of_its_new_end(server: Server)
         await asyncio.sleep(0)
     await server.call("POST", f"/api/v1/leases/{await server.lease()}/complete")
     assert (await waiting).json["job"]["status"] == "completed"
+
+
+# Progress ---------------------------------------------------------------------------------------
+
+
+async def say(server: Server, lease: str, **news: Any) -> None:
+    reply = await server.call("POST", f"/api/v1/leases/{lease}/progress", news)
+    assert reply.status == 200, reply.body
+
+
+async def progress_of(server: Server, job_id: str) -> tuple[float, str | None]:
+    job = (await server.call("GET", f"{JOBS}/{job_id}")).json["job"]
+    listed = (await server.call("GET", JOBS)).json["jobs"]
+    assert (job["progress"], job["progress_details"]) in [
+        (one["progress"], one["progress_details"]) for one in listed
+    ]
+    told = (await server.call("GET", f"{JOBS}/{job_id}/progress")).json
+    assert (told["progress"], told["details"]) == (job["progress"], job["progress_details"])
+    root = (await server.call("GET", f"/jobs/{job_id}")).json["job"]
+    assert root["progress"] == job["progress"]
+    return job["progress"], job["progress_details"]
+
+
+async def test_progress_has_a_history_and_an_estimate(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PROGRESS_EVERY_MS", 0)
+    job_id = await server.submit()
+    assert (await server.call("GET", f"{JOBS}/{job_id}/progress")).json == {
+        "job_id": job_id,
+        "status": "queued",
+        "attempt": 0,
+        "progress": 0.0,
+        "details": None,
+        "eta": None,
+        "history": [],
+    }
+    lease = await server.lease()
+    await say(server, lease, started=True, progress=0.2, details="a")
+    await asyncio.sleep(0.02)
+    await say(server, lease, progress=0.6, details="b")
+    told = (await server.call("GET", f"{JOBS}/{job_id}/progress")).json
+    assert [(one["progress"], one["details"], one["attempt"]) for one in told["history"]] == [
+        (0.2, "a", 1),
+        (0.6, "b", 1),
+    ]
+    first, last = (instant_ms(one["at"]) for one in told["history"])
+    assert instant_ms(told["eta"]) == pytest.approx(last + (last - first), abs=2)
+    job = (await server.call("GET", f"{JOBS}/{job_id}")).json["job"]
+    assert job["eta"] == told["eta"]
+    assert instant_ms(job["updated_at"]) == last
+    assert await progress_of(server, job_id) == (0.6, "b")
+    await server.call("POST", f"/api/v1/leases/{lease}/complete")
+    assert await progress_of(server, job_id) == (1.0, "b")
+
+
+async def test_a_job_that_waits_again_shows_how_far_it_was(server: Server) -> None:
+    retried = await server.submit(retry_delay="1h")
+    lease = await server.lease()
+    await say(server, lease, progress=0.25, details="a quarter")
+    await say(server, lease, progress=0.5)
+    await server.call("POST", f"/api/v1/leases/{lease}/fail", {"error": "x"})
+    assert await progress_of(server, retried) == (0.5, "a quarter")
+    suspended = await server.submit()
+    lease = await server.lease()
+    await say(server, lease, progress=0.75)
+    await server.call("POST", f"{JOBS}/{suspended}/suspend")
+    report = {"lease": lease, "outcome": "suspended", "checkpoint": {"at": 3}}
+    await server.poll(reports=[report], max_jobs=0)
+    assert await progress_of(server, suspended) == (0.75, None)
+    await server.call("POST", f"{JOBS}/{suspended}/resume")
+    await server.lease()
+    assert await progress_of(server, suspended) == (0.75, None), "it goes on from there"
+    again = await server.submit(retry_delay=0)
+    lease = await server.lease()
+    await say(server, lease, progress=0.75)
+    await server.call("POST", f"/api/v1/leases/{lease}/fail", {"error": "x"})
+    await server.poll(wait="5s")
+    assert await progress_of(server, again) == (0.0, None), "it begins anew"
+
+
+async def test_a_restart_does_not_forget_progress(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data_dir": tmp_path, "accept_any_filesystem": True}
+    server = await open_server(**options)
+    job_id = await server.submit()
+    lease = await server.lease()
+    await say(server, lease, started=True, progress=0.5, details="half")
+    await server.close()
+    server = await open_server(**options)
+    assert await progress_of(server, job_id) == (0.5, "half")
+    await say(server, lease, progress=0.75)
+    assert await progress_of(server, job_id) == (0.75, None)
+    await server.close()

@@ -43,7 +43,7 @@ ENDED = (
 LEASE = (
     *("handle", "job_id", "attempt", "epoch", "granted_ms", "expires_ms", "deadline_ms"),
     *("deadline_at_ms", "started_at_ms", "cancel_by_ms", "progress", "details", "log_bytes"),
-    *("log_cut", "order", "told_ms", "ticket"),
+    *("log_cut", "order", "told_ms", "ticket", "noted", "noted_ms", "unsaved"),
 )
 
 

@@ -133,6 +133,9 @@ cdef class Lease:
     cdef public int64_t cancel_by_ms
     cdef public double progress
     cdef public str details
+    cdef public int64_t noted
+    cdef public int64_t noted_ms
+    cdef public bint unsaved
     cdef public int64_t log_bytes
     cdef public bint log_cut
     cdef public str order
@@ -184,7 +187,7 @@ cdef class Lease:
 cdef inline void lease_begin(Lease lease) noexcept:
     """Set what is alike in every new lease."""
     lease.details = lease.order = ""
-    lease.log_bytes = lease.told_ms = lease.ticket = -1
+    lease.noted = lease.log_bytes = lease.told_ms = lease.ticket = -1
     lease.slot = NONE
 
 
@@ -464,7 +467,7 @@ cdef class LeaseTable:
             lease.deadline_ms = now_ms + record.timeout_ms
             lease.deadline_at_ms = deadline_at_ms = wall_ms + record.timeout_ms
             if record.attempt == 1:
-                lease.log_bytes = 0
+                lease.log_bytes = lease.noted = 0
             due_ms = lease.deadline_ms + grace_ms
             self.lease_add(lease, due_ms if due_ms < lease.expires_ms else lease.expires_ms)
 

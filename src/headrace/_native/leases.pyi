@@ -87,6 +87,12 @@ class Lease:
     """0 unless a cancel was asked for."""
     progress: float
     details: str
+    noted: int
+    """Reports of progress stored for the job, of all attempts; -1: not yet counted."""
+    noted_ms: int
+    """When the last one was stored; 0: none of this attempt."""
+    unsaved: bool
+    """There was news since then."""
     log_bytes: int
     """Of the whole job; -1: not yet counted."""
     log_cut: bool

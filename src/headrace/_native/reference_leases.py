@@ -61,6 +61,9 @@ class Lease:
     cancel_by_ms: int = 0
     progress: float = 0.0
     details: str = ""
+    noted: int = -1
+    noted_ms: int = 0
+    unsaved: bool = False
     log_bytes: int = -1
     log_cut: bool = False
     order: str = ""
@@ -216,6 +219,7 @@ class LeaseTable:
                 now_ms + lease_ms,
                 now_ms + job.timeout_ms,
                 wall_ms + job.timeout_ms,
+                noted=0 if job.attempt == 1 else -1,
                 log_bytes=0 if job.attempt == 1 else -1,
             )
             self.add(lease, min(lease.expires_ms, lease.deadline_ms + grace_ms))

@@ -193,6 +193,19 @@ class LogAppended(msgspec.Struct, frozen=True, tag=9):
     chunk: bytes
 
 
+class ProgressStored(msgspec.Struct, frozen=True, gc=False, tag=30):
+    """A report of a job's progress that is kept; the newest `PROGRESS_KEPT` are."""
+
+    job_id: bytes
+    number: int
+    """Rises by one, over all attempts."""
+    at_ms: int
+    """Wall clock."""
+    attempt: int
+    progress: float
+    details: str
+
+
 class CheckpointStored(msgspec.Struct, frozen=True, tag=10):
     job_id: bytes
     checkpoint: bytes
@@ -245,6 +258,7 @@ StoredEffect = (
     | WaitsDropped
     | JobDeleted
     | LogAppended
+    | ProgressStored
     | CheckpointStored
     | DocumentStored
     | DocumentDropped

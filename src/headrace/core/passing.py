@@ -8,7 +8,7 @@ from headrace.core.effects import Answered, Effect
 from headrace.core.job import TERMINAL, Event, Status
 from headrace.core.live import Live
 from headrace.core.polling import forget_worker, unpark
-from headrace.core.reporting import attempt_log
+from headrace.core.reporting import attempt_log, save_progress
 from headrace.core.workers import Lease
 from headrace.wire import limits
 
@@ -70,6 +70,7 @@ def lease_due(live: Live, now_ms: int, lease: Lease, effects: list[Effect]) -> N
     if not timed_out and not cancelled and now_ms < lease.expires_ms:
         live.lease_timer(lease)
         return
+    save_progress(live, now_ms, lease, effects)
     live.drop_lease(lease, job)
     if job.status is Status.CANCELING:
         job.attempt_open = False

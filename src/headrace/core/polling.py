@@ -21,7 +21,7 @@ from headrace.core.commands import (
 from headrace.core.effects import Answered, Effect, JobsLeased, LogAppended, Noted, Trail
 from headrace.core.job import Event, Status
 from headrace.core.live import ArchiveFault, Live
-from headrace.core.reporting import leases_reported, reports
+from headrace.core.reporting import leases_reported, reports, save_progress
 from headrace.core.resources import Amounts
 from headrace.core.tokens import tokens_split
 from headrace.core.workers import (
@@ -168,12 +168,13 @@ def progress(live: Live, now_ms: int, news: Progress, effects: list[Effect]) -> 
         job = live.load(lease.handle)
         if job.can(Event.START):
             live.change(now_ms, lease.handle, job, Event.START, effects, lease)
-    if news.progress is not None or news.details is not None:
-        if news.progress is not None:
-            lease.progress = news.progress
-        if news.details is not None:
-            lease.details = news.details
-        effects.append(Noted(lease.job_id, lease.progress, lease.details))
+    share = lease.progress if news.progress is None else news.progress
+    details = lease.details if news.details is None else news.details
+    if share != lease.progress or details != lease.details:
+        lease.progress, lease.details, lease.unsaved = share, details, True
+        effects.append(Noted(lease.job_id, share, details))
+        if now_ms - lease.noted_ms >= limits.PROGRESS_EVERY_MS:
+            save_progress(live, now_ms, lease, effects)
     if news.events and live.hooks.wanted:
         owner_id = live.load(lease.handle).owner_id
         emitted(live, now_ms, lease.job_id, owner_id, news.events, effects)

@@ -15,6 +15,7 @@ from headrace.core.effects import (
     Effect,
     JobsCompleted,
     LogAppended,
+    ProgressStored,
     ids_split,
 )
 from headrace.core.job import TERMINAL, Event, Job, Status
@@ -22,6 +23,7 @@ from headrace.core.live import ArchiveFault, Live, corrupt, stale
 from headrace.core.retry import retry_delay_ms
 from headrace.core.tokens import TOKEN_CHARS, token_parse, tokens_split
 from headrace.core.workers import Lease
+from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 
 # A member looked up in its class costs as much as a small call; these are on every report's way.
@@ -161,6 +163,7 @@ def close(
     """End the current attempt as its worker reports it. Return the job's status after it."""
     job = live.load(handle)
     if lease is not None:
+        save_progress(live, now_ms, lease, effects)
         live.drop_lease(lease, job)
     else:
         live.leave(handle, job, effects)
@@ -206,6 +209,21 @@ def defer(live: Live, now_ms: int, job: Job, delay_ms: int) -> None:
     job.due_ms = now_ms + delay_ms
     job.due_is_wall = False
     job.order = live.stamp(now_ms)
+
+
+def save_progress(live: Live, now_ms: int, lease: Lease, effects: list[Effect]) -> None:
+    """Store what the worker said last, if it is not."""
+    if not lease.unsaved:
+        return
+    if lease.noted < 0:
+        lease.noted = live.archive.noted(lease.job_id)
+    details = lease.details[: limits.PROGRESS_DETAILS_CHARS]
+    at_ms, attempt = live.wall_ms(now_ms), lease.attempt
+    effects.append(
+        ProgressStored(lease.job_id, lease.noted, at_ms, attempt, lease.progress, details)
+    )
+    lease.noted += 1
+    lease.noted_ms, lease.unsaved = now_ms, False
 
 
 def attempt_log(

@@ -165,7 +165,7 @@ class Inner:
         while len(found) < most:
             page = self.site.store.list_jobs(query)
             for stored in page.jobs[: most - len(found)]:
-                view = job_view(stored, spec_of(stored), self.site.pump.progress(stored.job_id))
+                view = job_view(stored, spec_of(stored), self.site.progress(stored))
                 found.append(_view(_encode(view)))
             if page.next is None:
                 break

@@ -19,7 +19,7 @@ from headrace.core.effects import (
 from headrace.core.ids import id_text
 from headrace.core.job import RECORD_BYTES, TERMINAL, Event, Job, Status
 from headrace.http.streams import frame
-from headrace.http.views import word
+from headrace.http.views import Progress, word
 from headrace.runtime.events import END, Cursor, Step
 from headrace.store.contract import RecordCorrupt, StoredJob
 from headrace.store.store import Store
@@ -183,7 +183,7 @@ _VIEWS: Final[dict[type, Callable[[Any, EventView], str]]] = {
 
 
 def snapshot_frame(
-    cursor: str, stored: StoredJob, head: Head, progress: tuple[float, str] | None, at_ms: int
+    cursor: str, stored: StoredJob, head: Head, progress: Progress, at_ms: int
 ) -> bytes:
     """Return how a job stands."""
     job = Job.unpack(stored.job_id, stored.record)
@@ -199,8 +199,8 @@ def snapshot_frame(
     if told is not None:
         view.worker = told.worker or None
         view.error, view.code = told.error or None, told.code or None
-    if progress is not None:
-        view.progress, view.details = progress[0], progress[1] or None
+    if progress.share or progress.details:
+        view.progress, view.details = progress.share, progress.details or None
     return frame("snapshot", cursor, _encode(view))
 
 

@@ -18,7 +18,7 @@ from headrace.http.modules import ModuleChecks
 from headrace.http.passages import Passages
 from headrace.http.rates import Rates
 from headrace.http.streams import Streams
-from headrace.http.views import spec_of
+from headrace.http.views import Progress, progress_of, spec_of
 from headrace.store.contract import StoredJob
 from headrace.wire.documents import Kind, TypeDocument
 from headrace.wire.problems import Problem, ProblemCode
@@ -153,6 +153,9 @@ class Site:
         if spec.owner != caller.user and not caller.admin:
             raise Problem(ProblemCode.FORBIDDEN, "the job belongs to another user of this tenant")
         return stored, spec
+
+    def progress(self, stored: StoredJob) -> Progress:
+        return progress_of(stored, self.pump.progress(stored.job_id), self.store)
 
     # Parking ------------------------------------------------------------------------------------
 

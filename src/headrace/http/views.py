@@ -1,16 +1,20 @@
 """What clients read, put together from the committed state and the progress in memory."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from headrace.core.ids import id_text
 from headrace.core.job import LEASED, Job, Status
 from headrace.store.contract import StoredJob
+from headrace.store.store import Store
+from headrace.wire import limits
 from headrace.wire.durations import rfc3339
 from headrace.wire.schema import ABSENT, JobView, ReportBody, ResultView, Spec
 
 _WORDS: Final = {status: status.name.lower() for status in Status}
+ETA_MS_MAX: Final = limits.OPERATOR_SPAN_MS_MAX
+"""What is further away is not told."""
 NULL: Final = msgspec.Raw(b"null")
 
 _spec_decode: Final = msgspec.json.Decoder(Spec).decode
@@ -26,8 +30,54 @@ def spec_of(stored: StoredJob) -> Spec:
     return _spec_decode(stored.spec)
 
 
-def job_view(stored: StoredJob, spec: Spec, progress: tuple[float, str] | None) -> JobView:
-    """`progress`: of a running job, from memory."""
+class Progress(NamedTuple):
+    """How far a job is, as far as anybody knows."""
+
+    share: float = 0.0
+    details: str = ""
+    at_ms: int = 0
+    """Wall clock of the last report that is on disk; 0: none is."""
+    ends_at_ms: int = 0
+    """If it goes on as before; 0: that cannot be told."""
+
+
+NO_PROGRESS: Final = Progress()
+
+
+def progress_of(stored: StoredJob, told: tuple[float, str] | None, store: Store) -> Progress:
+    """Put together what a worker said last (`told`, of a leased job) and what is on disk.
+
+    Cost: two look-ups, for a job that has had an attempt.
+    """
+    job = Job.unpack(stored.job_id, stored.record)
+    if not job.attempt:
+        return NO_PROGRESS
+    kept = store.progress(stored.job_id)
+    if not kept:
+        return NO_PROGRESS if told is None else Progress(*told)
+    last = kept[0]
+    share, details = last.progress, last.details
+    if told is not None and told != (0.0, ""):
+        share, details = told
+    elif told is not None and last.attempt != job.attempt and not job.has_checkpoint:
+        return NO_PROGRESS  # this attempt begins at the beginning, and has said nothing yet
+    ends_at_ms = 0
+    if stored.status is Status.RUNNING and last.attempt == job.attempt:
+        (first,) = store.progress(stored.job_id, newest_first=False)
+        began_ms, began = first.at_ms, first.progress
+        if (first.attempt, first.number) == (last.attempt, last.number) or (
+            first.attempt != job.attempt
+        ):
+            began_ms, began = stored.trail.started_at_ms if stored.trail else 0, 0.0
+        gained = last.progress - began
+        if began_ms and gained > 0:
+            left_ms = (1 - last.progress) * (last.at_ms - began_ms) / gained
+            if left_ms < ETA_MS_MAX:
+                ends_at_ms = last.at_ms + round(left_ms)
+    return Progress(share, details, last.at_ms, ends_at_ms)
+
+
+def job_view(stored: StoredJob, spec: Spec, progress: Progress) -> JobView:
     job = Job.unpack(stored.job_id, stored.record)
     status = stored.status
     trail, finished = stored.trail, stored.finished
@@ -38,7 +88,7 @@ def job_view(stored: StoredJob, spec: Spec, progress: tuple[float, str] | None) 
     if finished is not None:
         started_at_ms, error = finished.started_at_ms, finished.error
         finished_at_ms = updated_at_ms = finished.finished_at_ms
-    share, details = progress if progress is not None else (0.0, "")
+    updated_at_ms = max(updated_at_ms, progress.at_ms)
     scheduled_at = spec.scheduled_at
     if status is Status.SCHEDULED and job.attempt:
         scheduled_at = rfc3339(job.due_ms)  # the engine's clock follows the wall's closely enough
@@ -67,8 +117,9 @@ def job_view(stored: StoredJob, spec: Spec, progress: tuple[float, str] | None) 
         failures=job.failures,
         crashes=job.crashes,
         stops=job.stops,
-        progress=1.0 if status is Status.COMPLETED else share,
-        progress_details=details or None,
+        progress=1.0 if status is Status.COMPLETED else progress.share,
+        progress_details=progress.details or None,
+        eta=rfc3339(progress.ends_at_ms),
         error=error or None,
         locked_by=trail.worker or None if trail is not None and status in LEASED else None,
         created_at=spec.created_at or None,

@@ -220,6 +220,9 @@ class Archive(Protocol):
     def trail(self, job_id: bytes) -> Trail | None:
         """Return the trail of a live job; None for one that says nothing."""
 
+    def noted(self, job_id: bytes) -> int:
+        """Return how many reports of progress were ever stored of a job."""
+
     def ended(
         self, start: bytes, stop: bytes, limit: int, *, types: bool
     ) -> tuple[list[Ended], bytes | None]:
@@ -266,6 +269,17 @@ class StoredJob(msgspec.Struct, frozen=True):
     @property
     def status(self) -> Status:
         return self.finished.status if self.finished else Status(self.record[1])
+
+
+class StoredProgress(NamedTuple):
+    """One report of a job's progress."""
+
+    number: int
+    at_ms: int
+    """Wall clock."""
+    attempt: int
+    progress: float
+    details: str
 
 
 @unique

@@ -42,6 +42,7 @@ from headrace.core.effects import (
     LogAppended,
     ModuleStored,
     OwnerStored,
+    ProgressStored,
     Trail,
     Waits,
     WaitsDropped,
@@ -53,7 +54,7 @@ from headrace.store._rows import put_completed, put_jobs, put_leased
 from headrace.store._rows import seal as seal
 from headrace.store._rows import unseal as unseal
 from headrace.wire.documents import AuditEntry, Document, Kind
-from headrace.wire.limits import AUDIT_ENTRIES_MAX, DELIVERIES_KEPT
+from headrace.wire.limits import AUDIT_ENTRIES_MAX, DELIVERIES_KEPT, PROGRESS_KEPT
 from headrace.wire.webhook_ids import endpoint_of
 
 FORMAT: Final = 1
@@ -79,7 +80,8 @@ class Table(IntEnum):
         OWNERS          u32 owner           tenant, user (MessagePack)
         MODULES         sha256              the module
         MODULE_SIZES    sha256              u32 bytes of the module: is it here, without 4 MiB
-        LOGS            job + u64 position  a piece of the log
+        LOGS            job + u64 position  a piece of the log; from `PROGRESS_FIRST` on, progress:
+                                            (at_ms, attempt, share, details) (MessagePack)
         CHECKPOINTS     job                 JSON
         DOCUMENTS       u8 kind + name      Document (MessagePack) without kind and name
         AUDIT           u64 number          AuditEntry (MessagePack); the newest `AUDIT_ENTRIES_MAX`
@@ -167,6 +169,8 @@ FINISHED_IDS_MAX: Final = 100
 """Two such rows fill a page of the store."""
 ANY_OWNER: Final = b"\xff" * 4
 """No owner's number."""
+PROGRESS_FIRST: Final = 1 << 63
+"""In the place of a position: reports of progress lie behind the log, for both go together."""
 
 NewRows = defaultdict[int, dict[bytes, bytes | None]]
 """`Changes` in the making: per table and key, what came last."""
@@ -240,6 +244,15 @@ def log_key(job_id: bytes, position: int) -> bytes:
     return job_id + position.to_bytes(8, "big")
 
 
+def progress_key(job_id: bytes, number: int) -> bytes:
+    return log_key(job_id, PROGRESS_FIRST + number)
+
+
+def progress_number(key: bytes) -> int:
+    """Return the number of a report; negative for a piece of the log."""
+    return log_position(key) - PROGRESS_FIRST
+
+
 def document_key(kind: Kind, name: str) -> bytes:
     return kind.to_bytes(1, "big") + name.encode()
 
@@ -280,6 +293,7 @@ _owner_decode = msgspec.msgpack.Decoder(tuple[str, str]).decode
 _commit_decode = msgspec.msgpack.Decoder(CommitRecord).decode
 _document_decode = msgspec.msgpack.Decoder(tuple[int, int, str, bytes]).decode
 _waits_decode = msgspec.msgpack.Decoder(Waits).decode
+_progress_decode = msgspec.msgpack.Decoder(tuple[int, int, float, str]).decode
 _audit_decode = msgspec.msgpack.Decoder(AuditEntry).decode
 _delivery_decode = msgspec.msgpack.Decoder(Delivery).decode
 _NO_TRAIL: Final = _encode(Trail())
@@ -368,6 +382,11 @@ def owner_unpack(payload: bytes) -> tuple[str, str]:
 def document_unpack(key: bytes, payload: bytes) -> Document:
     kind, name = document_key_parse(key)
     return Document(kind, name, *_document_decode(payload))
+
+
+def progress_unpack(payload: bytes) -> tuple[int, int, float, str]:
+    """Return when it was, of which attempt, the share and the details."""
+    return _progress_decode(payload)
 
 
 def audit_unpack(payload: bytes) -> AuditEntry:
@@ -509,6 +528,13 @@ def _log_appended(rows: NewRows, effect: LogAppended) -> None:
     _put(rows, LOGS, log_key(effect.job_id, effect.position), effect.chunk)
 
 
+def _progress_stored(rows: NewRows, effect: ProgressStored) -> None:
+    told = (effect.at_ms, effect.attempt, effect.progress, effect.details)
+    _put(rows, LOGS, progress_key(effect.job_id, effect.number), _encode(told))
+    if effect.number >= PROGRESS_KEPT:
+        rows[LOGS][progress_key(effect.job_id, effect.number - PROGRESS_KEPT)] = None
+
+
 def _checkpoint_stored(rows: NewRows, effect: CheckpointStored) -> None:
     _put(rows, CHECKPOINTS, effect.job_id, effect.checkpoint)
 
@@ -567,6 +593,7 @@ TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
     WaitsStored: _waits_stored,
     WaitsDropped: _waits_dropped,
     LogAppended: _log_appended,
+    ProgressStored: _progress_stored,
     CheckpointStored: _checkpoint_stored,
     DocumentStored: _document_stored,
     DocumentDropped: _document_dropped,

@@ -49,6 +49,7 @@ from headrace.store.contract import (
     Stats,
     StoreDamaged,
     StoredJob,
+    StoredProgress,
     StoreTooNew,
     after,
     prefix_end,
@@ -316,6 +317,16 @@ class Store:
         payload = self._row(layout.LIVE, job_id)
         return None if payload is None else layout.live_unpack(payload)[1]
 
+    def noted(self, job_id: bytes) -> int:
+        start, stop = layout.progress_key(job_id, 0), prefix_end(job_id)
+        rows = self._kv.scan(layout.LOGS, start, stop, reverse=True, limit=1)
+        numbers = [layout.progress_number(key) for key, _ in rows]
+        for batch in self._pending:
+            for key in batch.changes.get(layout.LOGS, ()):
+                if key.startswith(job_id):
+                    numbers.append(layout.progress_number(key))
+        return max(numbers, default=-1) + 1 if numbers else 0
+
     def ended(
         self, start: bytes, stop: bytes, limit: int, *, types: bool
     ) -> tuple[list[Ended], bytes | None]:
@@ -432,7 +443,7 @@ class Store:
     ) -> list[tuple[int, bytes]]:
         """Return pieces of a log behind a position, in order; may be fewer than there are."""
         start = layout.log_key(job_id, after_position + 1)
-        rows = self._kv.scan(layout.LOGS, start, prefix_end(job_id), limit=limit)
+        rows = self._kv.scan(layout.LOGS, start, layout.progress_key(job_id, 0), limit=limit)
         return [
             (layout.log_position(key), self._unseal(layout.LOGS, key, value) or b"")
             for key, value in rows
@@ -440,8 +451,22 @@ class Store:
 
     def log_bytes(self, job_id: bytes) -> int:
         """Return how much log a job has, without the checksums."""
-        rows = walk(self._kv, layout.LOGS, job_id, prefix_end(job_id))
+        rows = walk(self._kv, layout.LOGS, job_id, layout.progress_key(job_id, 0))
         return sum(len(value) - 4 for _, value in rows)
+
+    def progress(
+        self, job_id: bytes, limit: int = 1, *, newest_first: bool = True
+    ) -> list[StoredProgress]:
+        """Return reports of a job's progress."""
+        start, stop = layout.progress_key(job_id, 0), prefix_end(job_id)
+        rows = self._kv.scan(layout.LOGS, start, stop, reverse=newest_first, limit=limit)
+        return [
+            StoredProgress(
+                layout.progress_number(key),
+                *layout.progress_unpack(self._unseal(layout.LOGS, key, value) or b""),
+            )
+            for key, value in rows
+        ]
 
     def audit(self, before: int | None, limit: int) -> list[AuditEntry]:
         """Return entries of the audit log below a number, newest first."""

@@ -69,6 +69,12 @@ LOG_CHUNK_BYTES_MAX: Final = 64 * KIB
 """Longer chunks are stored in parts."""
 METRICS_MAX: Final = 64
 DETAILS_CHARS_MAX: Final = 4 * KIB
+PROGRESS_KEPT: Final = 100
+"""Reports of progress of a job that are on disk."""
+PROGRESS_EVERY_MS: Final = SECOND_MS
+"""Of one job, at most: news in between is in memory only, until the attempt ends."""
+PROGRESS_DETAILS_CHARS: Final = 500
+"""Of the details of each, on disk."""
 
 # Finished jobs ----------------------------------------------------------------------------------
 RETENTION_MS_DEFAULT: Final = DAY_MS

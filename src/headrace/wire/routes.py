@@ -77,6 +77,24 @@ class ExplainAnswer(msgspec.Struct, kw_only=True):
     """Limits that it counts for."""
 
 
+class ProgressView(msgspec.Struct, kw_only=True):
+    at: str | None
+    attempt: int
+    progress: float
+    details: str | None
+
+
+class ProgressAnswer(msgspec.Struct, kw_only=True):
+    job_id: str
+    status: str
+    attempt: int
+    progress: float
+    details: str | None
+    eta: str | None
+    history: list[ProgressView]
+    """Oldest first, of all attempts; what was said within a second of another is left out."""
+
+
 class ModuleAnswer(msgspec.Struct, kw_only=True):
     sha256: str
     size_bytes: int
@@ -200,6 +218,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         answer_media="text/plain",
         problems=(*OF_A_JOB, P.STREAMS_TOO_MANY),
+    ),
+    Route(
+        name="job_progress",
+        method="GET",
+        path="/api/v1/jobs/{id}/progress",
+        summary="How far a job is, and the latest reports of its progress, one a second at most",
+        tag="jobs",
+        params=WHO,
+        answer=ProgressAnswer,
+        problems=OF_A_JOB,
     ),
     Route(
         name="job_events",

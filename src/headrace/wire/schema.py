@@ -352,6 +352,8 @@ class JobView(msgspec.Struct, kw_only=True):
     stops: int
     progress: float
     progress_details: str | None
+    eta: str | None = None
+    """When it ends if it goes on as its progress has: of a running job."""
     error: str | None
     locked_by: str | None
     created_at: str | None

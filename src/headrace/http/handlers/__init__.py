@@ -35,6 +35,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "job_retry": jobs.job_retry,
     "job_result": jobs.job_result,
     "job_logs": logs.job_logs,
+    "job_progress": jobs.job_progress,
     "job_events": events.job_events,
     "events": events.events,
     "job_explain": jobs.job_explain,

@@ -22,9 +22,15 @@ from headrace.runtime.listing import NOBODY, page_of
 from headrace.store.contract import ListQuery, OrderTooWide, Page, StoredJob
 from headrace.wire import limits
 from headrace.wire.documents import Kind
-from headrace.wire.durations import seconds
+from headrace.wire.durations import rfc3339, seconds
 from headrace.wire.problems import Problem, ProblemCode
-from headrace.wire.routes import ExplainAnswer, LimitExplained, StatusAnswer
+from headrace.wire.routes import (
+    ExplainAnswer,
+    LimitExplained,
+    ProgressAnswer,
+    ProgressView,
+    StatusAnswer,
+)
 from headrace.wire.schema import JobAnswer, JobsAnswer, JobView, Spec
 
 PAGE_MAX: Final = 999_999_999
@@ -46,11 +52,10 @@ async def jobs_list(request: web.Request) -> web.Response:
 async def views(site: Site, page: Page, of: Callable[[StoredJob, JobView], T]) -> list[T]:
     """Return what a list shows of each job; others have their turn in between."""
     shown: list[T] = []
-    progress = site.pump.progress
     for stored in page.jobs:
         if len(shown) % VIEWS_AT_ONCE == VIEWS_AT_ONCE - 1:
             await asyncio.sleep(0)
-        shown.append(of(stored, job_view(stored, spec_of(stored), progress(stored.job_id))))
+        shown.append(of(stored, job_view(stored, spec_of(stored), site.progress(stored))))
     return shown
 
 
@@ -143,7 +148,7 @@ def asked_of(request: web.Request) -> Asked:
 def job(site: Site, asked: Asked) -> Look:
     def told(found: tuple[StoredJob, Spec]) -> Answer:
         stored, spec = found
-        view = job_view(stored, spec, site.pump.progress(stored.job_id))
+        view = job_view(stored, spec, site.progress(stored))
         return encoded(JobAnswer(job=view, result=result_view(stored)), asked.accept, {})
 
     return Look(asked.caller, asked.job_id, asked.wait_ms, told)
@@ -208,6 +213,34 @@ def _limit(state: LimitState) -> LimitExplained:
         per=None if state.starts is None else seconds(state.per_ms),
         starts_left=state.starts_left,
         holds=state.holds,
+    )
+
+
+async def job_progress(request: web.Request) -> web.Response:
+    site, job_id = site_of(request), path_job_id(request)
+    stored, spec = site.read(caller(request), job_id)
+    view = job_view(stored, spec, site.progress(stored))
+    kept = site.store.progress(job_id, limits.PROGRESS_KEPT, newest_first=False)
+    history = [
+        ProgressView(
+            at=rfc3339(one.at_ms),
+            attempt=one.attempt,
+            progress=one.progress,
+            details=one.details or None,
+        )
+        for one in kept
+    ]
+    return answer(
+        request,
+        ProgressAnswer(
+            job_id=view.id,
+            status=view.status,
+            attempt=view.attempt,
+            progress=view.progress,
+            details=view.progress_details,
+            eta=view.eta,
+            history=history,
+        ),
     )
 
 

@@ -119,7 +119,7 @@ async def root_get(request: web.Request) -> web.Response:
 
     def told(found: tuple[StoredJob, Spec]) -> Answer:
         stored, spec = found
-        view = job_view(stored, spec, site.pump.progress(stored.job_id))
+        view = job_view(stored, spec, site.progress(stored))
         shown = RootJob(
             **msgspec.structs.asdict(_listed(stored, view)), result=result_view(stored).result
         )
