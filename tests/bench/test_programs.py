@@ -103,6 +103,28 @@ def judged(results: dict[str, Any], row: str, what: str, kind: str = "must") -> 
     )
 
 
+def test_lists_of_a_large_store_are_asked_for_beside_work(tmp_path: Path) -> None:
+    program = str(ROOT / "bench" / "bench_lists.py")
+    few = (
+        "--jobs",
+        "2000",
+        "--asks",
+        "1",
+        "--idle",
+        "--dir",
+        str(tmp_path),
+        "--name",
+        "lists_test",
+    )
+    said = run(sys.executable, program, *few)
+    results = Path(said.splitlines()[-1])
+    rows = json.loads(results.read_text())["rows"]
+    results.unlink()
+    assert rows["all"]["jobs"] == 100
+    assert rows["failed"]["jobs"] == 2
+    assert rows["of a rare type"]["jobs"] == 0
+
+
 def test_a_ratio_is_the_median_of_the_ratios_run_by_run() -> None:
     results = results_of("W3", headrace=[100, 300, 100], redis_always=[50, 100, 200])
     found = judged(results, "W3", "of Redis Streams, always")

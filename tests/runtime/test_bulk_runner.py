@@ -71,6 +71,20 @@ async def test_what_begins_later_is_taken_up(house: House) -> None:
     assert told_of(house).done == 1
 
 
+async def test_what_nobody_has_told_of_is_found(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_runner, "LOOK_S", 0.01)
+    runner = BulkRunner(house.pump, house.store)
+    runner.start()
+    await asyncio.sleep(0.03)
+    await house.submit()
+    await begin(house)  # and its client leaves before the answer
+    await until_done(house)
+    await runner.stop()
+    assert told_of(house).done == 1
+
+
 async def test_a_step_that_is_refused_for_the_moment_is_tried_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,10 @@
 from hashlib import blake2b
 from typing import Any, Final
 
+import msgspec
+from msgspec.structs import replace
+
+from headrace.core.bulk_acts import ACTED_ON, BULK_ACTS
 from headrace.core.commands import (
     Act,
     Caller,
@@ -16,13 +20,25 @@ from headrace.core.commands import (
     OrderWorker,
     PutDocument,
     PutModule,
+    StartBulk,
+    StopBulk,
     Submit,
     SubmitEach,
     Submitted,
 )
+from headrace.core.ids import id_text
 from headrace.core.job import Status
 from headrace.core.resources import Amounts, Requirements
-from headrace.wire.documents import Kind, QueueDocument, TenantDocument, TypeDocument, body_of
+from headrace.store.contract import ListQuery
+from headrace.wire.documents import (
+    BulkDocument,
+    Kind,
+    QueueDocument,
+    TenantDocument,
+    TypeDocument,
+    body_of,
+)
+from headrace.wire.schema import JobFilter
 from sim.model import Model
 from sim.model_job import each_submitted, named_in, spec_of
 from sim.net import Net
@@ -87,6 +103,8 @@ class Client:
             act = world.pick(self._acts)
             if act == "document":
                 self._set()
+            elif act == "bulk":
+                self._bulk()
             elif act == "order":
                 self._order()
             elif act == "fleet":
@@ -249,6 +267,39 @@ class Client:
             return
         what, force = Act[act.upper()], act == "retry" and world.chance(0.3)
         self._net.ask(lambda: Control(caller, job_id, what, force), self._heard, TIMEOUT_MS)
+
+    def _bulk(self) -> None:
+        """Begin an act on many jobs, or end one."""
+        world = self._world
+        names = [name for name in self._model.meant if world.chance(0.5)]
+        if names and world.chance(0.2):
+            name = world.pick(names)
+            self._net.ask(lambda: StopBulk(self.caller, name), self._heard, TIMEOUT_MS)
+            return
+        word = world.pick((*BULK_ACTS, "cancel"))
+        statuses = ACTED_ON[BULK_ACTS[word]]
+        if world.chance(0.4):
+            statuses = frozenset({world.pick(sorted(statuses))})
+        caller = replace(self.caller, admin=world.chance(0.3))
+        if world.chance(self._net.rates.get("client_stranger", 0)):
+            caller = replace(caller, tenant="t2")
+        dry_run = world.chance(0.2)
+
+        def make() -> StartBulk:
+            owner_id = None if caller.admin else self._net.owner_id(caller)
+            query = ListQuery(tenant=caller.tenant, owner_id=owner_id, statuses=statuses)
+            value = BulkDocument(
+                act=word,
+                filter=JobFilter(),
+                query=msgspec.Raw(msgspec.json.encode(query)),
+                statuses=sorted(statuses),
+                dry_run=dry_run,
+                tenant=caller.tenant,
+                user=caller.user,
+            )
+            return StartBulk(caller, id_text(self._id()), value)
+
+        self._net.ask(make, self._heard, TIMEOUT_MS)
 
     def _set(self) -> None:
         """Change the settings of a queue, or of something that the engine only keeps."""

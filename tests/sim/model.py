@@ -22,6 +22,8 @@ from headrace.core.commands import (
     Outcome,
     Poll,
     PutDocument,
+    StartBulk,
+    StepBulk,
     Submit,
     SubmitEach,
     Sweep,
@@ -49,6 +51,7 @@ from headrace.wire import limits
 from headrace.wire.documents import Document, Kind
 from headrace.wire.problems import Problem
 from sim import (
+    bulk_checkers,
     checkers,
     checkers_submits,
     checkers_waits,
@@ -113,6 +116,8 @@ class Model:
         self.document_version = 0
         """The highest that any document ever had; after a crash, that any had on disk."""
         self.durable_version = 0
+        self.meant: dict[str, bulk_checkers.Meant] = {}
+        """Acts on many jobs, by name."""
         self.audit: list[Any] = []
         """Entries of the audit log, as the server sees them now."""
         self.durable_audit: list[Any] = []
@@ -229,7 +234,14 @@ class Model:
                 checkers_workers.worker_told(self, command, reply, effects)
             elif kind is FindWorkers:
                 checkers_workers.workers_seen(self, command, reply, effects)
-            self._take(now_ms, command, effects)
+            elif kind is StartBulk:
+                bulk_checkers.bulk_begins(self, command, reply)
+            if kind is StepBulk:
+                for cause, effect in bulk_checkers.bulk_steps(self, command, reply, effects):
+                    self._take(now_ms, cause, [effect])
+                bulk_checkers.bulk_stepped(self, command, reply)
+            else:
+                self._take(now_ms, command, effects)
             if kind is Control or kind is Explain:
                 checkers.status_told_is_true(self, command, reply)
             elif kind is Sweep:

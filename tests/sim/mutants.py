@@ -52,6 +52,7 @@ from headrace.store import layout
 from headrace.store.store import Store
 from headrace.wire.problems import Problem
 from sim import mutants_after as mutants_after  # plants its own
+from sim import mutants_bulk as mutants_bulk  # plants its own
 from sim import mutants_documents as mutants_documents  # plants its own
 from sim import mutants_fairness as mutants_fairness
 from sim import mutants_retention as mutants_retention

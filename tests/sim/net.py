@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from headrace.core.commands import Command
+from headrace.core.commands import Caller, Command
+from headrace.runtime.listing import NOBODY
 from sim.server import Server
 from sim.settings import Settings
 from sim.world import World
@@ -30,6 +31,11 @@ class Net:
         if self._happens("net_delay"):
             return self._world.between(*DELAYED_MS)
         return self._world.between(0, self._ms)
+
+    def owner_id(self, caller: Caller) -> int:
+        """Return the number that a handler would find for a caller."""
+        owners = self._server.engine.live.owners
+        return owners.get((caller.tenant, caller.user), NOBODY)
 
     def ask(
         self, make: Callable[[], Command], done: Callable[[Any], None], timeout_ms: int

@@ -14,12 +14,14 @@ from typing import Any, Final
 from unittest import mock
 
 from headrace.core import passing, polling, sweeping
-from headrace.core.commands import Command, Poll
+from headrace.core.commands import Command, Poll, StartBulk
 from headrace.core.effects import Answered, Effect
 from headrace.core.engine import Engine
 from headrace.core.live import EngineConfig
+from headrace.runtime import bulk_runner
 from headrace.runtime import clock as clock_module
 from headrace.runtime import pump as pump_module
+from headrace.runtime.bulk_runner import BulkRunner
 from headrace.runtime.clock import Clock
 from headrace.runtime.pump import Pump
 from headrace.store import store as store_module
@@ -98,6 +100,8 @@ class Server:
         self._observe()
         self.pump = Pump(self.engine, self.store, self.clock, 1)
         self.pump.start(effects)
+        self.bulk = BulkRunner(self.pump, self.store)
+        self._bulk_task = Task(self.bulk.run(), self._bulk_over)
         self.up, self.failing, self.stopping = True, False, False
         world.counts["starts"] += 1
 
@@ -170,6 +174,7 @@ class Server:
         """As on SIGTERM."""
         self.world.note("server", "stops")
         self.stopping = True
+        self._bulk_task.drop()
         self._stop_task = Task(self.pump.stop(), self._stopped)
 
     def _stopped(self, _result: None, error: BaseException | None) -> None:
@@ -187,8 +192,13 @@ class Server:
             self.wrote(batch)
         self._down()
 
+    def _bulk_over(self, _result: None, error: BaseException | None) -> None:
+        if error is not None:
+            raise error
+
     def _down(self) -> None:
         self.up = False
+        self._bulk_task.drop()
         self.loop.dead = True
         self.rows.close()
         self.model.crashed()
@@ -261,6 +271,8 @@ class Server:
                     f" and rests on {seen}",
                 )
             self.model.left(command, reply, self.store)
+            if isinstance(command, StartBulk) and not isinstance(reply, Problem):
+                self.bulk.begin(command.name)
         done(reply)
 
     # Patches ------------------------------------------------------------------------------------
@@ -287,6 +299,8 @@ class Server:
         enter = stack.enter_context
         enter(mock.patch.object(clock_module, "time", self.world))
         enter(mock.patch.object(pump_module, "log", logger))
+        enter(mock.patch.object(bulk_runner, "log", logger))
+        enter(mock.patch.object(bulk_runner, "STEP_JOBS", 3))
         enter(mock.patch.object(pump_module, "threading", thread))
         enter(
             mock.patch.object(pump_module, "queue", SimpleNamespace(SimpleQueue=lambda: self.queue))

@@ -130,7 +130,7 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
             act: rng.choice((0.0, 1.0, 3.0))
             for act in (
                 *("cancel", "suspend", "resume", "delete", "remove", "explain", "document"),
-                *("retry", "order", "fleet"),
+                *("retry", "order", "fleet", "bulk"),
             )
         },
         retention_ms=sweeps.choice((None, 0, 500, 3_000, 20_000)),

@@ -209,7 +209,10 @@ class Task:
             self._end(None, error)
         else:
             self._waits_for = future
-            future.wake = self._go
+            if future is None:  # it lets others have their turn
+                asyncio.get_running_loop().call_soon(self._go)
+            else:
+                future.wake = self._go
 
     def cancel(self) -> None:
         """As when a connection closes: what is awaited is cancelled, then the coroutine."""

@@ -312,6 +312,16 @@ def test_an_order_without_an_index_is_refused_where_there_are_too_many(
     assert ids([filled.list_jobs(few)]) == matching(JOBS, few)
 
 
+def test_what_the_engine_knows_goes_before_the_jobs_of_an_owner(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LIST_SORTED_MAX", 3)
+    running = frozenset({Status.RUNNING})
+    known = [job.job_id for job in JOBS if job.status is Status.RUNNING][-3:]
+    query = ListQuery(tenant="a", statuses=running, live_ids=known, order=Order.STARTED)
+    assert set(ids([filled.list_jobs(query)])) <= set(known)
+
+
 def test_an_end_that_is_no_longer_the_jobs_counts_for_nothing(store: Store, kv: KeyValue) -> None:
     job_id = job_id_at(1)
     commit(store, stored(job_id), finished(job_id))

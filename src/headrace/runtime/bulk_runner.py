@@ -29,6 +29,8 @@ PAUSE_S: Final = 0.004
 PAUSE_SHARE: Final = 1.0
 AGAIN_S: Final = 1.0
 """Before a step is tried again that was refused for the moment."""
+LOOK_S: Final = 1.0
+"""What was begun, and nobody has told here, is found after at most this long."""
 _ENDS: Final = frozenset({ProblemCode.SHUTTING_DOWN, ProblemCode.OUTCOME_UNKNOWN})
 
 _query_decode = msgspec.json.Decoder(ListQuery).decode
@@ -42,6 +44,8 @@ class BulkRunner:
         self._store = store
         self._running: dict[str, None] = {}
         """Names of those under way, in the order of their turns."""
+        self._seen = -1
+        """Which changes of the documents have been looked at."""
         self._begun = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -60,15 +64,17 @@ class BulkRunner:
 
     async def run(self) -> None:
         """Go on with what is under way, for ever; or until the server stops."""
-        for name, document in self._store.documents.of(Kind.BULK).items():
-            value: BulkDocument = document.value()
-            if value.state == "running":
-                self._running[name] = None
         loop = asyncio.get_running_loop()
+        looked_s = -LOOK_S
         while True:
-            self._begun.clear()
+            if loop.time() >= looked_s + LOOK_S:  # who began one may have left before its answer
+                looked_s = loop.time()
+                self._look()
             if not self._running:
+                self._begun.clear()
+                timer = loop.call_later(LOOK_S, self._begun.set)
                 await self._begun.wait()
+                timer.cancel()
             for name in tuple(self._running):
                 began_s = loop.time()
                 try:
@@ -80,6 +86,16 @@ class BulkRunner:
                     log.warning("a step of %s is tried again: %s", name, error)
                     await asyncio.sleep(AGAIN_S)
                 await asyncio.sleep(max(PAUSE_S, PAUSE_SHARE * (loop.time() - began_s)))
+
+    def _look(self) -> None:
+        """Find what is under way, by the documents; if any has changed."""
+        documents = self._store.documents
+        if self._seen == (changes := documents.changes(Kind.BULK)):
+            return
+        self._seen = changes
+        for name, document in documents.of(Kind.BULK).items():
+            if name not in self._running and document.value().state == "running":
+                self._running[name] = None
 
     async def _step(self, name: str) -> bool:
         """Take one step. Returns False when there is none to take."""

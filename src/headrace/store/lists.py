@@ -236,11 +236,16 @@ class _List:
             of_owners = _merged([self._ids(layout.BY_OWNER, key) for key in keys], newest)
         if statuses is not None:
             of_statuses = _merged(self._by_status(statuses), newest)
+        known = self.query.live_ids
+        if statuses is not None and known is not None and not statuses & TERMINAL:
+            by_owner = by_owner and len(known) > limits.LIST_SORTED_MAX
         if by_owner and statuses is not None:
             of_owners, few = _sampled(of_owners)
             of_statuses, others = _sampled(of_statuses)
             by_owner = len(few) < SAMPLE or (
-                len(others) == SAMPLE and (few[-1] <= others[-1]) is newest
+                len(others) == SAMPLE
+                and few[-1] != others[-1]  # or all of the last ones are the owner's
+                and (few[-1] < others[-1]) is newest
             )
         if by_owner:
             self.sieve = self.sieve._replace(owners=None)
