@@ -40,3 +40,14 @@ def spin(ctx: Context) -> None:
     ctx.progress(0.5, str(os.getpid()))
     while True:
         pass
+
+
+@worker.job("climb")
+async def climb(ctx: AsyncContext, params: dict[str, Any]) -> dict[str, int]:
+    """Go up step by step from where it was left; with a file, wait for it at its place."""
+    began: int = ctx.checkpoint or 0
+    for step in range(began, params["steps"]):
+        ctx.checkpoint = step + 1
+        ctx.progress((step + 1) / params["steps"], f"{step + 1}")
+        await ctx.sleep(params["pause"])
+    return {"began": began, "attempt": ctx.attempt}

@@ -113,7 +113,6 @@ TRANSITIONS: Final[dict[tuple[Status, Event], Status]] = {
     (_S.CANCELING, _E.CHECKPOINT): _S.CANCELLED,
     (_S.CANCELING, _E.RELEASE): _S.CANCELLED,
     (_S.CANCELING, _E.SNOOZE): _S.CANCELLED,
-    (_S.CANCELING, _E.RETRY): _S.CANCELLED,
     (_S.CANCELING, _E.LAPSE): _S.CANCELLED,
     # A worker's last word counts while its attempt is current, also after its lease ran out.
     **{
@@ -124,6 +123,7 @@ TRANSITIONS: Final[dict[tuple[Status, Event], Status]] = {
             (_E.FAIL, _S.FAILED),
             (_E.TIME_OUT, _S.TIMEOUT),
         )
+        if (status, event) != (_S.CANCELING, _E.FAIL)  # a failure is CANCELED there
     },
     **{
         (status, event): target
