@@ -57,8 +57,8 @@ IN_SHORT: Final = {
 }
 """Rows that need a lease to run out."""
 BY_CLOCK: Final = {(_S.SCHEDULED, _E.SKIP)}
-"""A deadline to start lies behind the time a job is due, and comes before it only when the wall clock
-jumps while a delay goes on: `core/test_passing.py` and the simulation let it."""
+"""A deadline to start lies behind the time a job is due, and comes before it only when the wall
+clock jumps while a delay goes on: `core/test_passing.py` and the simulation let it."""
 
 
 class Life:
