@@ -43,11 +43,23 @@ def spin(ctx: Context) -> None:
 
 
 @worker.job("climb")
-async def climb(ctx: AsyncContext, params: dict[str, Any]) -> dict[str, int]:
-    """Go up step by step from where it was left; with a file, wait for it at its place."""
-    began: int = ctx.checkpoint or 0
-    for step in range(began, params["steps"]):
-        ctx.checkpoint = step + 1
-        ctx.progress((step + 1) / params["steps"], f"{step + 1}")
-        await ctx.sleep(params["pause"])
-    return {"began": began, "attempt": ctx.attempt}
+class Climb:
+    """Goes up step by step from where it was left."""
+
+    def __init__(self, ctx: AsyncContext, params: dict[str, Any]) -> None:
+        self.ctx, self.params = ctx, params
+        self.step = self.began = 0
+
+    def resume(self, checkpoint: Any) -> None:
+        self.step = self.began = checkpoint
+
+    async def run(self) -> dict[str, int]:
+        steps = self.params["steps"]
+        while self.step < steps:
+            self.step += 1
+            self.ctx.progress(self.step / steps, f"{self.step}")
+            await self.ctx.sleep(self.params["pause"])
+        return {"began": self.began, "attempt": self.ctx.attempt}
+
+    def suspend(self) -> int:
+        return self.step

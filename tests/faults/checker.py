@@ -73,6 +73,8 @@ class Checker:
         self._names_possible: set[str] = set()
         self._names_sent: set[str] = set()
         self._names_of: dict[str, str] = {}
+        self._after: dict[str, list[str]] = {}
+        """By name: ids of the jobs that a job runs after."""
         self._lease_of: dict[str, tuple[str, int]] = {}
         self._unresolved: list[tuple[Op, Told, str]] = []
         self._values: dict[str, tuple[str, str, bool]] = {}
@@ -100,6 +102,7 @@ class Checker:
 
     def _submit(self, op: Op) -> None:
         self._names_sent.update(op.names)
+        self._after |= op.after
         if op.result == FAIL:
             return
         self._names_possible.update(op.names)
@@ -202,6 +205,8 @@ class Checker:
                 self._violate("acked_submit_lost", job_id, name)
             elif finals[job_id].name != name:
                 self._violate("payload_changed", job_id, f"{name} became {finals[job_id].name}")
+        for final in finals.values():
+            self._check_after(final, finals)
         undelivered = 0
         for job_id, job in self._jobs.items():
             if (stored := finals.get(job_id)) is not None:
@@ -231,6 +236,15 @@ class Checker:
                 job_id,
                 f"{final.failures} stored, {len(failed)} acked, {len(maybe)} sent",
             )
+
+    def _check_after(self, final: Final, finals: dict[str, Final]) -> None:
+        """A job runs only after those that it names have completed, and else is skipped."""
+        after = [finals[job_id] for job_id in self._after.get(final.name, ()) if job_id in finals]
+        spoiled = [other.job_id for other in after if other.status != "completed"]
+        if spoiled and final.attempt:
+            self._violate("run_before_its_dependencies", final.job_id, f"after {spoiled}")
+        if final.status == "skipped" and not spoiled:
+            self._violate("end_without_cause", final.job_id, "all it runs after completed")
 
     def _check_attempts(self, job_id: str, job: _Job, final: Final) -> None:
         latest_s = -inf
@@ -300,7 +314,9 @@ class Checker:
         elif final.status == "failed":
             if final.code != POISON and "failed" not in told:
                 self._violate("end_without_cause", job_id, "nobody reported a failure")
-        elif final.status in TERMINAL:
+        elif final.status in TERMINAL and not (
+            final.status == "skipped" and final.name in self._after
+        ):
             self._violate("end_without_cause", job_id, final.status)
 
 

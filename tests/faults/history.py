@@ -58,6 +58,8 @@ class Op(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Status of the answer; 0 for none."""
     names: list[str] = []
     """submit: of the jobs, each name belongs to one job that is to be."""
+    after: dict[str, list[str]] = {}
+    """submit: by name, ids of the jobs that a job runs after."""
     ids: list[str] = []
     """submit, ok: of the jobs; cancel, read: of the job."""
     jobs_max: int = 0

@@ -135,6 +135,8 @@ class Submitter:
             job["idempotency_key"] = f"key-{name}"
         if self.random.random() < 0.05:
             job["delay"] = self.random.random() / 2
+        if self.shared.ids and self.random.random() < 0.05:
+            job["after"] = self.random.sample(self.shared.ids, min(len(self.shared.ids), 3))
         return job
 
     async def once(self, names: list[str], body: Any, headers: str) -> bool:
@@ -155,6 +157,11 @@ class Submitter:
             result=result,
             http=status,
             names=names,
+            after={
+                job["name"]: job["after"]
+                for job in (body if isinstance(body, list) else [body])
+                if "after" in job
+            },
             ids=ids,
         )
         self.shared.out.add(op)

@@ -180,3 +180,26 @@ def test_violations_name_the_job() -> None:
     checker = Checker()
     checker.feed([submit()])
     assert checker.finish([]) == [Violation("acked_submit_lost", JOB, NAME)]
+
+
+def after(*job_ids: str) -> Op:
+    op = submit()
+    op.after = {NAME: [*job_ids]}
+    return op
+
+
+def test_what_runs_after_other_jobs_runs_when_they_completed_and_is_skipped_else() -> None:
+    def other(status: str) -> Final:
+        return Final("job-0", "name-0", status, 1)
+
+    ops = [submit(0.1, ids=["job-0"]), after("job-0")]
+    ops[0].names = ["name-0"]
+    ran = [give(2), report(3)]
+    assert "run_before_its_dependencies" not in rules([*ops, *ran], other("completed"), final())
+    assert "run_before_its_dependencies" in rules([*ops, *ran], other("failed"), final())
+    skipped = final("skipped", 0, "")
+    assert "end_without_cause" in rules(ops, other("completed"), skipped)
+    found = Checker()
+    found.feed(ops)
+    about = {each.job for each in found.finish([other("failed"), skipped])}
+    assert JOB not in about, "the other has no cause here, this one has"

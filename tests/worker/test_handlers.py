@@ -1,5 +1,6 @@
 """The registry, and what a worker's author is told."""
 
+import asyncio
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,31 @@ import pytest
 from headrace.wire.schema import Spec
 from headrace.worker import Context, PermanentError, Stopped, Worker, WorkerDefinitionError
 from headrace.worker.attempt import Assignment, Ending, StopReason, completed, report_of
-from headrace.worker.handlers import Feed, load_worker
+from headrace.worker.handlers import Feed, call_plain, load_worker
+from headrace.worker.handlers_async import call_async
+
+
+class Climb:
+    """A job in methods."""
+
+    def __init__(self, ctx: Context, params: Any) -> None:
+        self.ctx, self.params = ctx, params
+        self.step = 0
+
+    def resume(self, checkpoint: Any) -> None:
+        self.step = checkpoint
+
+    def run(self) -> Any:
+        self.ctx.sleep(0)
+        return self.step, self.params
+
+    def suspend(self) -> Any:
+        return self.step + 1
+
+
+class AsyncClimb(Climb):
+    async def run(self) -> Any:
+        return super().run()
 
 
 class Silent(Feed):
@@ -196,3 +221,49 @@ def test_a_result_that_contains_itself_is_refused() -> None:
     loop: list[Any] = []
     loop.append(loop)
     assert completed(loop).code == "result_invalid"
+
+
+# Classes ----------------------------------------------------------------------------------------
+
+
+def ending(kind: type, reason: StopReason | None = None, checkpoint: bytes = b"7") -> Ending:
+    """Run an attempt of a class, which is asked to stop before it begins."""
+    worker = Worker()
+    worker.job("climb")(kind)
+    handler = worker.handlers["climb"]
+    feed = Silent()
+    spec = Spec(id="j", name="n", type="climb", params=msgspec.Raw(b"1"))
+    assignment = Assignment(lease="l", spec=spec, attempt=1, checkpoint=msgspec.Raw(checkpoint))
+    ctx = Context(assignment, feed, threading.Event())
+    if reason is not None:
+        ctx.ask_stop(reason)
+    if handler.mode == "async":
+        return asyncio.run(call_async(handler, ctx, assignment, feed))  # type: ignore[arg-type]
+    return call_plain(handler, ctx, assignment, feed)
+
+
+@pytest.mark.parametrize("kind", [Climb, AsyncClimb])
+def test_a_class_begins_where_an_earlier_run_left_it_and_leaves_its_own_checkpoint(
+    kind: type,
+) -> None:
+    assert ending(kind).result == b"[7,1]"
+    assert ending(kind, checkpoint=b"").result == b"[0,1]"
+    for reason in (StopReason.SUSPEND, StopReason.DRAIN):
+        stopped = ending(kind, reason)
+        assert (stopped.outcome, stopped.checkpoint) == ("stopped", b"8")
+    assert ending(kind, StopReason.CANCEL).checkpoint is None
+
+
+def test_a_class_needs_no_more_than_run() -> None:
+    class Plain:
+        def __init__(self, ctx: Context) -> None:
+            self.ctx = ctx
+
+        def run(self) -> Any:
+            self.ctx.sleep(0)
+            return self.ctx.checkpoint
+
+    assert ending(Plain).result == b"7"
+    assert ending(Plain, StopReason.SUSPEND).checkpoint is None
+    with pytest.raises(WorkerDefinitionError, match="`run`"):
+        Worker().job("none")(type("None_", (), {"__init__": lambda self, ctx: None}))

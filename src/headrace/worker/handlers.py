@@ -10,7 +10,19 @@
         return {"width": params.width}
 
 `headrace work module:worker` serves it. A handler takes `(ctx)` or `(ctx, params)`; what it
-returns becomes the job's result. Any exception fails the attempt, and the job is tried again as
+returns becomes the job's result. A class can be one too, with a method for each turn of its job's
+life:
+
+    @worker.job("render")
+    class Render:
+        def __init__(self, ctx, params): ...  # at each start, a resume too
+        def resume(self, checkpoint): ...  # before run, if an earlier run left a checkpoint
+        def run(self): ...  # may be `async`; returns the result
+        def suspend(self): ...  # asked to stop for a while: returns the checkpoint
+
+`run` and `__init__` are all that it needs. News of its state go by `ctx.progress`.
+
+ Any exception fails the attempt, and the job is tried again as
 its `max_retries` allows; `PermanentError`, `Retry` and `Snooze` say otherwise.
 
 This module is imported by every child process, so it imports neither asyncio nor aiohttp.
@@ -250,7 +262,11 @@ class Worker:
         def register(function: Function) -> Function:
             if name in self.handlers:
                 raise WorkerDefinitionError(f"there are two handlers for {name!r}")
-            is_async = inspect.iscoroutinefunction(function)
+            takes_params = _takes_params(name, function)
+            call: Callable[..., Any] = function
+            if inspect.isclass(function):
+                call = _function_of(name, function)
+            is_async = inspect.iscoroutinefunction(call)
             mode = run or ("async" if is_async else "thread")
             if mode == "async" and not is_async:
                 raise WorkerDefinitionError(
@@ -261,9 +277,7 @@ class Worker:
                 raise WorkerDefinitionError(
                     f"handler {name!r} is `async def`: say run='async' or run='process'"
                 )
-            self.handlers[name] = Handler(
-                name, function, mode, params, _takes_params(name, function)
-            )
+            self.handlers[name] = Handler(name, call, mode, params, takes_params)
             return function
 
         return register
@@ -291,6 +305,44 @@ class Worker:
         raise WorkerDefinitionError(
             "handlers with run='process' need a Worker that is a variable of an importable module"
         )
+
+
+def _function_of(name: str, kind: type[Any]) -> Callable[..., Any]:
+    """Return a handler that leads a job through the methods of a class."""
+    run = getattr(kind, "run", None)
+    if not callable(run):
+        raise WorkerDefinitionError(f"handler {name!r} is a class: it needs a method `run`")
+
+    def begun(context: Context, arguments: tuple[Any, ...]) -> Any:
+        job = kind(context, *arguments)
+        if context.checkpoint is not None and hasattr(job, "resume"):
+            job.resume(context.checkpoint)
+        return job
+
+    def left(context: Context, job: Any, stopped: Stopped) -> None:
+        for_a_while = context.stop_reason in (StopReason.SUSPEND, StopReason.DRAIN)
+        if for_a_while and stopped.checkpoint is None and hasattr(job, "suspend"):
+            stopped.checkpoint = job.suspend()
+
+    async def call_run(context: Context, *arguments: Any) -> Any:
+        job = begun(context, arguments)
+        try:
+            return await job.run()
+        except Stopped as stopped:
+            left(context, job, stopped)
+            raise
+
+    def call_plain_run(context: Context, *arguments: Any) -> Any:
+        job = begun(context, arguments)
+        try:
+            return job.run()
+        except Stopped as stopped:
+            left(context, job, stopped)
+            raise
+
+    function = call_run if inspect.iscoroutinefunction(run) else call_plain_run
+    function.__module__, function.__doc__ = kind.__module__, kind.__doc__
+    return function
 
 
 def _takes_params(name: str, function: Callable[..., Any]) -> bool:
