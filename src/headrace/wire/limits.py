@@ -163,8 +163,8 @@ WORKERS_KNOWN_MAX: Final = 20_000
 # Lists ------------------------------------------------------------------------------------------
 LIST_LIMIT_DEFAULT: Final = 100
 LIST_LIMIT_MAX: Final = 1_000
-LIST_EXAMINED_MAX: Final = 4_096
-"""Jobs one list page looks at; a page may be short, its cursor goes on."""
+LIST_EXAMINED_MAX: Final = 2_048
+"""Jobs one list page looks at, 2 us each; a page may be short, its cursor goes on."""
 LIST_SORTED_MAX: Final = 2_048
 """Jobs that are looked at for an order that no index has; beyond it such a list is refused."""
 FILTER_WORDS_MAX: Final = 100
