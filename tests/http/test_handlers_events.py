@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +15,8 @@ from headrace.core.effects import Noted
 from headrace.http import streams
 from headrace.http.handlers import events as handler
 from headrace.runtime import events as ring
+from headrace.sdk import AsyncClient, Client, ServerProblem
+from headrace.sdk.client import Event
 from headrace.wire import limits
 
 JOBS = "/api/v1/jobs"
@@ -440,3 +444,55 @@ async def test_a_log_comes_as_events_and_resumes(server: Server) -> None:
     assert (reply.status, reply.body) == (204, b"")
     async with opened(server, f"{path}&tail=1", Accept="text/event-stream") as reader:
         assert await reader.next() == ("log", {"log": "å\n"})
+
+
+# The client -------------------------------------------------------------------------------------
+
+
+async def test_the_client_follows_a_job_over_a_broken_connection(server: Server) -> None:
+    job_id = await server.submit()
+    async with AsyncClient(f"http://127.0.0.1:{server.port}") as client:
+        told: list[Event] = []
+        async for event in client.events(job_id, logs=True):
+            told.append(event)
+            if event.name == "snapshot":
+                lease = await server.lease()
+            elif event.data.get("change") == "lease":
+                for stream in tuple(server.site.streams._open):
+                    stream.cancel()
+                await say(server, lease, log="x" * 200_000)
+                await end(server, lease)
+        names = [(event.name, event.data.get("change")) for event in told]
+        assert names[:2] == [("snapshot", None), ("status", "lease")]
+        assert names[-1] == ("status", "complete")
+        assert "".join(event.data.get("log", "") for event in told) == "x" * 200_000
+        assert [event.name async for event in client.events(job_id)] == ["snapshot"]
+        with pytest.raises(ServerProblem, match="job_unknown"):
+            await anext(client.events("01a200b8-6f79-7000-8422-e65ef4ed6da2"))
+
+
+def test_the_client_without_a_loop_follows_too() -> None:
+    ready: list[tuple[int, str]] = []
+    done = threading.Event()
+
+    async def serve() -> None:
+        server = await open_server()
+        job_id = await server.submit()
+        await end(server, await server.lease())
+        ready.append((server.port, job_id))
+        while not done.is_set():
+            await asyncio.sleep(0.01)
+        await server.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        while not ready:
+            time.sleep(0.01)
+        port, job_id = ready[0]
+        with Client(f"http://127.0.0.1:{port}") as client:
+            (event,) = client.events(job_id)
+            assert (event.name, event.data["status"]) == ("snapshot", "completed")
+    finally:
+        done.set()
+        thread.join()

@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -46,6 +46,8 @@ WAIT_PATIENCE_S: Final = 60.0
 """How long a wait goes on while a server that has answered before does not: at its restart."""
 WAIT_LOOK_S: Final = 0.5
 """Between two looks for it."""
+SILENCE_S_MAX: Final = 60.0
+"""A stream of events beats four times as often; one that is silent for so long is dead."""
 TRIES_MAX: Final = 4
 PAGE_JOBS: Final = 100
 RETRY_S_MIN: Final = 0.1
@@ -104,6 +106,16 @@ class Job:
     @property
     def error(self) -> str | None:
         return self.result.error or self.job.error
+
+
+class Event(NamedTuple):
+    """One thing that happened to a job."""
+
+    name: str
+    """snapshot, status, progress, log, deleted; or reset: events may have been missed."""
+    data: dict[str, Any]
+    """As the server says it: `status`, `progress`, `final`, and so on."""
+    id: str = ""
 
 
 class AsyncClient:
@@ -405,6 +417,49 @@ class AsyncClient:
                 return
             query = {"after": following}
 
+    async def events(
+        self, job_id: str, *, logs: bool = False, patience_s: float = WAIT_PATIENCE_S
+    ) -> AsyncIterator[Event]:
+        """Yield what happens to a job, from how it stands now to its end.
+
+        A stream that breaks off goes on where it was. After a restart of the server there is an
+        event `reset`, and one that says how the job stands.
+        patience_s: how long to go on while a server that has answered before does not.
+        """
+        import aiohttp
+
+        path = f"/api/v1/jobs/{_segment(job_id)}/events"
+        last_id, away_at = "", 0.0
+        while True:
+            try:
+                async with self._open().get(
+                    self.url + path,
+                    params={"logs": "1"} if logs else None,
+                    headers={"Accept": "text/event-stream", "Last-Event-ID": last_id},
+                    timeout=aiohttp.ClientTimeout(
+                        total=None, sock_connect=CONNECT_S_MAX, sock_read=SILENCE_S_MAX
+                    ),
+                ) as response:
+                    if response.status == 204:
+                        return
+                    if response.status != 200:
+                        raise problem_of(response.status, await response.read(), response.headers)
+                    self._answered, away_at = True, 0.0
+                    async for event in _events_of(response.content.iter_any()):
+                        last_id = event.id or last_id
+                        yield event
+                        if event.name == "deleted" or event.data.get("final"):
+                            return
+            except (aiohttp.ClientError, OSError, TimeoutError, ServerProblem) as error:
+                away_at = away_at or time.monotonic()
+                over = not self._answered or time.monotonic() - away_at >= patience_s
+                if isinstance(error, ServerProblem):
+                    if over or not error.retryable:
+                        raise
+                elif over:
+                    raise ServerUnreachable(f"{self.url}: {_reason(error)}") from error
+            await asyncio.sleep(WAIT_LOOK_S)
+
     async def probe(self) -> None:
         """Return if the server is ready. Raises: ServerProblem, ServerUnreachable."""
         await self._request("GET", "/readyz")
@@ -481,6 +536,18 @@ class AsyncClient:
                 timeout=aiohttp.ClientTimeout(total=ANSWER_S_MAX, sock_connect=CONNECT_S_MAX),
             )
         return self._session
+
+
+async def _events_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+    """Read server-sent events as headrace writes them: one line of data each."""
+    text = b""
+    async for piece in pieces:
+        *blocks, text = (text + piece).split(b"\n\n")
+        for block in blocks:
+            fields = dict(line.partition(b": ")[::2] for line in block.split(b"\n"))
+            if b"data" in fields:
+                data = decode(fields[b"data"], dict[str, Any])
+                yield Event(fields[b"event"].decode(), data, fields[b"id"].decode())
 
 
 def decode(body: bytes, shape: type[Answer]) -> Answer:

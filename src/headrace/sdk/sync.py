@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Self, TypeVar
 
-from headrace.sdk.client import AsyncClient, Duration, Job
+from headrace.sdk.client import AsyncClient, Duration, Event, Job
 from headrace.sdk.views import JobsPage, JobView
 from headrace.wire.document_routes import QueueView, TypeView
 from headrace.wire.schema import Submitted
@@ -135,6 +135,11 @@ class Client:
             if piece is None:
                 return
             yield piece
+
+    def events(self, job_id: str, *, logs: bool = False) -> Iterator[Event]:
+        happened: AsyncIterator[Event] = self._client.events(job_id, logs=logs)
+        while (event := self._do(_next(happened))) is not None:
+            yield event
 
 
 async def _next(things: AsyncIterator[Value]) -> Value | None:
