@@ -7,6 +7,9 @@ A checker that finds nothing proves nothing until it has found these.
 ack-before-commit     answers leave before the write
 stale-lease           a report counts though a later attempt has begun
 keys-forgotten        an idempotency key holds until its commit only
+limits-ignored        limits and quotas are kept, and not acted on
+rates-full-after-a-start      a rate has all its starts again after a start
+leases-forgotten-at-a-start   leases from before a start count at no limit
 """
 
 import os
@@ -17,8 +20,10 @@ import msgspec
 
 from headrace.cli import main
 from headrace.core import reporting
+from headrace.core.classes import ClassTable
 from headrace.core.commands import Ack, Report
 from headrace.core.effects import Effect
+from headrace.core.gates import GateTable
 from headrace.core.live import Live
 from headrace.core.tokens import token_parse
 from headrace.runtime.pump import Pump
@@ -30,6 +35,7 @@ WRITE_DELAY_S: Final = float(os.environ.get("WRITE_DELAY_S", "0.03"))
 _commit = Pump._commit
 _write = Store.write
 _report = reporting.report
+_restore_lease = Live.restore_lease
 
 
 def commit_eagerly(self: Pump, now_ms: int) -> None:
@@ -60,6 +66,14 @@ def key_of_this_batch(self: Live, digest: bytes) -> tuple[bytes, bytes] | None:
     return self.fresh_keys.get(digest)
 
 
+def restore_outside(self: Live, now_ms: int, handle: int, job: Any, entry: Any, *more: Any) -> None:
+    """Restore a lease under a class without gates, which nothing else is of."""
+    _restore_lease(self, now_ms, handle, job, entry, *more)
+    if entry.gates:
+        entry.gates = ()
+        self.match.class_gates_set(entry.number, frozenset())
+
+
 def lie(defect: str) -> None:
     if defect == "ack-before-commit":
         Pump._commit = commit_eagerly  # type: ignore[method-assign]
@@ -68,6 +82,12 @@ def lie(defect: str) -> None:
         reporting.report = report_for_whoever_asks
     elif defect == "keys-forgotten":
         Live.key = key_of_this_batch  # type: ignore[method-assign]
+    elif defect == "limits-ignored":
+        ClassTable.limit_set = lambda *_: None  # type: ignore[method-assign]
+    elif defect == "rates-full-after-a-start":
+        GateTable.begin = lambda *_: None  # type: ignore[method-assign]
+    elif defect == "leases-forgotten-at-a-start":
+        Live.restore_lease = restore_outside  # type: ignore[method-assign]
     else:
         raise SystemExit(f"there is no defect {defect!r}")
 

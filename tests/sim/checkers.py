@@ -497,7 +497,7 @@ def _fits_now(
     model: "Model", job: ModelJob, profile: Profile, free: tuple[int, int, int, int]
 ) -> bool:
     need = job.new.requirements
-    return fits(need, profile, free) and _has_room(model, need.queue)
+    return fits(need, profile, free) and _has_room(model, need.queue) and model.limits.lets(need)
 
 
 def resources_fit(job: ModelJob, poll: Poll, free: tuple[int, int, int, int]) -> None:
@@ -550,6 +550,7 @@ def look_around(model: "Model", server: "Server") -> None:
 
 def parked_polls_served(model: "Model") -> None:
     """After a batch nobody waits for what is there."""
+    model.limits.at_ms = model.last_tick_ms
     for poll in model.parked.values():
         if poll.jobs_max and not model.order_to(poll):
             nothing_left_that_fits(model, poll.profile, poll.free.vector())

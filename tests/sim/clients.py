@@ -33,7 +33,9 @@ from headrace.store.contract import ListQuery
 from headrace.wire.documents import (
     BulkDocument,
     Kind,
+    LimitDocument,
     QueueDocument,
+    RunningMax,
     TenantDocument,
     TypeDocument,
     body_of,
@@ -48,6 +50,7 @@ from sim.settings import (
     LABELS,
     MODULES,
     QUEUES,
+    TAGS,
     TENANTS,
     WEIGHT_MAX,
     Settings,
@@ -57,9 +60,25 @@ from sim.world import World
 TIMEOUT_MS: Final = 3_000
 BATCH_MAX: Final = 6
 TRIES: Final = 4
+LIMITS_FIRST: Final = 2
+"""So many of each client hold from the beginning, in seeds that have any."""
 KNOWN_MAX: Final = 200
 CARELESS: Final = 0.1
 """Submits without keys that are tried again all the same, so that jobs come twice."""
+RATES_MS: Final = (200, 1_000, 5_000, 5_000)
+LIMITED: Final = {
+    "l1": ("type", "wasm"),
+    "l2": ("type", KINDS[1]),
+    "l3": ("tenant", TENANTS[0]),
+    "l4": ("tag", TAGS[0]),
+}
+"""What limits are mostly of, by their names."""
+DOCUMENTS: Final = {
+    Kind.TYPE: KINDS[1:],
+    Kind.LIMIT: tuple(LIMITED),
+    Kind.TENANT: (*TENANTS, "default"),
+}
+"""Names of documents, where they are not those of queues."""
 AMOUNTS: Final = (0, 0, 500, 1_000, 4_000)
 
 
@@ -94,6 +113,9 @@ class Client:
         self.closing = False
         self._acts = [act for act, weight in settings.acts.items() for _ in range(int(weight))]
         world.at(number, self._turn)
+        if "limit" in self._acts:
+            for _ in range(LIMITS_FIRST):
+                world.at(number, self._set, (Kind.LIMIT,))
 
     def _turn(self) -> None:
         if self.closing:
@@ -102,7 +124,9 @@ class Client:
         if self._acts and self._known and world.chance(0.3):
             act = world.pick(self._acts)
             if act == "document":
-                self._set()
+                self._set((*(Kind.QUEUE,) * 3, Kind.TENANT, Kind.GROUP, Kind.TYPE))
+            elif act == "limit":
+                self._set((Kind.LIMIT, Kind.LIMIT, Kind.TENANT, Kind.QUEUE))
             elif act == "bulk":
                 self._bulk()
             elif act == "order":
@@ -142,7 +166,9 @@ class Client:
                 gpu_models = frozenset(m for m in GPU_MODELS if random() < 0.5)
             labels = frozenset(label for label in LABELS if random() < 0.15)
         queue, kind, tenant = pick(QUEUES), pick(KINDS), pick(("", *TENANTS))
-        need = Requirements(queue, kind, amounts, gpu_models, labels, tenant)
+        tags = [tag for tag in TAGS if random() < 0.2]
+        limited = self._model.limits.tags(self._model.documents) & set(tags)
+        need = Requirements(queue, kind, amounts, gpu_models, labels, tenant, frozenset(limited))
         new: dict[str, Any] = {
             "requirements": need,
             "priority": pick((5, 5, 5, 0, 9, 3)),
@@ -150,7 +176,7 @@ class Client:
             "retry_delay_ms": pick((0, 10, 500, 2_000)),
             "retry_backoff_centi": pick((100, 200)),
             "retries_max": pick((0, 1, 2, 4)),
-            "specs": [spec_of(need, world.rng.getrandbits(40))],
+            "specs": [spec_of(need, world.rng.getrandbits(40), tags)],
         }
         if random() < settings.timeouts:
             new["timeout_ms"] = world.between(50, 5_000)
@@ -172,7 +198,7 @@ class Client:
             new["request_digest"] = blake2b(shown.encode(), digest_size=16).digest()
         elif random() < 0.2:
             others = world.between(1, BATCH_MAX)
-            new["specs"] += [spec_of(need, world.rng.getrandbits(40)) for _ in range(others)]
+            new["specs"] += [spec_of(need, world.rng.getrandbits(40), tags) for _ in range(others)]
         if kind == "" and random() < 0.3:
             new["module_sha256"] = pick(MODULES)
             if len(new["specs"]) == 1 and random() < 0.5:
@@ -301,14 +327,11 @@ class Client:
 
         self._net.ask(make, self._heard, TIMEOUT_MS)
 
-    def _set(self) -> None:
+    def _set(self, kinds: tuple[Kind, ...]) -> None:
         """Change the settings of a queue, or of something that the engine only keeps."""
         world, model = self._world, self._model
-        kind = world.pick((Kind.QUEUE, Kind.QUEUE, Kind.QUEUE, Kind.TENANT, Kind.GROUP, Kind.TYPE))
-        if kind is Kind.TENANT:
-            name = world.pick((*TENANTS, "default"))
-        else:
-            name = world.pick(KINDS[1:] if kind is Kind.TYPE else (*QUEUES, "unused"))
+        kind = world.pick(kinds)
+        name = world.pick(DOCUMENTS.get(kind, (*QUEUES, "unused")))
         known = model.documents.get((kind, name))
         version = world.between(1, 3) if known is None else known.version
         expected = world.pick((*(Expect.ANYTHING,) * 3, Expect.ABSENT, Expect.PRESENT, version))
@@ -317,10 +340,16 @@ class Client:
             paused = world.chance(0.3)
             value = QueueDocument(paused=paused)
             if world.chance(0.7):
-                value = QueueDocument(capacity=world.pick((None, 0, 1, 2, 5)), paused=paused)
+                value = QueueDocument(
+                    capacity=world.pick((None, 0, 1, 2, 5)),
+                    paused=paused,
+                    backlog_max=world.pick((None, None, None, 3, 20)),
+                )
             body = body_of(value)
-        elif kind is Kind.TENANT:
-            body = body_of(TenantDocument(weight=world.between(1, WEIGHT_MAX)))
+        elif kind is Kind.LIMIT and not drop:
+            body = body_of(self._limit(name))
+        elif kind is Kind.TENANT and not drop:
+            body = body_of(self._quota(limited=Kind.LIMIT in kinds))
         elif kind is Kind.TYPE:
             group = world.pick(("", *QUEUES))
             keep_ms = world.pick((None, None, -1, 0, 1_000, 10_000))
@@ -334,6 +363,39 @@ class Client:
             return PutDocument(self.caller, kind, name, body, expected)
 
         self._net.ask(make, self._heard, TIMEOUT_MS)
+
+    def _limit(self, name: str) -> LimitDocument:
+        """Return a limit; mostly the same name is of the same thing, so that it lasts."""
+        world = self._world
+        what, value = LIMITED[name] if world.chance(0.8) else world.pick([*LIMITED.values()])
+        some = {what: value, "concurrency": world.pick((None, None, 0, 1, 2, 3, 5))}
+        if world.chance(0.7):
+            some |= {"rate_starts": world.pick((1, 2, 5)), "rate_per_ms": world.pick(RATES_MS)}
+        return LimitDocument(**some)
+
+    def _quota(self, *, limited: bool) -> TenantDocument:
+        world = self._world
+        weight = world.between(1, WEIGHT_MAX)
+        if not limited:
+            return TenantDocument(weight=weight)
+        amounts = (None, None, 0, 1_000, 5_000)
+        return TenantDocument(
+            weight=weight,
+            jobs_max=world.pick((None, None, 3, 10)),
+            running_max=world.pick(
+                (
+                    None,
+                    RunningMax(jobs=world.pick((0, 1, 3))),
+                    RunningMax(
+                        cpu_milli=world.pick(amounts),
+                        memory_mb=world.pick(amounts),
+                        storage_mb=world.pick((None, 100)),
+                        gpu_milli=world.pick((None, 500)),
+                    ),
+                )
+            ),
+            job_max=world.pick((None, None, RunningMax(memory_mb=1_000))),
+        )
 
     def _order(self) -> None:
         """Have a worker told something about itself; mostly to go on."""
@@ -384,6 +446,13 @@ class Closer:
             if paused or capacity == 0:
                 self._net.ask(
                     lambda name=name: PutDocument(Caller("t1", "root"), Kind.QUEUE, name, b"{}"),
+                    lambda _reply: None,
+                    TIMEOUT_MS,
+                )
+        for kind, name in list(self._model.documents):
+            if kind in (Kind.LIMIT, Kind.TENANT):
+                self._net.ask(
+                    lambda kind=kind, name=name: DropDocument(Caller("t1", "root"), kind, name),
                     lambda _reply: None,
                     TIMEOUT_MS,
                 )

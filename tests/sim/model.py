@@ -58,6 +58,7 @@ from sim import (
     checkers_workers,
     document_checkers,
 )
+from sim.limits import Limits
 from sim.model_job import (
     HELD,
     READY,
@@ -108,6 +109,7 @@ class Model:
         self.told: dict[tuple[str, str, str], str] = {}
         """What each session of a worker was told about itself since the server started."""
         self.queue_held: dict[str, int] = {}
+        self.limits = Limits(self)
         self.durable: dict[bytes, Durable] = {}
         self.modules: set[bytes] = set()
         self.durable_modules: set[bytes] = set()
@@ -199,6 +201,7 @@ class Model:
 
     def applied(self, now_ms: int, command: Command, reply: Any, effects: list[Effect]) -> None:
         kind = type(command)
+        self.limits.at_ms = now_ms
         self.world.note(kind.__name__, (command, reply, effects))
         effects = single_effects(effects)
         if isinstance(command, Submit):
@@ -227,6 +230,7 @@ class Model:
                 self.offset_ms = command.wall_ms - now_ms
             elif kind is Control:
                 checkers.control_answers(self, command, reply, effects)
+                self.limits.redrive_respects_quotas(command, reply)
                 document_checkers.unsuspendable_stay(self, command, reply)
             elif kind is PutDocument or kind is DropDocument:
                 document_checkers.document_answers(self, command, reply, effects)
@@ -248,6 +252,7 @@ class Model:
                 self.retention.part_done(reply)
 
     def settled(self, now_ms: int, effects: list[Effect]) -> None:
+        self.limits.at_ms = now_ms
         self.world.note("settle", (effects,))
         self._take(now_ms, None, single_effects(effects))
 
@@ -269,7 +274,8 @@ class Model:
             elif kind is JobRedriven:
                 known = durable[effect.job_id]
                 known.record, known.finished = effect.record, None
-                known.new = run_again(known.new)
+                tags = self.limits.tags(self.durable_documents)
+                known.new = run_again(known.new, tags)
                 if effect.ended is Status.COMPLETED:
                     known.checkpoint = None
             elif kind is JobDeleted:
@@ -342,6 +348,7 @@ class Model:
         self.offset_ms = self.world.wall_ms() - now_ms
         self.retention.restarted(now_ms)
         self.turns = Turns(self)
+        self.limits.restarted(now_ms, self.durable_ms)
         checkers.store_matches(self, store, whole=False)
 
     # Effects ------------------------------------------------------------------------------------
@@ -373,6 +380,8 @@ class Model:
                 self.jobs[effect.job_id].checkpoint = effect.checkpoint
             elif kind is DocumentStored or kind is DocumentDropped:
                 self._set(self.documents, effect)
+                of = effect.document if type(effect) is DocumentStored else effect
+                self.limits.changed(now_ms, of.kind, of.name)
             elif kind is AuditNoted:
                 document_checkers.audit_in_order(self, effect.entry)
                 self.audit.append(effect.entry)
@@ -473,11 +482,13 @@ class Model:
         checkers_workers.drained_gets_nothing(self, poll)
         checkers.resources_fit(job, poll, self._free)
         checkers.queue_capacity_respected(self, job.new.requirements.queue)
+        self.limits.limits_respected(now_ms, job)
         checkers.priority_order(self, job, poll.profile, self._free)
         self._free = less(self._free, job.new.requirements.amounts)
         self._changed(now_ms, command, effect, None)
         checkers.grant_as_stored(self, job, grant, poll)
         job.lease = grant.lease
+        self.limits.started(now_ms, job)
         self.tokens[grant.lease] = (job.job_id, job.attempt)
         self.token_of[(job.job_id, job.attempt)] = grant.lease
         self._hold(now_ms, job)
@@ -528,7 +539,8 @@ class Model:
         checkers_waits.redrive_has_cause(self, command, effect)
         finished = self.ended.pop(job_id)
         ended = ModelJob(job_id, self.sent[job_id], finished.record)
-        job = ModelJob(job_id, run_again(self.sent[job_id]), effect.record)
+        new = run_again(self.sent[job_id], self.limits.tags(self.documents))
+        job = ModelJob(job_id, new, effect.record)
         self.world.mark(effect.record)
         checkpoint = self.checkpoints.pop(job_id)
         job.checkpoint = None if finished.status is Status.COMPLETED else checkpoint

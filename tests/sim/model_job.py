@@ -30,7 +30,7 @@ def ids_of(job_ids: bytes) -> list[bytes]:
     return [job_ids[at : at + ID_BYTES] for at in range(0, len(job_ids), ID_BYTES)]
 
 
-def spec_of(need: Requirements, number: int) -> bytes:
+def spec_of(need: Requirements, number: int, tags: list[str]) -> bytes:
     """Return a spec that says what its job needs, as a client would."""
     amounts = need.amounts
     asked = {
@@ -42,7 +42,7 @@ def spec_of(need: Requirements, number: int) -> bytes:
         "labels": dict(label.split("=") for label in sorted(need.labels)),
     }
     told = {"id": f"{number}", "name": "", "type": need.kind, "queue": need.queue}
-    return msgspec.json.encode({**told, "requirements": asked})
+    return msgspec.json.encode({**told, "requirements": asked, "tags": tags})
 
 
 def named_in(spec: bytes, after: list[bytes], any_end: bool) -> bytes:
@@ -59,12 +59,13 @@ def as_known(new: NewJobs, known_as: dict[bytes, bytes]) -> NewJobs:
     return msgspec.structs.replace(new, after=after, specs=[named_in(spec, after, new.any_end)])
 
 
-def run_again(new: NewJobs) -> NewJobs:
+def run_again(new: NewJobs, tags_limited: set[str]) -> NewJobs:
     """Return a job as it would have to be sent to be as it is after a redrive.
 
     Nobody here has a key: what was submitted with one is for the workers of all tenants then.
     """
-    need = msgspec.structs.replace(new.requirements, tenant="")
+    tags = frozenset(msgspec.json.decode(new.specs[0])["tags"])
+    need = msgspec.structs.replace(new.requirements, tenant="", limited_tags=tags & tags_limited)
     return msgspec.structs.replace(
         new, requirements=need, delay_ms=0, scheduled_at_ms=0, start_before_at_ms=0
     )

@@ -41,6 +41,7 @@ KINDS: Final = ("", "resize", "mail")
 TENANTS: Final = ("t1", "t2")
 WEIGHT_MAX: Final = 4
 """Of a tenant."""
+TAGS: Final = ("nightly", "big")
 LABELS: Final = ("zone=1", "disk=ssd")
 GPU_MODELS: Final = ("A100", "H100")
 MODULES: Final = tuple(bytes([number]) * 32 for number in range(1, 13))
@@ -130,7 +131,7 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
             act: rng.choice((0.0, 1.0, 3.0))
             for act in (
                 *("cancel", "suspend", "resume", "delete", "remove", "explain", "document"),
-                *("retry", "order", "fleet", "bulk"),
+                *("retry", "order", "fleet", "bulk", "limit"),
             )
         },
         retention_ms=sweeps.choice((None, 0, 500, 3_000, 20_000)),

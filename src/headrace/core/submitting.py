@@ -215,7 +215,7 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
     seen: dict[bytes, bytes] = {}
     position = new_jobs = announced = 0
     most = live.config.resources_max
-    quota = quota_of(live, command)
+    of_tenant: dict[str, int] = {}
     of_queue: dict[str, int] = {}
     for new in command.jobs:
         at = position
@@ -247,13 +247,16 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
                     pointer=f"{pointer(command, at)}/wasm_sha256",
                 )
             announced += 1
-        for limit in (most, quota.job_max):
-            if limit is not None and not new.requirements.amounts.fits(limit):
-                return too_large(new.requirements.amounts, limit, pointer(command, at))
+        needs = new.requirements
+        if most is not None and not needs.amounts.fits(most):
+            return too_large(needs.amounts, most, pointer(command, at))
         if live.quotas or live.classes.backlogs_max:
-            queue = new.requirements.queue
-            of_queue[queue] = of_queue.get(queue, 0) + len(new.specs)
-            held = held_out(live, new.requirements, new_jobs, of_queue[queue])
+            job_max = live.quotas.get(needs.tenant, NO_QUOTA).job_max
+            if job_max is not None and not needs.amounts.fits(job_max):
+                return too_large(needs.amounts, job_max, pointer(command, at))
+            of_tenant[needs.tenant] = of_tenant.get(needs.tenant, 0) + len(new.specs)
+            of_queue[needs.queue] = of_queue.get(needs.queue, 0) + len(new.specs)
+            held = held_out(live, needs, of_tenant[needs.tenant], of_queue[needs.queue])
             if held is not None:
                 held.move_to(pointer(command, at))
                 return held
@@ -306,13 +309,6 @@ def full(live: Live, new_jobs: int) -> Problem | None:
             retry_after_ms=RETRY_AFTER_MS,
         )
     return None
-
-
-def quota_of(live: Live, command: Submit) -> Quota:
-    """Return what the tenant may submit, by whose key these jobs come."""
-    if live.quotas and command.jobs:
-        return live.quotas.get(command.jobs[0].requirements.tenant, NO_QUOTA)
-    return NO_QUOTA
 
 
 def too_large(asked: Amounts, most: Amounts, place: str) -> Problem:
