@@ -92,12 +92,21 @@ def report_of(lease: str, ending: Ending, reason: StopReason | None) -> Report:
         output_cut=ending.output_cut,
         exit_code=ending.exit_code,
         metrics=ending.metrics,
-        error=None if error is None else cut_text(error, limits.ERROR_CHARS_MAX),
-        code=code,
+        error=None if error is None else cut_text(sendable(error), limits.ERROR_CHARS_MAX),
+        code=None if code is None else cut_text(sendable(str(code)), limits.NAME_CHARS_MAX),
         permanent=ending.permanent,
         retry_delay=ending.retry_delay_s,
         checkpoint=ABSENT if ending.checkpoint is None else msgspec.Raw(ending.checkpoint),
     )
+
+
+def sendable(text: str) -> str:
+    """JSON carries no lone surrogates; handlers' text may hold some."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def cut_text(text: str, chars_max: int) -> str:

@@ -53,6 +53,7 @@ Mode = Literal["async", "thread", "process"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 TRACEBACK_CHARS_MAX: Final = 16 * limits.KIB
+MEMORY_CODE: Final = "memory_limit"
 
 
 class PermanentError(Exception):
@@ -412,7 +413,20 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def ending_of_exception(error: BaseException, feed: Feed) -> Ending:
-    """Return how an attempt ended whose handler raised. The traceback goes to the job's log."""
+    """Return how an attempt ended whose handler raised. The traceback goes to the job's log.
+
+    Never raises, though an exception may be one that cannot even be printed.
+    """
+    try:
+        return _ending_of_exception(error, feed)
+    except BaseException as odd:  # of the user's code: its `__str__`, a checkpoint without JSON
+        return failed(
+            f"the handler raised {type(error).__name__}, and telling of it {type(odd).__name__}",
+            "handler_odd",
+        )
+
+
+def _ending_of_exception(error: BaseException, feed: Feed) -> Ending:
     if isinstance(error, Stopped):
         ending = Ending(outcome="stopped")
         if error.checkpoint is not None:
@@ -430,6 +444,8 @@ def ending_of_exception(error: BaseException, feed: Feed) -> Ending:
     feed.log(text[-TRACEBACK_CHARS_MAX:])
     if isinstance(error, SystemExit):
         return failed(f"the handler called exit({error.code!r})", "handler_exited")
+    if isinstance(error, MemoryError):
+        return failed("the handler ran out of memory", MEMORY_CODE)
     message = str(error)
     return failed(f"{type(error).__name__}: {message}" if message else type(error).__name__)
 

@@ -15,6 +15,7 @@ import msgspec
 
 from headrace.wire import limits
 from headrace.wire.schema import Progress, Report
+from headrace.worker.attempt import sendable
 from headrace.worker.handlers import JobFeed
 from headrace.worker.python_runner import call_in
 
@@ -237,18 +238,9 @@ def _progress(lease: str, news: News) -> Progress:
         lease=lease,
         started=news.started,
         progress=news.fraction,
-        details=news.details,
-        log=_sendable(log) or None,
+        details=None if news.details is None else sendable(news.details),
+        log=sendable(log) or None,
     )
-
-
-def _sendable(text: str) -> str:
-    """JSON carries no lone surrogates; handlers' text may hold some."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text
 
 
 def _report_bytes(report: Report) -> int:

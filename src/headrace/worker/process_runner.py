@@ -20,7 +20,7 @@ import msgspec
 
 import headrace
 from headrace.worker.attempt import Assignment, Ending, StopReason, defect, failed
-from headrace.worker.handlers import Feed
+from headrace.worker.handlers import MEMORY_CODE, Feed
 from headrace.worker.python_protocol import (
     FRAME_BYTES_MAX,
     LENGTH,
@@ -44,6 +44,8 @@ JOBS_PER_CHILD_MAX: Final = 1_000
 CHILD_START_S_MAX: Final = 60.0
 CHILD_IDLE_S: Final = 60.0
 OUTPUT_READ_BYTES: Final = 64 << 10
+OUTPUT_READS_MAX: Final = 16
+"""In one turn of the loop: a handler that prints without end must not have it for itself."""
 PACKAGE_PARENT: Final = str(Path(headrace.__file__).resolve().parent.parent)
 BOOTSTRAP: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
@@ -200,6 +202,8 @@ class Child:
                 elif isinstance(message, Ended):
                     self._read_output()
                     ending = message.ending
+                    if ending.code == MEMORY_CODE:
+                        self.kill()  # who knows what could not be made in there
                     break
                 else:
                     was_killed = not self.usable
@@ -265,7 +269,9 @@ class Child:
 
     def _read_output(self) -> None:
         """Take what the handler printed, into the job's log."""
-        while self._output >= 0:
+        for _ in range(OUTPUT_READS_MAX):
+            if self._output < 0:
+                return
             try:
                 data = os.read(self._output, OUTPUT_READ_BYTES)
             except BlockingIOError:

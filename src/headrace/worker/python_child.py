@@ -9,11 +9,14 @@ What the handler prints goes, as descriptors 1 and 2, into a pipe that the worke
 
 import inspect
 import os
+import resource
 import signal
 import socket
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import NoReturn
@@ -23,7 +26,15 @@ import msgspec
 from headrace.wire import limits
 from headrace.wire.schema import Spec
 from headrace.worker.attempt import Assignment, Ending, StopReason, cut_text
-from headrace.worker.handlers import Context, Feed, Handler, Worker, call_plain, load_worker
+from headrace.worker.handlers import (
+    MEMORY_CODE,
+    Context,
+    Feed,
+    Handler,
+    Worker,
+    call_plain,
+    load_worker,
+)
 from headrace.worker.python_protocol import (
     LENGTH,
     Broken,
@@ -40,6 +51,8 @@ from headrace.worker.python_protocol import (
     frame,
 )
 
+STATM_DATA = 5
+"""The place of data and stacks in /proc/self/statm."""
 LOG_FRAME_CHARS = limits.LOG_BYTES_MAX // 4
 
 
@@ -48,11 +61,19 @@ class Channel:
 
     def __init__(self, channel: socket.socket) -> None:
         self._socket = channel
+        self._pid = os.getpid()
         self._file = channel.makefile("rb")
         self._lock = Lock()
         self._decoder = msgspec.msgpack.Decoder(ToChild)
 
+    @property
+    def is_ours(self) -> bool:
+        """False in a copy of this process that the handler has made by fork."""
+        return os.getpid() == self._pid
+
     def send(self, message: FromChild) -> None:
+        if not self.is_ours:
+            return  # its words, between those of the process, would be taken for another job's
         data = frame(message)
         with self._lock:
             self._socket.sendall(data)
@@ -131,6 +152,8 @@ def main(descriptor: int) -> None:
     Thread(target=listen, args=(channel, current, starts), daemon=True).start()
     while True:
         ending = run_one(channel, current, worker, starts.get())
+        if not channel.is_ours:
+            os._exit(0)  # a forked copy that came back from the handler: the job is not its to end
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # the handler closed it
                 stream.flush()
@@ -168,6 +191,37 @@ def run_one(channel: Channel, current: Current, worker: Worker, start: Start) ->
     )
     feed = ChannelFeed(channel)
     handler = worker.handlers[assignment.spec.type]
+    reserved_mb = int(assignment.spec.requirements.get("memory_mb") or 0)
+    with memory_limit(reserved_mb):
+        ending = call(handler, assignment, feed, current)
+    if ending.code == MEMORY_CODE and reserved_mb:
+        ending.error = f"it needed more memory than the {reserved_mb} MB that the job reserves"
+    return ending
+
+
+@contextmanager
+def memory_limit(more_mb: int) -> Iterator[None]:
+    """Let this process grow by so much; 0: as it likes.
+
+    What it may write to is bounded: stacks of threads count whole, what is only reserved does not.
+    Source: setrlimit(2) on RLIMIT_DATA, since Linux 4.7.
+    """
+    if not more_mb:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    pages = int(Path("/proc/self/statm").read_text().split()[STATM_DATA])
+    most = pages * resource.getpagesize() + more_mb * limits.MIB
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def call(handler: Handler, assignment: Assignment, feed: Feed, current: Current) -> Ending:
     if inspect.iscoroutinefunction(handler.function):
         return run_coroutine(handler, assignment, feed, current)
     context = Context(assignment, feed, Event())
