@@ -1,6 +1,13 @@
-"""The OpenAPI 3.1 document, made from `wire.routes` and the Structs of `wire.schema`."""
+"""The OpenAPI 3.1 document, made from `wire.routes` and the Structs of `wire.schema`.
 
+The docstring under a field is its description; msgspec knows nothing of those, so they are read
+from the source of its class.
+"""
+
+import ast
+import inspect
 import re
+import textwrap
 import types
 import typing
 from functools import cache
@@ -9,8 +16,9 @@ from typing import Any, Final
 import msgspec
 
 import headrace
+from headrace.http.examples import PATHS, answer_example, request_example
 from headrace.wire.keys import scope_words
-from headrace.wire.problems import PROBLEMS, ProblemCode
+from headrace.wire.problems import PROBLEMS, Problem, ProblemCode
 from headrace.wire.root import ROOT
 from headrace.wire.route import KEYED, scopes_of
 from headrace.wire.routes import ALWAYS, ROUTES, WITH_BODY, Param, Route
@@ -25,6 +33,19 @@ _PATH_TEXT: Final = {
     "lease": "The lease, as the poll gave it",
     "delivery": "The webhook-id of a delivery",
 }
+TAGS: Final = {
+    "jobs": "Submit jobs, look at them, and steer them. Durable when answered.",
+    ROOT: "The same jobs for clients that expect 202, success and seconds since 1970.",
+    "modules": "WASM modules, stored under the sha256 of their bytes.",
+    "workers": "How workers get jobs and report: one call, or curl and single leases.",
+    "queues": "What an operator sets of queues, and how much waits and runs.",
+    "types": "Job types and their groups: defaults of jobs, and what their params must fit.",
+    "keys": "API keys: who may do what, for which tenant.",
+    "tenants": "What a tenant may use, and its share.",
+    "audit": "Who changed what when.",
+    "operations": "Whether the server is well, and what it counts.",
+}
+"""In the order of the page."""
 _COMMIT_POSITION: Final = {
     "description": "shard:epoch:seq of the commit that the answer rests on",
     "schema": {"type": "string"},
@@ -97,7 +118,13 @@ def build() -> dict[str, Any]:
             "version": headrace.__version__,
             "description": "A durable job queue server. JSON by default; MessagePack where"
             " Content-Type and Accept say application/msgpack.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": "/"}],
+        "tags": [
+            {"name": tag, "description": TAGS.get(tag, "")}
+            for tag in dict.fromkeys([*TAGS, *(route.tag for route in ROUTES)])
+        ],
         "paths": paths,
         "components": {
             "schemas": {**components, "Problem": _PROBLEM, "RootProblem": _ROOT_PROBLEM},
@@ -123,8 +150,9 @@ def _operation(route: Route, body: Any, answer: Any) -> dict[str, Any]:
                     "name": name,
                     "in": "path",
                     "required": True,
-                    "description": _PATH_TEXT[name],
+                    "description": _PATH_TEXT.get(name, f"The {name}"),
                     "schema": {"type": "string"},
+                    "example": PATHS.get(name, "default"),
                 }
                 for name in _PATH_PARAM.findall(route.path)
             ),
@@ -139,8 +167,11 @@ def _operation(route: Route, body: Any, answer: Any) -> dict[str, Any]:
     if route.body is bytes:
         operation["requestBody"] = {"required": True, "content": {route.body_media: {}}}
     elif route.body is not None:
-        media = {route.body_media: {"schema": body}, "application/msgpack": {"schema": body}}
-        operation["requestBody"] = {"required": True, "content": media}
+        content = {"schema": body, "example": request_example(route.body)}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {route.body_media: content, "application/msgpack": content},
+        }
     return operation
 
 
@@ -161,13 +192,11 @@ def _responses(route: Route, answer: Any) -> dict[str, Any]:
     success: dict[str, Any] = {"description": route.summary}
     if route.method != "HEAD":
         content: dict[str, Any] = {route.answer_media: {}}
-        if answer is not None and route.answer_media != _JSON:
-            content = {route.answer_media: {"schema": answer}}
-        elif answer is not None:
-            content = {
-                "application/json": {"schema": answer},
-                "application/msgpack": {"schema": answer},
-            }
+        if answer is not None:
+            shown = {"schema": answer, "example": answer_example(route.answer)}
+            content = {route.answer_media: shown}
+            if route.answer_media == _JSON:
+                content["application/msgpack"] = shown
         success["content"] = content
     if route.method != "GET" and route.method != "HEAD":
         success["headers"] = {"Commit-Position": _COMMIT_POSITION}
@@ -175,18 +204,23 @@ def _responses(route: Route, answer: Any) -> dict[str, Any]:
     keyed = () if route.public else KEYED
     codes = {*ALWAYS, *keyed, *route.problems, *(WITH_BODY if route.body is not None else ())}
     problem = _REF.format(name="RootProblem" if route.tag == ROOT else "Problem")
-    by_status: dict[int, list[str]] = {}
+    by_status: dict[int, list[ProblemCode]] = {}
     for code in sorted(codes):
         status = PROBLEMS[code].status
         if code is ProblemCode.MODULE_UNKNOWN and route.tag == "modules":
             status = 404
         if code is ProblemCode.JOB_STATE_CONFLICT and route.name == "root_delete":
             status = 400
-        by_status.setdefault(status, []).append(code.name.lower())
-    for status, names in sorted(by_status.items()):
+        by_status.setdefault(status, []).append(code)
+    for status, found in sorted(by_status.items()):
+        shown = {**Problem(found[0], PROBLEMS[found[0]].title).members(), "status": status}
+        if route.tag == ROOT:
+            shown = {"success": False, "error": shown["detail"], **shown}
         responses[str(status)] = {
-            "description": ", ".join(names),
-            "content": {"application/problem+json": {"schema": {"$ref": problem}}},
+            "description": ", ".join(code.name.lower() for code in found),
+            "content": {
+                "application/problem+json": {"schema": {"$ref": problem}, "example": shown}
+            },
         }
     return responses
 
@@ -217,9 +251,12 @@ class _Shadows:
         if kind in self._made:
             return self._made[kind]
         hints = typing.get_type_hints(kind, include_extras=True)
+        docs = field_docs(kind)
         fields: list[Any] = []
         for field in msgspec.structs.fields(kind):
             shape = self.of(hints[field.name])
+            if field.name in docs:
+                shape = typing.Annotated[shape, msgspec.Meta(description=docs[field.name])]
             if field.default is not msgspec.NODEFAULT:
                 default = field.default
                 fields.append(
@@ -240,3 +277,22 @@ class _Shadows:
         )
         self._made[kind] = made
         return made
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """Return the texts that stand under the fields of a class and of those it is made from."""
+    docs: dict[str, str] = {}
+    for part in reversed(kind.__mro__):
+        if part.__module__.partition(".")[0] != "headrace":
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+            ):
+                docs[field.target.id] = inspect.cleandoc(str(text.value.value))
+    return docs

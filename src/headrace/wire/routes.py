@@ -372,6 +372,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         public=True,
         answer=Anything,
     ),
+    Route(
+        name="docs",
+        method="GET",
+        path="/docs",
+        summary="This document as a page for people",
+        tag="operations",
+        public=True,
+        answer_media="text/html",
+    ),
 )
 
 assert len({route.name for route in ROUTES}) == len(ROUTES), "names are unique"

@@ -119,4 +119,5 @@ HANDLERS: Final[dict[str, Handler]] = {
     "readyz_head": operations.readyz,
     "metrics": operations.metrics,
     "openapi": operations.openapi,
+    "docs": operations.docs,
 }

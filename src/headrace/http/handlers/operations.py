@@ -11,6 +11,7 @@ from headrace.core.intake import span_ms
 from headrace.core.job import Status
 from headrace.core.stats import WINDOW_MS, SpanView
 from headrace.http.decode import decode, read_json
+from headrace.http.docs import POLICY, page
 from headrace.http.encode import JSON, answer
 from headrace.http.identity import caller
 from headrace.http.metrics import CONTENT_TYPE, spans_of
@@ -145,6 +146,19 @@ def _queue(site: Site, name: str) -> QueueFigures:
 
 async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=site_of(request).meters.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def docs(_request: web.Request) -> web.Response:
+    return web.Response(
+        body=page(),
+        content_type="text/html",
+        charset="utf-8",
+        headers={
+            "Content-Security-Policy": POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        },
+    )
 
 
 async def openapi(_request: web.Request) -> web.Response:
