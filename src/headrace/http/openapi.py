@@ -42,6 +42,10 @@ TAGS: Final = {
     "types": "Job types and their groups: defaults of jobs, and what their params must fit.",
     "keys": "API keys: who may do what, for which tenant.",
     "tenants": "What a tenant may use, and its share.",
+    "events": "What happens to jobs, as it is committed: server-sent events.",
+    "webhooks": "Signed notices to addresses of the tenant when jobs end.",
+    "schedules": "Jobs that come again and again.",
+    "batches": "Jobs that belong together, and what follows when all have ended.",
     "audit": "Who changed what when.",
     "operations": "Whether the server is well, and what it counts.",
 }
@@ -98,6 +102,7 @@ def document() -> bytes:
 
 
 def build() -> dict[str, Any]:
+    used = {route.tag for route in ROUTES}
     shadows = _Shadows()
     bodies = {route.name: shadows.of(route.body) for route in ROUTES}
     answers = {route.name: shadows.of(route.answer) for route in ROUTES}
@@ -122,8 +127,8 @@ def build() -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "tags": [
-            {"name": tag, "description": TAGS.get(tag, "")}
-            for tag in dict.fromkeys([*TAGS, *(route.tag for route in ROUTES)])
+            {"name": tag, "description": TAGS.get(tag, f"Routes about {tag}.")}
+            for tag in dict.fromkeys([*(tag for tag in TAGS if tag in used), *sorted(used)])
         ],
         "paths": paths,
         "components": {
