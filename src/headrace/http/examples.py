@@ -12,7 +12,13 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from headrace.wire import schema
-from headrace.wire.document_routes import GroupSettings, NewKey, QueueSettings, TypeSettings
+from headrace.wire.document_routes import (
+    GroupSettings,
+    LimitSettings,
+    NewKey,
+    QueueSettings,
+    TypeSettings,
+)
 from headrace.wire.root import RootSubmitted
 
 JOB_ID: Final = "01a200b8-6f79-7000-8422-e65ef4ed6da2"
@@ -42,6 +48,7 @@ REQUESTS: Final[dict[type, dict[str, Any]]] = {
     schema.LeaseReport: {"result": {"sent": True}},
     schema.LeaseProgress: {"started": True, "progress": 0.4, "details": "2 of 5"},
     QueueSettings: {"capacity": 5, "description": "Work at night"},
+    LimitSettings: {"type": "send_mail", "concurrency": 10},
     GroupSettings: {"queue": "default", "description": "Mail of all kinds"},
     TypeSettings: {
         "name": "Send a mail",
