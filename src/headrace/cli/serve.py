@@ -61,6 +61,7 @@ def _serve(config: Config) -> int:
     import uvloop
 
     from headrace.http.serving import serve
+    from headrace.http.tracing import TracingError
     from headrace.runtime.node import Node
     from headrace.store.contract import StoreBusy, StoreDamaged, StoreError, StoreTooNew
 
@@ -75,7 +76,7 @@ def _serve(config: Config) -> int:
 
     try:
         return uvloop.run(main())
-    except ConfigError as error:
+    except (ConfigError, TracingError) as error:
         fail(str(error), EXIT_USAGE)
     except StoreBusy as error:
         fail(f"the data directory cannot be used: {error}", EXIT_STORE_BUSY)

@@ -27,6 +27,7 @@ from headrace.wire import limits, schema
 from headrace.wire.durations import duration_ms, instant_ms, rfc3339, seconds
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.schema import ABSENT, Spec, SubmitJob
+from headrace.wire.trace import NO_TRACE, Trace
 
 PRIORITY_NAMES: Final = {"critical": 9, "high": 7, "normal": 5, "low": 2}
 ENTRY_POINT_DEFAULT: Final = "_start"
@@ -65,6 +66,7 @@ class Submission(NamedTuple):
     check_url: CheckUrl
     limited_tags: frozenset[str] = frozenset()
     """Tags that have a limit: jobs with them are counted there."""
+    trace: Trace = NO_TRACE
 
 
 def submission(
@@ -261,6 +263,8 @@ def _template(
     if come.caller.tenant != spec.tenant:
         spec.tenant = come.caller.tenant
     spec.owner = come.caller.user
+    if come.trace.parent:
+        spec.traceparent, spec.tracestate = come.trace
     if job.queue is not None and job.queue != spec.queue:
         spec.queue = printable(job.queue, "/queue")
     spec.priority = min(priority_of(job.priority), come.priority_max)
@@ -662,10 +666,10 @@ def _bytes(parts: Iterable[str | bytes]) -> Iterable[bytes]:
 
 
 def _request_digest(spec: bytes, delay_ms: int, after: Sequence[int | str] | None) -> bytes:
-    """Digest what the client asked for: not the id or the time, and members in any order."""
+    """Digest what the client asked for: not the id, time or trace, and members in any order."""
     asked = _decode_any(spec)
-    for made_here in ("id", "created_at"):
-        del asked[made_here]
+    for made_here in ("id", "created_at", "traceparent", "tracestate"):
+        asked.pop(made_here, None)
     if delay_ms:
         asked["scheduled_at"] = delay_ms
     if after:

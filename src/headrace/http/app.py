@@ -1,5 +1,6 @@
 """The application: routes to handlers, and what is the same for all of them."""
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from headrace.http.handlers import HANDLERS
 from headrace.http.identity import IDENTITY, TENANT_HEADER, USER_HEADER, check_scopes
 from headrace.http.origin import check_origin
 from headrace.http.site import SITE, Site
+from headrace.http.watching import watched
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.route import Route, scopes_of
@@ -40,6 +42,7 @@ def make_app(node: "Node") -> web.Application:
             expect_handler=_expect,
         )
     app.on_shutdown.append(_drain)
+    app.on_cleanup.append(_close_spans)
     return app
 
 
@@ -78,10 +81,14 @@ def _query_names(route: Route) -> frozenset[str]:
 
 @web.middleware
 async def _measured(request: web.Request, handler: Handler) -> web.StreamResponse:
-    response = await handler(request)
+    site = request.app[SITE]
+    route = request.match_info.route.name or UNROUTED
+    if site.watches:
+        response = await watched(site, route, request, handler)
+    else:
+        response = await handler(request)
     response.headers["Server"] = SERVER_NAME
-    route = request.match_info.route
-    request.app[SITE].meters.count(route.name or UNROUTED, response.status)
+    site.meters.count(route, response.status)
     return response
 
 
@@ -90,6 +97,10 @@ async def _expect(request: web.Request) -> None:
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
+
+
+async def _close_spans(app: web.Application) -> None:
+    await asyncio.to_thread(app[SITE].spans.close)
 
 
 async def _drain(app: web.Application) -> None:

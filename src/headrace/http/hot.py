@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from headrace.core.commands import Caller, Poll, Submit
+from headrace.http import tracing
 from headrace.http.answers import Answer
 from headrace.http.decode import read_json
 from headrace.http.identity import caller
@@ -23,6 +24,7 @@ from headrace.http.waits import EndWait
 from headrace.store.contract import StoredJob
 from headrace.wire.problems import Problem
 from headrace.wire.schema import Spec
+from headrace.wire.trace import NO_TRACE, Trace
 
 KEY_HEADER = "Idempotency-Key"
 
@@ -40,6 +42,8 @@ class Asked(NamedTuple):
     """Of the job that the path names."""
     wait_ms: int = 0
     """How long the client lets itself be parked for the end of that job."""
+    trace: Trace = NO_TRACE
+    """That it is part of; looked at when jobs are submitted."""
 
 
 class Question(NamedTuple):
@@ -89,7 +93,9 @@ async def carry(handler: Handler, request: web.Request, accept: str | None) -> A
     """Carry a request that came through aiohttp. `accept`: as the header of this name."""
     site = site_of(request)
     who = caller(request)
-    asked = Asked(who, accept, request.headers.get(KEY_HEADER), await read_json(request))
+    headers = request.headers
+    body = await read_json(request)
+    asked = Asked(who, accept, headers.get(KEY_HEADER), body, trace=tracing.trace_of(request))
     begun = handler(site, asked)
     assert not isinstance(begun, Look), "it has no body"
     return await (ask(site, begun) if isinstance(begun, Question) else begun)

@@ -57,7 +57,7 @@ assert HANDLERS.keys() == set(ROUTES)
 
 def connections_of(site: Site) -> Callable[..., Connection]:
     """Return what makes the connections of a site, as its configuration says."""
-    if not site.config.lane:
+    if not site.config.lane or site.watches:
         return Connection
     return partial(LaneConnection, site=site, singles=Singles(site))
 

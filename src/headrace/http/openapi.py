@@ -7,7 +7,7 @@ from the source of its class.
 import ast
 import inspect
 import re
-import textwrap
+import sys
 import types
 import typing
 from functools import cache
@@ -288,16 +288,24 @@ def field_docs(kind: type) -> dict[str, str]:
     """Return the texts that stand under the fields of a class and of those it is made from."""
     docs: dict[str, str] = {}
     for part in reversed(kind.__mro__):
-        if part.__module__.partition(".")[0] != "headrace":
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if (
-                isinstance(field, ast.AnnAssign)
-                and isinstance(field.target, ast.Name)
-                and isinstance(text, ast.Expr)
-                and isinstance(text.value, ast.Constant)
-            ):
-                docs[field.target.id] = inspect.cleandoc(str(text.value.value))
+        if part.__module__.partition(".")[0] == "headrace":
+            docs |= _docs_of_module(part.__module__).get(part.__name__, {})
     return docs
+
+
+@cache
+def _docs_of_module(name: str) -> dict[str, dict[str, str]]:
+    """Return the texts of all classes of a module."""
+    tree = ast.parse(inspect.getsource(sys.modules[name]))
+    return {
+        node.name: {
+            field.target.id: inspect.cleandoc(str(text.value.value))
+            for field, text in zip(node.body, node.body[1:], strict=False)
+            if isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        }
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }

@@ -18,11 +18,13 @@ from headrace.http.modules import ModuleChecks
 from headrace.http.passages import Passages
 from headrace.http.rates import Rates
 from headrace.http.streams import Streams
+from headrace.http.tracing import Spans, provider_of
 from headrace.http.views import Progress, progress_of, spec_of
 from headrace.store.contract import StoredJob
 from headrace.wire.documents import Kind, TypeDocument
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.schema import Spec
+from headrace.wire.trace import NO_TRACE, Trace
 
 if TYPE_CHECKING:
     from headrace.runtime.node import Node
@@ -52,6 +54,7 @@ class Site:
         self.ids = JobIds(os.urandom, node.store.last_id())
         self.modules = ModuleChecks(node.store)
         self.meters = Meters(node)
+        self.spans = Spans(provider_of())
         self.draining = False
         self.types = TypeBook(
             node.store.documents, registered_only=self.config.types == "registered_only"
@@ -78,6 +81,11 @@ class Site:
         self._waits: set[Wait] = set()
         self.streams = Streams()
 
+    @property
+    def watches(self) -> bool:
+        """Whether anything is told of each request."""
+        return self.config.access_log or self.spans.wanted
+
     # Answers ------------------------------------------------------------------------------------
 
     def committed(self) -> dict[str, str]:
@@ -89,8 +97,13 @@ class Site:
             self._told = position, text
         return {"Commit-Position": text}
 
-    def translator(self, caller: Caller) -> Translator:
-        """Return what translates the jobs of a caller now; what comes at once shares it."""
+    def translator(self, caller: Caller, trace: Trace = NO_TRACE) -> Translator:
+        """Return what translates the jobs of a caller now; what comes at once shares it.
+
+        Jobs of a trace have one of their own, since their templates tell of it.
+        """
+        if trace.parent:
+            return Translator(self.translator(caller).come._replace(trace=trace), {})
         now_ms = self.clock.wall_ms()
         come = self._translator.come
         changed = self._stamp != self._intake_stamp()

@@ -113,6 +113,8 @@ def job_view(stored: StoredJob, spec: Spec, progress: Progress) -> JobView:
         retry_delay=spec.retry_delay,
         retry_backoff=spec.retry_backoff,
         idempotency_key=spec.idempotency_key,
+        traceparent=spec.traceparent or None,
+        tracestate=spec.tracestate or None,
         attempt=job.attempt,
         failures=job.failures,
         crashes=job.crashes,

@@ -176,6 +176,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
     log_format: Annotated[LogFormat, Mark("Log lines for people, or one JSON object a line.")] = (
         "text"
     )
+    access_log: Annotated[
+        bool, Mark("A log line for each request, at level info; then none takes the quick path.")
+    ] = False
     job_logger: JobLogger = JobLogger()
 
     def __post_init__(self) -> None:

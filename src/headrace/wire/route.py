@@ -102,6 +102,10 @@ WAIT: Final = (
     Param("wait", "Answer when the job has ended, or after this long: 30s, at most 60s"),
     Param("Prefer", "wait=30 asks for the same", place="header"),
 )
+TRACE: Final = (
+    Param("traceparent", "W3C Trace Context: kept with the job, for its worker", place="header"),
+    Param("tracestate", "W3C Trace Context, beside traceparent", place="header"),
+)
 KEY: Final = Param("Idempotency-Key", "Of a single job; as the field", place="header")
 FILTERS: Final = (
     Param("owner", "Of whom; for others than oneself only as an admin"),

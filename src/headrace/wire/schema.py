@@ -150,6 +150,9 @@ class Spec(msgspec.Struct, omit_defaults=True, kw_only=True):
     webhook_url: str = ""
     tenant: str = "default"
     owner: str = ""
+    traceparent: str = ""
+    """Of the trace that its submit was part of (W3C Trace Context)."""
+    tracestate: str = ""
     created_at: str = ""
 
 
@@ -346,6 +349,9 @@ class JobView(msgspec.Struct, kw_only=True):
     retry_delay: int | float
     retry_backoff: int | float
     idempotency_key: str | None
+    traceparent: str | None
+    """Of the trace that its submit was part of."""
+    tracestate: str | None
     attempt: int
     failures: int
     crashes: int

@@ -48,6 +48,7 @@ from headrace.wire import limits
 from headrace.wire.durations import duration_ms
 from headrace.wire.schema import Spec
 from headrace.worker.attempt import Assignment, Ending, StopReason, completed, cut_text, failed
+from headrace.worker.tracing import attempt_span
 
 Mode = Literal["async", "thread", "process"]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -140,6 +141,15 @@ class Context:
     @property
     def job(self) -> Spec:
         return self._assignment.spec
+
+    @property
+    def traceparent(self) -> str | None:
+        """Of the trace that the submit was part of (W3C Trace Context); None: of none."""
+        return self.job.traceparent or None
+
+    @property
+    def tracestate(self) -> str | None:
+        return self.job.tracestate or None
 
     @property
     def attempt(self) -> int:
@@ -453,6 +463,7 @@ def _ending_of_exception(error: BaseException, feed: Feed) -> Ending:
 def call_plain(handler: Handler, context: Context, assignment: Assignment, feed: Feed) -> Ending:
     """Run a plain function to its end in this thread. Never raises."""
     try:
-        return completed(handler.function(context, *handler.arguments(assignment)))
+        with attempt_span(assignment):
+            return completed(handler.function(context, *handler.arguments(assignment)))
     except BaseException as error:  # whatever a handler raises ends its attempt only
         return ending_of_exception(error, feed)

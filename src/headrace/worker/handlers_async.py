@@ -6,6 +6,7 @@ from threading import Event
 
 from headrace.worker.attempt import Assignment, Ending, StopReason, completed
 from headrace.worker.handlers import Context, Feed, Handler, Stopped, ending_of_exception
+from headrace.worker.tracing import attempt_span
 
 
 class AsyncContext(Context):
@@ -38,7 +39,8 @@ async def call_async(
 ) -> Ending:
     """Await a coroutine handler to its end. Raises nothing, not even when it is cancelled."""
     try:
-        value = await handler.function(context, *handler.arguments(assignment))
+        with attempt_span(assignment):
+            value = await handler.function(context, *handler.arguments(assignment))
     except asyncio.CancelledError:
         return Ending(outcome="stopped")
     except BaseException as error:  # an exit would tear down the loop of all other handlers

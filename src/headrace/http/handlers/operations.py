@@ -150,7 +150,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 async def docs(_request: web.Request) -> web.Response:
     return web.Response(
-        body=page(),
+        body=await asyncio.to_thread(page),
         content_type="text/html",
         charset="utf-8",
         headers={
@@ -162,4 +162,4 @@ async def docs(_request: web.Request) -> web.Response:
 
 
 async def openapi(_request: web.Request) -> web.Response:
-    return web.Response(body=document(), content_type=JSON)
+    return web.Response(body=await asyncio.to_thread(document), content_type=JSON)

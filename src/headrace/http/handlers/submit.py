@@ -57,7 +57,7 @@ def submit(site: Site, asked: Asked) -> Question | Coroutine[Any, Any, Answer]:
     if body[space.end() : space.end() + 1] == b"[":
         return _submit_batch(site, asked)
     if asked.key is None and (runs := job_texts(body, 1, 1)):
-        new = _alike(site, site.translator(asked.caller), runs)
+        new = _alike(site, site.translator(asked.caller, asked.trace), runs)
         if new is not None:
             site.charge(asked.caller, 1)
             return _question(site, asked, Submit(asked.caller, new))
@@ -77,7 +77,7 @@ async def _submit_module(site: Site, asked: Asked, job: SubmitJob) -> Answer:
 def _submit_one(
     site: Site, asked: Asked, job: SubmitJob, sha256: str, modules: list[Module]
 ) -> Question:
-    come = site.translator(asked.caller).come
+    come = site.translator(asked.caller, asked.trace).come
     new = new_job(job, site.ids.make(come.now_ms), come, sha256)
     site.charge(asked.caller, 1)
     return _question(site, asked, Submit(asked.caller, [new], modules))
@@ -106,7 +106,7 @@ def _submit_batch(site: Site, asked: Asked) -> Question | Coroutine[Any, Any, An
             ProblemCode.REQUEST_MALFORMED,
             f"{KEY_HEADER} goes with a single job; in a batch each job has idempotency_key",
         )
-    translator = site.translator(asked.caller)
+    translator = site.translator(asked.caller, asked.trace)
     turns = _turns(job_texts(asked.body, limits.SUBMIT_JOBS_MAX, ALIKE_JOBS_MAX) or [])
     if len(turns) == 1 and sum(map(len, turns[0])) > 1:  # of one job, a refusal has to be corrected
         new = _alike(site, translator, turns[0])
