@@ -35,6 +35,21 @@ gate_amounts = st.sampled_from([-1, -1, 0, 2, 6, 2_000, 2**40])
 gate_mosts = st.tuples(gate_amounts, gate_amounts, gate_amounts, gate_amounts)
 
 
+@EITHER
+def test_a_place_in_line_is_exact_while_nobody_leaves_its_middle(make: type[Index]) -> None:
+    index = make()
+    cls = index.class_add(0, 0, (0, 0, 0, 0), NONE, NONE)
+    with pytest.raises(KeyError):
+        index.class_head(cls)
+    for handle in range(1_000):
+        index.push(cls, handle, handle // 2)
+    index.push(cls, 2_000, 7)
+    assert index.class_head(cls) == 0
+    assert index.ahead(cls, 0, 0) == (0, 0)
+    assert index.ahead(cls, 250, 501) == (502, 502)
+    assert index.ahead(cls, 7, 2_000) == (16, 16)
+
+
 class MatchMachine(RuleBasedStateMachine):
     """Every operation on the index and on its twin, with equal answers."""
 
@@ -237,7 +252,12 @@ class MatchMachine(RuleBasedStateMachine):
         assert (handle in self.native) == (handle in self.twin)
         if handle in self.twin:
             assert self.native.class_of(handle) == self.twin.class_of(handle)
-            assert self.native.key(handle) == self.twin.key(handle)
+            key = self.native.key(handle)
+            assert key == self.twin.key(handle)
+            for cls in self.classes:
+                least, most = self.native.ahead(cls, key, handle)
+                exact, _ = self.twin.ahead(cls, key, handle)
+                assert least <= exact <= most <= self.twin.class_len(cls)
 
     @invariant()
     def agree(self) -> None:
@@ -248,6 +268,8 @@ class MatchMachine(RuleBasedStateMachine):
             assert self.native.queue_leases(queue) == self.twin.queue_leases(queue)
         for cls in self.classes:
             assert self.native.class_len(cls) == self.twin.class_len(cls)
+            if self.twin.class_len(cls):
+                assert self.native.class_head(cls) == self.twin.class_head(cls)
             assert self.native.class_gates(cls) == self.twin.class_gates(cls)
         for gate in self.gates:
             assert self.native.gate_leases(gate) == self.twin.gate_leases(gate)

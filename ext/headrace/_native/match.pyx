@@ -46,6 +46,7 @@ from headrace._native.node cimport (
     trait_listed,
 )
 from headrace._native.order cimport (
+    order_ahead,
     order_bytes,
     order_check,
     order_free,
@@ -216,6 +217,19 @@ cdef class MatchIndex(Lanes):
     def class_len(self, Py_ssize_t cls):
         """Return how many jobs are queued in the class."""
         return self.class_at(cls).jobs.size
+
+    def class_head(self, Py_ssize_t cls):
+        """Return the first job queued in the class. Raises: KeyError if there is none."""
+        cdef Class* row = self.class_at(cls)
+        if row.jobs.size == 0:
+            raise KeyError(cls)
+        return row.jobs.head_handle
+
+    def ahead(self, Py_ssize_t cls, uint64_t key, uint32_t handle):
+        """Return at least and at most how many jobs of the class go before (key, handle)."""
+        cdef uint32_t least, most
+        order_ahead(&self.class_at(cls).jobs, key, handle, &least, &most)
+        return least, most
 
     def class_info(self, Py_ssize_t cls):
         """Return (queue, kind, need, gpu_models, labels)."""

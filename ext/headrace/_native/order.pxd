@@ -38,6 +38,7 @@ from headrace._native.heap cimport (
 )
 
 cdef enum:
+    AHEAD_MAX = 10_000   # entries of a heap that are looked at to count those ahead
     RUNS_MAX = 8
     RUN_SHIFT = 28
     RUN_INDEX = (1 << 28) - 1
@@ -248,6 +249,48 @@ cdef inline void order_remove(Order* order, Positions* positions, uint32_t handl
                 run_pack(run, positions, number)
     if handle == order.head_handle:
         order_find_head(order)
+
+
+cdef inline void order_ahead(
+    const Order* order, uint64_t key, uint32_t handle, uint32_t* least, uint32_t* most
+) noexcept nogil:
+    """Count the jobs that go before (key, handle): at least and at most so many.
+
+    Gaps in a run, and a heap of more than `AHEAD_MAX`, are why it may be less than exact.
+    Cost: O(log jobs) for the runs, O(heap) up to `AHEAD_MAX`.
+    """
+    cdef uint32_t i, number, low, high, middle, gaps, count = 0
+    cdef const Run* run
+    cdef const Entry* entry
+    least[0] = most[0] = 0
+    for number in range(order.runs_count):
+        run = &order.runs[number]
+        if run.live == 0:
+            continue
+        low, high = run.head, run.tail
+        while low < high:  # of keys only: an entry that is gone has kept its key
+            middle = low + (high - low) // 2
+            entry = &run.entries[middle]
+            if entry.key < key:
+                low = middle + 1
+            else:
+                high = middle
+        while low < run.tail and run.entries[low].key == key and (
+            run.entries[low].handle < handle or run.entries[low].handle == NONE
+        ):
+            low += 1
+        gaps = run.tail - run.head - run.live
+        count = low - run.head
+        least[0] += count - gaps if count > gaps else 0
+        most[0] += count if count < run.live else run.live
+    if order.heap.size > AHEAD_MAX:
+        most[0] += order.heap.size
+        return
+    for i in range(order.heap.size):
+        entry = &order.heap.entries[i]
+        if before(entry.key, entry.handle, key, handle):
+            least[0] += 1
+            most[0] += 1
 
 
 cdef inline int order_check(Order* order, Positions* positions) except -1:

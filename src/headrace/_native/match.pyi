@@ -32,6 +32,14 @@ class MatchIndex:
         """Free the number. Raises: AssertionError if it has queued jobs or leases."""
     def class_len(self, cls: int) -> int:
         """Return how many jobs are queued in the class."""
+    def class_head(self, cls: int) -> int:
+        """Return the first job queued in the class. Raises: KeyError if none is."""
+    def ahead(self, cls: int, key: int, handle: int) -> tuple[int, int]:
+        """Return at least and at most how many jobs of the class go before (key, handle).
+
+        They are equal unless jobs were removed from the middle, or many came out of order.
+        Cost: O(log jobs of the class).
+        """
     def class_info(
         self, cls: int
     ) -> tuple[int, int, tuple[int, int, int, int], frozenset[int], frozenset[int]]:

@@ -448,6 +448,22 @@ class MatchIndex:
         self.class_info(cls)
         return sum(1 for job_class, _ in self._jobs.values() if job_class == cls)
 
+    def class_head(self, cls: int) -> int:
+        self.class_info(cls)
+        jobs = [(key, handle) for handle, (of, key) in self._jobs.items() if of == cls]
+        if not jobs:
+            raise KeyError(cls)
+        return min(jobs)[1]
+
+    def ahead(self, cls: int, key: int, handle: int) -> tuple[int, int]:
+        self.class_info(cls)
+        count = sum(
+            1
+            for other, (job_class, at) in self._jobs.items()
+            if job_class == cls and (at, other) < (key, handle)
+        )
+        return count, count
+
     def class_info(self, cls: int) -> ClassInfo:
         info = self._classes[cls] if 0 <= cls < len(self._classes) else None
         if info is None:

@@ -165,9 +165,15 @@ def print_explanation(answer: dict[str, Any]) -> None:
     of = "" if capacity is None else f" of {capacity}"
     click.echo(
         f"  workers that fit: {answer.get('workers_fit')} of {answer.get('workers_known')} known; "
-        f"running in its queue: {answer.get('queue_running')}{of}; "
-        f"ahead of it with the same needs: {answer.get('ahead_in_class')}"
+        f"running in its queue: {answer.get('queue_running')}{of}{_position(answer)}"
     )
+
+
+def _position(answer: dict[str, Any]) -> str:
+    least, most = answer.get("position_min"), answer.get("position_max")
+    if least is None or most is None:
+        return ""
+    return f"; jobs before it: {least}" + ("" if least == most else f" to {most}")
 
 
 def cut_text(text: str, chars_max: int) -> str:

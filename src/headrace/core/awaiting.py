@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from headrace.core.commands import Outcome, Report
+from headrace.core.commands import Cause, Outcome, Report
 from headrace.core.effects import Effect, Waits, WaitsStored
 from headrace.core.ids import ID_BYTES, id_text
 from headrace.core.job import Event, Job, Status
@@ -152,17 +152,23 @@ def why_not(key: bytes, status: Status) -> str:
     return f"it was to run after job {id_text(key)}, which ended as {status.name.lower()}"
 
 
-def awaited(live: "Live", waits: Waits) -> list[str]:
-    """Return sentences on what a job waits for."""
-    reasons = []
+def awaited(live: "Live", waits: Waits) -> list[Cause]:
+    """Return what a job waits for."""
+    causes = []
     for key in waits.keys[:NAMED_MAX]:
         if len(key) > ID_BYTES:
-            reasons.append(f"its module {key.hex()} has not been stored")
-        elif (handle := live.jobs.find(key)) >= 0:
-            status = live.load(handle).status.name.lower()
-            reasons.append(f"it runs after job {id_text(key)}, which is {status}")
+            told = {"wasm_sha256": key.hex()}
+            text = f"its module {key.hex()} has not been stored"
+            causes.append(Cause("module_awaited", text, told))
+            continue
+        told = {"job_id": id_text(key)}
+        if (handle := live.jobs.find(key)) >= 0:
+            told["job_status"] = live.load(handle).status.name.lower()
+            text = f"it runs after job {id_text(key)}, which is {told['job_status']}"
         else:
-            reasons.append(f"it runs after job {id_text(key)}, which has just ended")
-    if len(waits.keys) > NAMED_MAX:
-        reasons.append(f"it waits for {len(waits.keys) - NAMED_MAX} more")
-    return reasons
+            text = f"it runs after job {id_text(key)}, which has just ended"
+        causes.append(Cause("job_awaited", text, told))
+    more = len(waits.keys) - NAMED_MAX
+    if more > 0:
+        causes.append(Cause("more_awaited", f"it waits for {more} more", {"more": more}))
+    return causes

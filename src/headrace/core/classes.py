@@ -5,7 +5,7 @@ parked poll has its profile. Names are counted too, so that a client that invent
 every job leaves nothing behind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -123,6 +123,8 @@ class ClassTable:
         self.gates = GateTable(match)
         self.backlogs_max: dict[str, int] = {}
         """Of the queues that have one: jobs that have not ended and no worker holds."""
+        self._by_queue: dict[str, dict[int, ClassEntry]] = {}
+        """The classes of each queue by number, the oldest first; none: absent."""
         for queue, capacity in queue_capacities.items():
             self.queue_set(queue, capacity, False)
 
@@ -161,6 +163,14 @@ class ClassTable:
 
     def entries(self) -> list[ClassEntry]:
         return list(self._entries.values())
+
+    def each(self) -> Collection[ClassEntry]:
+        """Return all, the oldest first; not to be changed meanwhile."""
+        return self._entries.values()
+
+    def of_queue(self, queue: str) -> Collection[ClassEntry]:
+        """Return those of a queue, the oldest first; not to be changed meanwhile."""
+        return self._by_queue.get(queue, {}).values()
 
     def restore(self, classes: dict[int, Requirements]) -> None:
         """Take the stored classes; their jobs are counted as they are restored."""
@@ -213,6 +223,7 @@ class ClassTable:
         self._ids[requirements] = class_id
         self._entries[class_id] = entry
         self._by_number[number] = entry
+        self._by_queue.setdefault(requirements.queue, {})[number] = entry
 
     def _drop(self, entry: ClassEntry) -> None:
         self._match.class_drop(entry.number)
@@ -222,6 +233,9 @@ class ClassTable:
         requirements = entry.requirements
         _account_leave(self._queue_accounts, requirements.queue)
         _account_leave(self._tenant_accounts, requirements.tenant)
+        del self._by_queue[requirements.queue][entry.number]
+        if not self._by_queue[requirements.queue]:
+            del self._by_queue[requirements.queue]
         self._free_ids.append(entry.class_id)
         self.lines.release(entry.line)
         _release(entry.names)

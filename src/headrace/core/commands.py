@@ -5,7 +5,7 @@ Each command names its reply. A refusal is a `wire.problems.Problem` in the repl
 
 from collections.abc import Iterator
 from enum import IntEnum, unique
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -184,17 +184,46 @@ class LimitState(msgspec.Struct, frozen=True):
     """It keeps the job back that was asked about."""
 
 
+class Cause(msgspec.Struct, frozen=True):
+    """One reason why a job waits, or is not taken."""
+
+    code: str
+    """Such as `too_large`; for programs."""
+    detail: str
+    """The same as a sentence."""
+    numbers: dict[str, Any] = {}
+    """What the sentence names, in the words and units of the wire."""
+
+    def told(self) -> dict[str, Any]:
+        return {"code": self.code, "detail": self.detail, **self.numbers}
+
+
 class Explanation(msgspec.Struct, frozen=True):
     status: Status
-    reasons: list[str]
-    """Sentences, most telling first; empty when it does not wait."""
+    causes: list[Cause]
+    """Most telling first; empty when it does not wait."""
     workers_known: int = 0
     workers_fit: int = 0
     queue_capacity: int | None = None
     queue_running: int = 0
-    ahead_in_class: int = 0
+    position_min: int | None = None
+    """At least so many jobs go before it; None: it does not stand in line."""
+    position_max: int | None = None
     limits: list[LimitState] = []
     """Those that it counts for."""
+
+    @property
+    def reasons(self) -> list[str]:
+        return [cause.detail for cause in self.causes]
+
+
+class FindDemand(msgspec.Struct):
+    """What ready jobs ask for that no worker is free to give. Reply: `DemandSeen`."""
+
+    caller: Caller
+    queue: str | None
+    """None: all."""
+    limit: int
 
 
 # Workers ----------------------------------------------------------------------------------------
@@ -600,5 +629,6 @@ Command = (
     | StartBulk
     | StepBulk
     | StopBulk
+    | FindDemand
     | Tick
 )

@@ -27,6 +27,7 @@ from headrace.core.commands import (
     Control,
     DropDocument,
     Explain,
+    FindDemand,
     FindWorker,
     FindWorkers,
     Mark,
@@ -45,6 +46,7 @@ from headrace.core.commands import (
     Withdraw,
 )
 from headrace.core.controlling import control
+from headrace.core.demand import find_demand
 from headrace.core.documenting import drop_document, put_document
 from headrace.core.effects import Effect
 from headrace.core.fitting import explain
@@ -77,6 +79,7 @@ _HANDLERS: Final[dict[type, Callable[[Live, int, Any, list[Effect]], Any]]] = {
     StartBulk: start_bulk,
     StepBulk: step_bulk,
     StopBulk: stop_bulk,
+    FindDemand: find_demand,
     Tick: tick,
 }
 

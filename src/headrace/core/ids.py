@@ -16,7 +16,7 @@ from typing import Final
 
 from headrace._native import ID_BYTES, id_text, id_texts, ids_after
 
-__all__ = ["ID_BYTES", "JobIds", "first_id_at", "id_parse", "id_text", "id_texts"]
+__all__ = ["ID_BYTES", "JobIds", "created_ms", "first_id_at", "id_parse", "id_text", "id_texts"]
 
 _REST_BITS: Final = 62
 _REST_MASK: Final = (1 << _REST_BITS) - 1
@@ -78,6 +78,11 @@ class JobIds:
         self._last_ms = ms
         self._base = ms << 80 | self._fixed
         self._rest = int.from_bytes(self._entropy(8), "big") >> (64 - _START_BITS)
+
+
+def created_ms(job_id: bytes) -> int:
+    """Return the wall clock of when an id was made."""
+    return int.from_bytes(job_id[:6], "big")
 
 
 def first_id_at(at_ms: int) -> bytes:

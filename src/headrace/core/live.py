@@ -20,7 +20,7 @@ from headrace._native import Held, Holder, JobTable, LeaseTable, MatchIndex, Tim
 from headrace.core.announcing import Hooks, reached
 from headrace.core.awaiting import LOST, Awaiting
 from headrace.core.classes import ClassEntry, ClassTable
-from headrace.core.commands import Act, Caller, Report
+from headrace.core.commands import Act, Caller, Cause, Report
 from headrace.core.deliveries import Delivery
 from headrace.core.documenting import DocumentTable, restore_documents
 from headrace.core.effects import (
@@ -45,7 +45,7 @@ from headrace.core.job import (
     Job,
     Status,
 )
-from headrace.core.resources import Amounts, Requirements
+from headrace.core.resources import Amounts, Requirements, WorkerShape
 from headrace.core.stats import EngineStats, Spans
 from headrace.core.sweeping import Ended, Keeping
 from headrace.core.tokens import tokens_of
@@ -142,6 +142,10 @@ class EngineConfig(msgspec.Struct, frozen=True):
     """Live jobs; 0 for no limit."""
     resources_max: Amounts | None = None
     """The largest job taken; None for no limit."""
+    worker_shapes: list[WorkerShape] = []
+    """Workers that there may be: they count as known when it is asked what fits."""
+    refuse_never_fit: bool = False
+    """Refuse jobs that nothing known could ever run, instead of a warning."""
     cancel_grace_ms: int = limits.CANCEL_GRACE_MS
     timeout_grace_ms: int = limits.TIMEOUT_GRACE_MS
     retention_ms: int | None = limits.RETENTION_MS_DEFAULT
@@ -203,8 +207,11 @@ class Live:
         """Match numbers of the classes that got a job since the last `settle`."""
         self.room = False
         """A queue or a gate may let jobs through again since the last `settle`."""
-        self.never_fits: dict[int, tuple[int, str]] = {}
-        """By class: the workers' version, and why none of them fits."""
+        self.never_fits: dict[int, tuple[int, str | None]] = {}
+        """By class: the workers' version, and why none of them fits: empty, one does; None, it is
+        not in words yet."""
+        self.refusals: dict[Requirements, tuple[int, list[Cause]]] = {}
+        """The same of what is not to be taken."""
         self.fresh_finished: dict[bytes, Finished | None] = {}
         self.fresh_completed: list[JobsCompleted] = []
         """Of which nobody has asked yet; who asks has them put into `fresh_finished`."""

@@ -71,10 +71,24 @@ class Profile(msgspec.Struct, frozen=True):
     """Takes jobs of this tenant only; empty: of all."""
 
 
+class WorkerShape(msgspec.Struct, frozen=True):
+    """Workers that there may be, such as those of an autoscaler's pool."""
+
+    name: str
+    profile: Profile
+    total: Amounts
+
+
 _WIRE_WORDS: Final = {"cpu_milli": ("cpu_cores", 1000), "gpu_milli": ("gpu_count", 1000)}
 
 
+def amount_told(dimension: str, amount: int) -> tuple[str, float]:
+    """Return an amount in the word and unit of the wire."""
+    word, unit = _WIRE_WORDS.get(dimension, (dimension, 1))
+    return word, amount / unit if unit > 1 else amount
+
+
 def amount_text(dimension: str, amount: int) -> str:
-    """Return an amount in the words and units of the wire: `2.5 cpu_cores`, `512 memory_mb`."""
+    """Return the same as text: `2.5 cpu_cores`, `512 memory_mb`."""
     word, unit = _WIRE_WORDS.get(dimension, (dimension, 1))
     return f"{amount / unit:g} {word}" if unit > 1 else f"{amount} {word}"

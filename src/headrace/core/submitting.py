@@ -12,7 +12,7 @@ from headrace.core.effects import (
     WaitsStored,
     ids_split,
 )
-from headrace.core.fitting import never_fits_any
+from headrace.core.fitting import never_fits_any, refusal
 from headrace.core.ids import ID_BYTES, id_text
 from headrace.core.job import Job, Status
 from headrace.core.live import Live, Quota, unknown_job
@@ -260,6 +260,13 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
             if held is not None:
                 held.move_to(pointer(command, at))
                 return held
+        if live.config.refuse_never_fit and (causes := refusal(live, new.requirements)):
+            return Problem(
+                ProblemCode.REQUIREMENTS_NEVER_FIT,
+                "; ".join(cause.detail for cause in causes),
+                pointer=f"{pointer(command, at)}/requirements",
+                extra={"causes": [cause.told() for cause in causes]},
+            )
     tenant = command.caller.tenant
     if announced and live.awaiting.announced[tenant] + announced > limits.AWAITING_MODULE_MAX:
         return Problem(

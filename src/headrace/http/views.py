@@ -157,6 +157,12 @@ def result_view(stored: StoredJob) -> ResultView:
     return view
 
 
+def labels_view(labels: frozenset[str]) -> dict[str, str]:
+    """Return labels by key."""
+    parts = [label.partition("=") for label in sorted(labels)]
+    return {key: value for key, _, value in parts}
+
+
 def plain(value: Any) -> Any:
     """Return builtins for JSON, with statuses as words."""
     if isinstance(value, Status):

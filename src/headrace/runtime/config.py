@@ -13,6 +13,7 @@ from headrace.core.resources import Amounts
 from headrace.runtime.layers import ConfigError
 from headrace.runtime.logs import JobLogger, LogFormat
 from headrace.runtime.settings import Duration, Mark, Megabytes, Seconds, key_of, settings_of
+from headrace.runtime.shapes import read_shapes
 from headrace.wire import limits
 from headrace.wire.keys import RATE_MAX, RateLimit
 
@@ -138,6 +139,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
         Mark("Whether jobs may have a type that is not registered."),
     ] = "any"
     resources_max: ResourcesMax = ResourcesMax()
+    never_fit: Annotated[
+        Literal["warn", "refuse"],
+        Mark("Whether jobs that no known worker or shape could ever run are taken."),
+    ] = "warn"
+    worker_shapes: Annotated[
+        dict[str, str],
+        Mark(
+            "Workers that there may be, such as `cpu_cores=4; memory=16GiB`; they count as known.",
+            name="worker_shape",
+        ),
+    ] = msgspec.field(default_factory=dict)
     retention_ms: Annotated[
         Annotated[Duration, Meta(le=limits.OPERATOR_SPAN_MS_MAX)] | None,
         Mark("How long finished jobs are kept, where their type says nothing; or never."),
@@ -207,6 +219,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
                 raise ConfigError(
                     f"webhook_allow_networks: {network!r} is no network, such as 10.0.0.0/8"
                 ) from None
+        try:
+            read_shapes(self.worker_shapes)
+        except ValueError as error:
+            raise ConfigError(f"worker_shapes: {error}") from None
         if not self.may_be_open and not has_keys:
             raise ConfigError(
                 f"{self.host} can be reached from other machines and there are no API keys:"
@@ -223,6 +239,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
             queue_capacities={name: most for name, most in capacities if most is not None},
             jobs_max=self.queue_size,
             resources_max=self.resources_max.amounts(),
+            worker_shapes=read_shapes(self.worker_shapes),
+            refuse_never_fit=self.never_fit == "refuse",
             retention_ms=self.retention_ms,
         )
 

@@ -7,7 +7,7 @@ import msgspec
 from headrace.wire.keys import Scope
 from headrace.wire.problems import ProblemCode as P
 from headrace.wire.route import COMMITS, WHO, Param, Route
-from headrace.wire.schema import Resources, Serve
+from headrace.wire.schema import Duration, Resources, Serve
 
 
 class WorkerLeaseView(msgspec.Struct, kw_only=True):
@@ -61,10 +61,90 @@ class WorkersAnswer(msgspec.Struct, kw_only=True):
     """For cursor; null at the end."""
 
 
+class DemandSum(msgspec.Struct, kw_only=True):
+    """Ready jobs, and what they ask for together."""
+
+    jobs: int
+    cpu_cores: float
+    memory_mb: int
+    storage_mb: int
+    gpu_count: float
+
+
+FitWord = Literal["busy", "never", "unknown", "held_back"]
+
+
+class ClassDemandView(msgspec.Struct, kw_only=True):
+    """Ready jobs of equal requirements. Amounts are those of one job."""
+
+    queue: str
+    type: str
+    """`wasm` for WASM jobs."""
+    tenant_id: str | None
+    """null: submitted without a key."""
+    cpu_cores: float
+    memory_mb: int
+    storage_mb: int
+    gpu_count: float
+    gpu_type: list[str]
+    """Alternatives; none: any."""
+    labels: dict[str, str]
+    ready: int
+    first_wait: Duration
+    """Seconds that the first in line waits."""
+    fit: FitWord
+    """busy: a known worker or an allowed shape fits them; never: none does; unknown: no worker is
+    known; held_back: more workers would not help: a pause, a capacity or a limit holds them."""
+
+
+class QueueDemandView(msgspec.Struct, kw_only=True):
+    queue: str
+    ready: int
+    running: int
+    capacity: int | None
+    paused: bool
+    wanted: int
+    """Jobs that would run if there were workers for them."""
+
+
+class DemandAnswer(msgspec.Struct, kw_only=True):
+    """What ready jobs ask for that no worker is free to give."""
+
+    value: int
+    """Jobs that would run if there were workers for them: a number for autoscalers."""
+    busy: DemandSum
+    """Of those that known workers would fit; as all sums here, of what was looked at."""
+    never: DemandSum
+    """Of those that fit no known worker."""
+    unknown: DemandSum
+    held_back: DemandSum
+    """More workers would not help these."""
+    queues: list[QueueDemandView]
+    classes: list[ClassDemandView]
+    """Those with the most jobs."""
+    classes_count: int
+    truncated: bool
+    """There are more classes than were looked at; all numbers are of those that were."""
+
+
 TENANT: Final = Param("tenant", "Of the worker's key, where several tenants have such a worker")
 _ADMIN: Final = (Scope.ADMIN,)
 
 OPERATOR_ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        name="demand",
+        method="GET",
+        path="/api/v1/demand",
+        summary="What ready jobs ask for that no worker is free to give: for autoscalers",
+        tag="operations",
+        params=(
+            *WHO,
+            Param("queue", "Of this queue only"),
+            Param("limit", "Classes shown: 1 to 1000, default 100", type="integer"),
+        ),
+        answer=DemandAnswer,
+        problems=COMMITS,
+    ),
     Route(
         name="workers_list",
         method="GET",

@@ -69,11 +69,16 @@ class ExplainAnswer(msgspec.Struct, kw_only=True):
     status: str
     reasons: list[str]
     """Most telling first; empty when it does not wait."""
+    causes: list[dict[str, Any]]
+    """The same for programs: each with `code` and `detail`, and what the sentence names."""
     workers_known: int
     workers_fit: int
     queue_capacity: int | None
     queue_running: int
-    ahead_in_class: int
+    position_min: int | None
+    """At least so many jobs go before it; null: it does not stand in line."""
+    position_max: int | None
+    """At most so many."""
     limits: list[LimitExplained]
     """Limits that it counts for."""
 

@@ -6,6 +6,7 @@ from headrace.http.errors import Handler
 from headrace.http.handlers import (
     audit,
     bulk,
+    demand,
     events,
     job_types,
     jobs,
@@ -62,6 +63,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "module_put": modules.module_put,
     "module_get": modules.module_get,
     "module_head": modules.module_head,
+    "demand": demand.demand,
     "workers_list": workers.workers_list,
     "worker_get": workers.worker_get,
     "worker_drain": workers.worker_drain,

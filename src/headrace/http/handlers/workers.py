@@ -21,6 +21,7 @@ from headrace.http.encode import answer
 from headrace.http.identity import caller
 from headrace.http.queries import number, one
 from headrace.http.site import site_of
+from headrace.http.views import labels_view
 from headrace.wire import limits
 from headrace.wire.durations import rfc3339
 from headrace.wire.operator_routes import (
@@ -86,7 +87,7 @@ def worker_view(seen: WorkerSeen) -> WorkerView:
         ordered_at=rfc3339(seen.ordered_at_ms),
         ordered_by=seen.ordered_by or None,
         serve=None if profile is None else _serve(profile),
-        labels=None if profile is None else dict(_pairs(profile)),
+        labels=None if profile is None else labels_view(profile.labels),
         total=None if profile is None else _resources(seen.total, profile),
         free=None if profile is None or seen.free is None else _resources(seen.free, profile),
         running=seen.running,
@@ -110,11 +111,6 @@ def _serve(profile: Profile) -> Serve:
         queues=None if profile.queues is None else sorted(profile.queues),
         wasm=profile.wasm,
     )
-
-
-def _pairs(profile: Profile) -> list[tuple[str, str]]:
-    parts = [label.partition("=") for label in sorted(profile.labels)]
-    return [(key, value) for key, _, value in parts]
 
 
 def _resources(amounts: Amounts, profile: Profile) -> Resources:
