@@ -1,11 +1,14 @@
-"""What schemathesis has to know of this API: MessagePack, and that long polls take long."""
+"""What schemathesis has to know of this API: its media types, and that long polls take long."""
 
 from typing import Any
 
 import msgspec
 import schemathesis
+from hypothesis import strategies as st
 
 WAIT_S_MAX = 0.05
+
+schemathesis.openapi.media_type("application/wasm", st.binary(max_size=200))
 
 
 @schemathesis.serializer("application/msgpack")

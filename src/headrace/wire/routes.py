@@ -279,7 +279,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=bytes,
         body_media="application/wasm",
         answer=ModuleAnswer,
-        problems=(*MODULE_REFUSALS, *COMMITS),
+        problems=(*MODULE_REFUSALS, P.MODULE_UNKNOWN, *COMMITS),
     ),
     Route(
         name="module_get",
