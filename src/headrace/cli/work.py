@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,7 @@ Examples:
   headrace work                          WASM, and the types echo, sleep, fail, burn to try it
   headrace work tasks:worker             the handlers of tasks.py, beside WASM
   headrace work path/to/tasks.py         the same by its file
+  headrace work tasks.py --reload        anew at each change of the code
   headrace work tasks --no-wasm --concurrency 32 --queues mail,reports
 
 \b
@@ -81,17 +83,23 @@ reached is waited for.""",
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory of modules and their compiled code. [~/.cache/headrace]",
 )
+@click.option("--reload", is_flag=True, help="Start anew when the code changes. For development.")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
 )
-def work_command(target: str | None, log_level: Level, **options: Any) -> int:
+def work_command(target: str | None, reload: bool, log_level: Level, **options: Any) -> int:
     """Run a worker: take jobs from the server and run them.
 
     MODULE:WORKER names a module and the Worker in it (default "worker").
     """
+    if reload:
+        from headrace.cli.reloading import FLAG, work_reloading
+
+        words_given = sys.argv[sys.argv.index("work") + 1 :]
+        return work_reloading(target, [word for word in words_given if word != FLAG])
     log_to_console(log_level)
 
     from headrace.worker.agent import Agent, AgentConfig, AgentError
