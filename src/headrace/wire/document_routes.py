@@ -460,7 +460,7 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
         params=(*WHO, *CONDITIONS),
         body=QueueSettings,
         answer=QueueView,
-        problems=(P.DOCUMENTS_TOO_MANY, *CHANGES),
+        problems=(P.DOCUMENT_UNKNOWN, P.DOCUMENTS_TOO_MANY, *CHANGES),
     ),
     Route(
         name="queue_delete",
@@ -534,7 +534,7 @@ DOCUMENT_ROUTES: Final[tuple[Route, ...]] = (
         params=(*WHO, *CONDITIONS),
         body=TenantSettings,
         answer=TenantView,
-        problems=(P.DOCUMENTS_TOO_MANY, *CHANGES),
+        problems=(P.DOCUMENT_UNKNOWN, P.DOCUMENTS_TOO_MANY, *CHANGES),
     ),
     Route(
         name="tenant_delete",
