@@ -126,18 +126,6 @@ def starts_that_come_back_wake_nobody(stack: ExitStack) -> None:
 
 
 @planted
-def room_at_a_gate_wakes_nobody(stack: ExitStack) -> None:
-    """A job that ends lets nobody know that its limit has room again."""
-
-    def release(self: Live, entry: ClassEntry, leases: int) -> None:
-        gates, entry.gates = entry.gates, ()
-        old(self, entry, leases)
-        entry.gates = gates
-
-    old = put(stack, Live, "release", release)
-
-
-@planted
 def quota_counts_only_what_waits(stack: ExitStack) -> None:
     """Running jobs are not counted against what a tenant may have."""
 
