@@ -18,6 +18,13 @@ async def hold_first(ctx: AsyncContext) -> dict[str, int]:
     return {"attempt": ctx.attempt}
 
 
+@worker.job("emits", run="thread")
+def emits(ctx: Context) -> dict[str, int]:
+    """Tell webhooks of an event, and end."""
+    ctx.emit("scene.loaded", {"nodes": 3})
+    return {"attempt": ctx.attempt}
+
+
 @worker.job("nap")
 async def nap(ctx: AsyncContext, params: dict[str, Any]) -> dict[str, int]:
     await ctx.sleep(params["seconds"])

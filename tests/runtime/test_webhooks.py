@@ -10,6 +10,7 @@ from headrace.core.commands import Announce, Caller, PutDocument
 from headrace.core.deliveries import Delivery
 from headrace.runtime import webhooks
 from headrace.runtime.config import Config, ConfigError
+from headrace.runtime.layers import effective
 from headrace.runtime.node import Node
 from headrace.runtime.webhooks import DocumentEndpoints, ask
 from headrace.webhooks.contract import Answer, Post
@@ -192,3 +193,17 @@ def test_an_endpoint_is_named_by_what_it_is() -> None:
     assert webhooks.endpoint_id(one) == HOOK
     own = Delivery(1, bytes(16), "e", "t", 0, 0, 0, url="https://x/")
     assert webhooks.endpoint_id(own).startswith("url_")
+
+
+def test_the_settings_are_read_from_texts_too() -> None:
+    environ = {
+        "HEADRACE_WEBHOOK_PORTS": "444, 0",
+        "HEADRACE_WEBHOOK_ALLOW_NETWORKS": "10.0.0.0/8,::1/128",
+        "HEADRACE_WEBHOOK_HTTP": "true",
+    }
+    config = effective(Config, environ=environ).config
+    assert config.webhook_ports == [444, 0]
+    assert config.webhook_allow_networks == ["10.0.0.0/8", "::1/128"]
+    assert config.webhook_http
+    with pytest.raises(ConfigError, match="webhook-ports"):
+        effective(Config, flags={"webhook_ports": "x"})

@@ -568,6 +568,7 @@ def memory_is_effects(model: "Model", server: "Server") -> None:
     if len(model.parked) != len(server.engine.live.parked):
         fail("memory_is_effects", "parked polls differ")
     document_checkers.documents_kept(server.engine.live.documents, model.documents)
+    model.outbox.counted(server.engine.live.hooks)
 
 
 def nothing_invisible_too_long(model: "Model", server: "Server") -> None:
@@ -623,6 +624,7 @@ def store_matches(model: "Model", store: Any, *, whole: bool) -> None:
         fail("store_matches", f"{len(ended)} ends on disk, {len(durable) - len(expected)} written")
     no_acked_submit_lost(model, model.acked)
     document_checkers.documents_kept(store.documents, model.durable_documents)
+    model.outbox.is_on_disk(store)
     if store.audit(None, len(model.durable_audit) + 1) != model.durable_audit[::-1]:
         fail("audit_is_whole", f"{len(model.durable_audit)} entries written")
     if not durable.keys() <= model.sent.keys():

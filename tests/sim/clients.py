@@ -1,5 +1,6 @@
 """Who submits, and what they do to their jobs afterwards."""
 
+import json
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -38,12 +39,14 @@ from headrace.wire.documents import (
     RunningMax,
     TenantDocument,
     TypeDocument,
+    WebhookDocument,
     body_of,
 )
 from headrace.wire.schema import JobFilter
 from sim.model import Model
 from sim.model_job import each_submitted, named_in, spec_of
 from sim.net import Net
+from sim.outbox import PATTERNS, WEBHOOKS
 from sim.settings import (
     GPU_MODELS,
     KINDS,
@@ -77,6 +80,7 @@ DOCUMENTS: Final = {
     Kind.TYPE: KINDS[1:],
     Kind.LIMIT: tuple(LIMITED),
     Kind.TENANT: (*TENANTS, "default"),
+    Kind.WEBHOOK: WEBHOOKS,
 }
 """Names of documents, where they are not those of queues."""
 AMOUNTS: Final = (0, 0, 500, 1_000, 4_000)
@@ -124,7 +128,9 @@ class Client:
         if self._acts and self._known and world.chance(0.3):
             act = world.pick(self._acts)
             if act == "document":
-                self._set((*(Kind.QUEUE,) * 3, Kind.TENANT, Kind.GROUP, Kind.TYPE))
+                self._set(
+                    (*(Kind.QUEUE,) * 3, Kind.TENANT, Kind.GROUP, Kind.TYPE, *(Kind.WEBHOOK,) * 3)
+                )
             elif act == "limit":
                 self._set((Kind.LIMIT, Kind.LIMIT, Kind.TENANT, Kind.QUEUE))
             elif act == "bulk":
@@ -196,6 +202,11 @@ class Client:
             new["key_digest"] = blake2b(f"{queue_key}{mine}".encode(), digest_size=16).digest()
             shown = queue_key if world.chance(0.9) else repr(new["specs"])
             new["request_digest"] = blake2b(shown.encode(), digest_size=16).digest()
+        elif random() < 0.1:
+            url = f"https://own{world.between(1, 3)}.test/"
+            spec = {**json.loads(new["specs"][0]), "webhook_url": url}
+            new["specs"] = [json.dumps(spec, separators=(",", ":")).encode()]
+            new["webhook_url"] = url
         elif random() < 0.2:
             others = world.between(1, BATCH_MAX)
             new["specs"] += [spec_of(need, world.rng.getrandbits(40), tags) for _ in range(others)]
@@ -356,6 +367,18 @@ class Client:
             body = body_of(
                 TypeDocument(group=group, suspendable=world.chance(0.5), retention_ms=keep_ms)
             )
+
+        elif kind is Kind.WEBHOOK:
+            events = tuple({world.pick(PATTERNS) for _ in range(world.between(1, 3))})
+            value = WebhookDocument(
+                tenant=self.caller.tenant,
+                user=self.caller.user,
+                url="https://example.com/",
+                events=tuple(sorted(events)),
+                every_user=world.chance(0.5),
+                disabled="by hand" if world.chance(0.1) else "",
+            )
+            body = body_of(value)
 
         def make() -> PutDocument | DropDocument:
             if drop:

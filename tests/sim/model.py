@@ -72,6 +72,7 @@ from sim.model_job import (
     less,
     run_again,
 )
+from sim.outbox import Outbox
 from sim.retention import Retention
 from sim.settings import Settings
 from sim.single import single_acks, single_effects, single_reports
@@ -111,6 +112,7 @@ class Model:
         self.queue_held: dict[str, int] = {}
         self.limits = Limits(self)
         self.durable: dict[bytes, Durable] = {}
+        self.outbox = Outbox(self)
         self.modules: set[bytes] = set()
         self.durable_modules: set[bytes] = set()
         self.documents: dict[tuple[Kind, str], Document] = {}
@@ -203,7 +205,7 @@ class Model:
         kind = type(command)
         self.limits.at_ms = now_ms
         self.world.note(kind.__name__, (command, reply, effects))
-        effects = single_effects(effects)
+        effects = self.outbox.applied(command, reply, single_effects(effects))
         if isinstance(command, Submit):
             if isinstance(command, SubmitEach):
                 checkers_submits.each_taken_by_itself(self, command, reply)
@@ -254,10 +256,11 @@ class Model:
     def settled(self, now_ms: int, effects: list[Effect]) -> None:
         self.limits.at_ms = now_ms
         self.world.note("settle", (effects,))
-        self._take(now_ms, None, single_effects(effects))
+        self._take(now_ms, None, self.outbox.applied(None, None, single_effects(effects)))
 
     def wrote(self, effects: list[Effect]) -> None:
         durable = self.durable
+        self.outbox.wrote(effects)
         for effect in single_effects(effects):
             kind = type(effect)
             if kind is JobChanged:
@@ -349,6 +352,7 @@ class Model:
         self.retention.restarted(now_ms)
         self.turns = Turns(self)
         self.limits.restarted(now_ms, self.durable_ms)
+        self.outbox.restarted(store)
         checkers.store_matches(self, store, whole=False)
 
     # Effects ------------------------------------------------------------------------------------

@@ -69,6 +69,8 @@ class Retention:
         self._due: dict[bytes, Any] = {}
         """What this sweep must take with it: ends of jobs that do not run again meanwhile."""
         self._rules: dict[str, int] = {}
+        self._began_ms = 0
+        """Of this sweep; the wall clock may be set back while it goes on."""
 
     def restarted(self, now_ms: int) -> None:
         wall_ms = self._model.world.wall_ms()
@@ -102,6 +104,7 @@ class Retention:
             return
         model = self._model
         self._rules = rules = self._rules_now()
+        self._began_ms = self._now_ms
         shortest_ms = min(rules.values())
         self._due = {
             job_id: finished
@@ -113,7 +116,8 @@ class Retention:
         }
 
     def part_done(self, reply: Any) -> None:
-        if reply.next_id is None and self._rules == self._rules_now():
+        went_back = self._now_ms < self._began_ms
+        if reply.next_id is None and self._rules == self._rules_now() and not went_back:
             ended = self._model.ended
             left = [job_id for job_id, end in self._due.items() if ended.get(job_id) is end]
             if left:  # one stays until those that run after it have heard of its end

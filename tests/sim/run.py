@@ -18,6 +18,7 @@ from sim.clients import Client, Closer
 from sim.disk import FULL_MS, Disk
 from sim.model import Model
 from sim.net import Net
+from sim.outbox import Postman
 from sim.retention import Janitor
 from sim.server import Server
 from sim.settings import GPU_MODELS, LABELS, SERVER_FAULTS, Settings, config_of, settings_of
@@ -70,6 +71,7 @@ class Run:
         self.clients = [Client(number, *parts) for number in range(settings.clients)]
         self.workers = [Worker(number, *parts) for number in range(settings.workers)]
         self.janitor = Janitor(world, settings, self.server)
+        self.postman = Postman(world, settings, self.server)
         if self.chaos:
             world.at(world.between(0, settings.chaos_ms), self._strike)
 

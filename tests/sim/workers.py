@@ -8,6 +8,7 @@ from headrace.core.resources import Amounts, Profile
 from headrace.wire.problems import Problem
 from sim.model import Model
 from sim.net import Net
+from sim.outbox import EVENTS
 from sim.settings import GPU_MODELS, KINDS, LABELS, QUEUES, TENANTS, Settings
 from sim.single import joined
 from sim.world import World
@@ -283,6 +284,9 @@ class Worker:
                 self._news.append(Progress(token, started=True, log=log))
             elif world.chance(0.1):
                 self._news.append(Progress(token, progress=world.random(), details="on it"))
+            elif world.chance(0.1):
+                events = [(world.pick(EVENTS), b"1") for _ in range(world.between(1, 3))]
+                self._news.append(Progress(token, events=events))
 
     def _end(self, token: str, outcome: Outcome) -> None:
         del self._runs[token]

@@ -17,6 +17,7 @@ def where(ctx: Any, params: Any) -> Any:
     print("printed")
     print("to stderr", file=sys.stderr)
     ctx.log("logged")
+    ctx.emit("told.once", [1])
     return {"pid": os.getpid(), "params": params, "descriptors": len(os.listdir("/proc/self/fd"))}
 
 

@@ -42,6 +42,7 @@ BROKEN = DOOR + '[node name="Knob" type="Node3D" parent="Plate"]\n'
 class Silent(Feed):
     def __init__(self) -> None:
         self.fractions: list[float | None] = []
+        self.events: list[str] = []
 
     def progress(self, fraction: float | None, details: str | None) -> None:
         self.fractions.append(fraction)
@@ -49,6 +50,9 @@ class Silent(Feed):
     def log(self, text: str) -> None: ...
 
     def checkpoint(self, value: bytes) -> None: ...
+
+    def emit(self, name: str, data: bytes) -> None:
+        self.events.append(name)
 
 
 def context(checkpoint: Any = None) -> Context:

@@ -42,6 +42,7 @@ class Silent(Feed):
     def __init__(self) -> None:
         self.checkpoints: list[bytes] = []
         self.fractions: list[float | None] = []
+        self.events: list[tuple[str, bytes]] = []
 
     def progress(self, fraction: float | None, details: str | None) -> None:
         self.fractions.append(fraction)
@@ -50,6 +51,9 @@ class Silent(Feed):
 
     def checkpoint(self, value: bytes) -> None:
         self.checkpoints.append(value)
+
+    def emit(self, name: str, data: bytes) -> None:
+        self.events.append((name, data))
 
 
 def context(checkpoint: bytes = b"", timeout: float = 0) -> tuple[Context, Silent]:
@@ -221,6 +225,17 @@ def test_a_result_that_contains_itself_is_refused() -> None:
     loop: list[Any] = []
     loop.append(loop)
     assert completed(loop).code == "result_invalid"
+
+
+def test_an_event_is_checked_before_it_is_told() -> None:
+    ctx, feed = context()
+    ctx.emit("scene.loaded", {"nodes": 3})
+    ctx.emit("scene.saved")
+    assert feed.events == [("scene.loaded", b'{"nodes":3}'), ("scene.saved", b"")]
+    for name, data in (("job.completed", None), ("a b", None), ("a", "x" * 17_000)):
+        with pytest.raises(ValueError, match="event"):
+            ctx.emit(name, data)
+    assert len(feed.events) == 2
 
 
 # Classes ----------------------------------------------------------------------------------------

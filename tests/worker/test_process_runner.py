@@ -24,6 +24,7 @@ class Heard(Feed):
     def __init__(self) -> None:
         self.text = ""
         self.saved: list[bytes] = []
+        self.events: list[tuple[str, bytes]] = []
 
     def progress(self, fraction: float | None, details: str | None) -> None: ...
 
@@ -32,6 +33,9 @@ class Heard(Feed):
 
     def checkpoint(self, value: bytes) -> None:
         self.saved.append(value)
+
+    def emit(self, name: str, data: bytes) -> None:
+        self.events.append((name, data))
 
 
 @pytest.fixture
@@ -75,6 +79,7 @@ async def test_a_child_is_used_again_and_its_output_is_the_jobs_log(pool: ChildP
     assert first["pid"] == second["pid"] != os.getpid()
     assert sorted(heard.text.split("\n")) == ["", "logged", "printed", "to stderr"]
     assert second["descriptors"] == first["descriptors"]
+    assert heard.events == [("told.once", b"[1]")]
 
 
 async def test_a_kill_ends_a_handler_that_computes_and_all_that_it_started(

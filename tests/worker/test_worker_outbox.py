@@ -123,3 +123,51 @@ async def test_what_is_said_in_another_thread_wakes_the_loop(
     async with asyncio.timeout(10):
         await outbox.ready.wait()
     assert outbox.compose().progress[0].log == "from a thread"
+
+
+async def test_events_go_before_the_end_in_polls_of_a_bounded_size() -> None:
+    outbox = Outbox()
+    for number in range(150):
+        outbox.emit("a", f"e{number}", b"1")
+    outbox.report(done("a"))
+    seen: list[str] = []
+    for reports in ([], [], [done("a")]):
+        batch = outbox.compose()
+        assert batch.reports == reports
+        (told,) = batch.progress
+        assert len(told.events) <= 64
+        seen += [event.name for event in told.events]
+    assert seen == [f"e{number}" for number in range(150)]
+
+
+async def test_one_poll_carries_a_bounded_size_of_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVENT_BYTES_PER_POLL_MAX", 300)
+    outbox = Outbox()
+    for lease in ("a", "b"):
+        for _ in range(2):
+            outbox.emit(lease, "e", b'"' + b"x" * 98 + b'"')
+    sizes = [[len(told.events) for told in outbox.compose().progress] for _ in range(2)]
+    assert sizes == [[2, 0], [2]]
+    assert outbox.empty
+
+
+async def test_events_that_come_too_fast_are_counted_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "EVENTS_HELD_MAX", 2)
+    outbox = Outbox()
+    for number in range(5):
+        outbox.emit("a", f"e{number}", b"")
+    (told,) = outbox.compose().progress
+    assert [event.name for event in told.events] == ["e0", "e1"]
+    assert "3 events" in (told.log or "")
+
+
+async def test_events_that_may_not_have_arrived_are_told_again_in_order() -> None:
+    outbox = Outbox()
+    outbox.emit("a", "first", b"")
+    sent = outbox.compose().progress
+    outbox.emit("a", "second", b"")
+    outbox.put_back(sent)
+    (told,) = outbox.compose().progress
+    assert [event.name for event in told.events] == ["first", "second"]

@@ -196,11 +196,16 @@ def reached(live: "Live", now_ms: int, job: Job, effects: list[Effect]) -> None:
 
 def completed(live: "Live", now_ms: int, told: JobsCompleted, effects: list[Effect]) -> None:
     """Tell of jobs that one poll completed."""
-    due: list[Delivery] = []
-    for position, (flags, owner_id, attempt) in enumerate(_HEADS.iter_unpack(told.records)):
-        has_url = flags & _HAS_WEBHOOK != 0
+    heads = list(_HEADS.iter_unpack(told.records))
+    asking = set()
+    for owner_id in {head[1] for head in heads}:
         tenant, user = live.owner_names[owner_id]
-        if has_url or live.hooks.asked(tenant, user, _COMPLETED):
+        if live.hooks.asked(tenant, user, _COMPLETED):
+            asking.add(owner_id)
+    due: list[Delivery] = []
+    for position, (flags, owner_id, attempt) in enumerate(heads):
+        has_url = flags & _HAS_WEBHOOK != 0
+        if has_url or owner_id in asking:
             job_id = told.job_ids[position * ID_BYTES : (position + 1) * ID_BYTES]
             tell_status(live, now_ms, job_id, owner_id, Status.COMPLETED, attempt, has_url, due)
     if due:

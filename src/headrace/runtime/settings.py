@@ -119,7 +119,8 @@ class Setting:
     def read_text(self, text: str) -> Any:
         """Return a value, or that of one item, from the environment or the command line."""
         if self.is_list:
-            return self.read([word.strip() for word in text.split(",") if word.strip()])
+            words = [word.strip() for word in text.split(",") if word.strip()]
+            return self.read(words, strict=False)
         if not self.is_mapping or text.strip().lower() not in ("", "null"):
             return self.read(text, strict=False)
         return self.read(None)

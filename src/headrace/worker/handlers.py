@@ -46,6 +46,7 @@ import msgspec
 
 from headrace.wire import limits
 from headrace.wire.durations import duration_ms
+from headrace.wire.events import check_emitted
 from headrace.wire.schema import Spec
 from headrace.worker.attempt import Assignment, Ending, StopReason, completed, cut_text, failed
 from headrace.worker.tracing import attempt_span
@@ -114,6 +115,9 @@ class Feed(ABC):
     @abstractmethod
     def checkpoint(self, value: bytes) -> None: ...
 
+    @abstractmethod
+    def emit(self, name: str, data: bytes) -> None: ...
+
 
 class JobFeed(Feed):
     """A feed that also hears when the job's time begins, for runs that have to prepare first."""
@@ -179,6 +183,16 @@ class Context:
     def log(self, text: str) -> None:
         """Append a line to the job's log."""
         self._feed.log(text if text.endswith("\n") else text + "\n")
+
+    def emit(self, name: str, data: Any = None) -> None:
+        """Tell webhooks that ask for it of an event of the handler's own, such as `scene.loaded`.
+
+        `data` is any JSON value; None: none. An event may be told twice if a connection breaks.
+        """
+        encoded = b"" if data is None else msgspec.json.encode(data)
+        if len(encoded) > limits.EVENT_DATA_BYTES_MAX:
+            raise ValueError(f"an event has at most {limits.EVENT_DATA_BYTES_MAX} bytes of JSON")
+        self._feed.emit(check_emitted(name), encoded)
 
     @property
     def checkpoint(self) -> Any:

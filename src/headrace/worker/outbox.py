@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from headrace.wire import limits
-from headrace.wire.schema import Progress, Report
+from headrace.wire.schema import ABSENT, Emitted, Progress, Report
 from headrace.worker.attempt import sendable
 from headrace.worker.handlers import JobFeed
 from headrace.worker.python_runner import call_in
@@ -22,6 +22,10 @@ from headrace.worker.python_runner import call_in
 STARTED_DELAY_S: Final = 0.02
 PROGRESS_DELAY_S: Final = 0.1
 LOG_DELAY_S: Final = 0.2
+EVENT_DELAY_S: Final = 0.05
+EVENTS_HELD_MAX: Final = 1_000
+"""Of one job, between two polls; what comes faster is lost, and the log says so."""
+EVENT_BYTES_PER_POLL_MAX: Final = 8 * limits.MIB
 LOG_HELD_CHARS_MAX: Final = limits.LOG_BYTES_MAX // 8
 """Of one job, between two polls; a job that logs faster loses the rest, and the log says so."""
 REPORTS_PER_POLL_MAX: Final = 1_000
@@ -31,7 +35,10 @@ NEWS_PER_POLL_MAX: Final = 1_000
 assert LOG_HELD_CHARS_MAX * 4 * 2 <= limits.LOG_BYTES_MAX, "as UTF-8, and put back once"
 assert REPORTS_PER_POLL_MAX <= limits.POLL_REPORTS_MAX
 assert NEWS_PER_POLL_MAX <= limits.POLL_RUNNING_MAX
-assert REPORT_BYTES_PER_POLL_MAX + NEWS_PER_POLL_MAX * 4 * limits.KIB < limits.BODY_BYTES_MAX
+assert (
+    REPORT_BYTES_PER_POLL_MAX + EVENT_BYTES_PER_POLL_MAX + NEWS_PER_POLL_MAX * 4 * limits.KIB
+    < limits.BODY_BYTES_MAX
+)
 
 
 class News(msgspec.Struct):
@@ -45,6 +52,8 @@ class News(msgspec.Struct):
     log: list[str] = []
     log_chars: int = 0
     dropped_chars: int = 0
+    events: list[Emitted] = []
+    dropped_events: int = 0
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -75,7 +84,7 @@ class Outbox:
         with self._lock:
             news = self._news.get(report.lease)
             if news is not None:
-                if news.log:
+                if news.log or news.events or news.dropped_events:
                     news.due = time.monotonic()
                     news.started, news.fraction, news.details = False, None, None
                 else:
@@ -109,6 +118,17 @@ class Outbox:
             news.dropped_chars += len(text) - len(kept)
 
         self._change(lease, LOG_DELAY_S, change)
+
+    def emit(self, lease: str, name: str, data: bytes) -> None:
+        event = Emitted(name=name, data=msgspec.Raw(data) if data else ABSENT)
+
+        def change(news: News) -> None:
+            if len(news.events) < EVENTS_HELD_MAX:
+                news.events.append(event)
+            else:
+                news.dropped_events += 1
+
+        self._change(lease, EVENT_DELAY_S, change)
 
     def forget(self, lease: str) -> None:
         """Drop the news of a lease that is not ours any more."""
@@ -152,8 +172,15 @@ class Outbox:
         """Take what the next poll says. News are taken out; reports stay until acknowledged."""
         with self._lock:
             progress = []
+            event_bytes = 0
             for lease in list(self._news)[:NEWS_PER_POLL_MAX]:
-                progress.append(_progress(lease, self._news.pop(lease)))
+                news = self._news.pop(lease)
+                told, rest = _cut(news.events, EVENT_BYTES_PER_POLL_MAX - event_bytes)
+                event_bytes += sum(map(_event_bytes, told))
+                news.events = told
+                progress.append(_progress(lease, news))
+                if rest:  # the next poll's
+                    self._news[lease] = News(time.monotonic(), events=rest)
             self._due = min((news.due for news in self._news.values()), default=float("inf"))
         self._arm()
         # The server reads the news of a poll before its reports, so a last piece of log goes with
@@ -192,6 +219,7 @@ class Outbox:
                 news.started = news.started or sent.started
                 news.fraction = sent.progress if news.fraction is None else news.fraction
                 news.details = sent.details if news.details is None else news.details
+                news.events = [*sent.events, *news.events]
                 if sent.log is not None:
                     news.log.insert(0, sent.log)
                     news.log_chars += len(sent.log)  # beyond the bound nothing is added
@@ -226,6 +254,10 @@ class AttemptFeed(JobFeed):
         if not self._closed:
             self._on_checkpoint(value)
 
+    def emit(self, name: str, data: bytes) -> None:
+        if not self._closed:
+            self._outbox.emit(self._lease, name, data)
+
     def close(self) -> None:
         self._closed = True
 
@@ -234,13 +266,29 @@ def _progress(lease: str, news: News) -> Progress:
     log = "".join(news.log)
     if news.dropped_chars:
         log += f"\n[headrace: {news.dropped_chars} characters of log came too fast and are lost]\n"
+    if news.dropped_events:
+        log += f"\n[headrace: {news.dropped_events} events came too fast and are lost]\n"
     return Progress(
         lease=lease,
         started=news.started,
         progress=news.fraction,
         details=None if news.details is None else sendable(news.details),
         log=sendable(log) or None,
+        events=news.events,
     )
+
+
+def _cut(events: list[Emitted], room: int) -> tuple[list[Emitted], list[Emitted]]:
+    """Part events into what one poll carries of a lease, and the rest."""
+    for count, event in enumerate(events):
+        room -= _event_bytes(event)
+        if count >= limits.EVENTS_PER_NEWS_MAX or room < 0:
+            return events[:count], events[count:]
+    return events, []
+
+
+def _event_bytes(event: Emitted) -> int:
+    return len(event.name) + len(bytes(event.data)) + 32
 
 
 def _report_bytes(report: Report) -> int:

@@ -25,6 +25,7 @@ from headrace.worker.python_protocol import (
     FRAME_BYTES_MAX,
     LENGTH,
     Broken,
+    Emitted,
     Ended,
     FromChild,
     Hello,
@@ -199,6 +200,8 @@ class Child:
                 elif isinstance(message, Saved):
                     checkpoint = message.value
                     feed.checkpoint(message.value)
+                elif isinstance(message, Emitted):
+                    feed.emit(message.name, message.data)
                 elif isinstance(message, Ended):
                     self._read_output()
                     ending = message.ending

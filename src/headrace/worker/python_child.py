@@ -38,6 +38,7 @@ from headrace.worker.handlers import (
 from headrace.worker.python_protocol import (
     LENGTH,
     Broken,
+    Emitted,
     Ended,
     FromChild,
     Hello,
@@ -101,6 +102,9 @@ class ChannelFeed(Feed):
 
     def checkpoint(self, value: bytes) -> None:
         self._channel.send(Saved(value))
+
+    def emit(self, name: str, data: bytes) -> None:
+        self._channel.send(Emitted(name, data))
 
 
 class Current:

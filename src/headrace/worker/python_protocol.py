@@ -2,7 +2,7 @@
 
 Shape: a frame is four bytes of length, little endian, then one msgpack object. The worker sends
 `Hello` once and hears `Ready` or `Broken`. For each job it sends `Start`, perhaps `Stop`, and hears
-any number of `Progress`, `Log` and `Saved`, then one `Ended`. One job at a time.
+any number of `Progress`, `Log`, `Saved` and `Emitted`, then one `Ended`. One job at a time.
 """
 
 import struct
@@ -65,8 +65,16 @@ class Ended(msgspec.Struct, frozen=True, tag=16):
     ending: Ending
 
 
+class Emitted(msgspec.Struct, frozen=True, tag=17):
+    """An event of the handler's own."""
+
+    name: str
+    data: bytes
+    """JSON, or nothing."""
+
+
 ToChild = Hello | Start | Stop
-FromChild = Ready | Broken | Progress | Log | Saved | Ended
+FromChild = Ready | Broken | Progress | Log | Saved | Ended | Emitted
 
 
 def frame(message: ToChild | FromChild) -> bytes:

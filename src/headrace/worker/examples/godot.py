@@ -215,6 +215,8 @@ def _outcome(path: str, scene: Scene, missing: list[Flaw], scenes: int = 0) -> O
 
 
 _ACTIONS: Final = {"load": load, "validate": validate}
+_EVENTS: Final = {"load": "scene.loaded", "validate": "scene.validated"}
+"""What webhooks may ask for; told of each scene that is whole."""
 
 
 def run_all(ctx: Context, operations: Iterable[tuple[str, str]], count: int) -> Iterator[Outcome]:
@@ -237,6 +239,8 @@ def run_all(ctx: Context, operations: Iterable[tuple[str, str]], count: int) -> 
             outcome.flaws_left_out += max(0, len(outcome.flaws) - room)
             outcome.flaws = outcome.flaws[:room]
             done.append(outcome)
+            if outcome.success:
+                ctx.emit(_EVENTS[action], {"scene_path": path, "nodes": outcome.nodes})
         told += len(done[position].flaws)
         yield done[position]
 
