@@ -12,6 +12,8 @@ class JobView(schema.JobView, kw_only=True):
     """A job: its spec, and where it stands."""
 
     params: Any = None
+    after: list[str] = []  # as all fields of later versions: older servers do not say it
+    after_any_end: bool = False
 
 
 class JobAnswer(msgspec.Struct, kw_only=True):
