@@ -96,7 +96,7 @@ async def stub() -> AsyncIterator[Stub]:
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.sdk.client.RETRY_S_MIN", 0.001)
+    monkeypatch.setattr("headrace.sdk.connection.RETRY_S_MIN", 0.001)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from headrace.cli.app import EXIT_PROBLEM, EXIT_UNREACHABLE, EXIT_USAGE, fail
-from headrace.sdk.client import URL_DEFAULT, URL_VARIABLE
+from headrace.sdk.connection import URL_DEFAULT, URL_VARIABLE
 from headrace.sdk.errors import SdkError, ServerProblem, UsageError
 from headrace.wire.durations import duration_ms
 

@@ -8,38 +8,35 @@ import asyncio
 import base64
 import codecs
 import hashlib
-import os
-import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
-from urllib.parse import quote
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from headrace import __version__
+from headrace.sdk.connection import (
+    ANSWER_S_MAX,
+    CONNECT_S_MAX,
+    Duration,
+    decode,
+    json_of,
+    problem_of,
+)
 from headrace.sdk.errors import ServerProblem, ServerUnreachable, UsageError
+from headrace.sdk.operations import Operations
 from headrace.sdk.views import JobAnswer, JobsPage, JobView
 from headrace.wire import limits
-from headrace.wire.document_routes import QueuesAnswer, QueueView, TypesAnswer, TypeView
 from headrace.wire.durations import duration_ms
-from headrace.wire.schema import ResultView, Submitted
+from headrace.wire.routes import ProgressAnswer
+from headrace.wire.schema import Instant, ResultView, Submitted
 
-if TYPE_CHECKING:
-    import aiohttp
-
-URL_DEFAULT: Final = "http://127.0.0.1:8080"
-URL_VARIABLE: Final = "HEADRACE_URL"
-API_KEY_VARIABLE: Final = "HEADRACE_API_KEY"
 TERMINAL: Final = frozenset({"completed", "failed", "timeout", "cancelled", "skipped"})
 INLINE_MODULE_BYTES_MAX: Final = 64 * limits.KIB
 """A larger module is uploaded once and named by its hash."""
 WASM_REQUIREMENTS: Final = {"cpu_cores": 1, "memory_mb": 256}
 """Of a module that is submitted without; the server wants both said."""
-ANSWER_S_MAX: Final = 60.0
-CONNECT_S_MAX: Final = 10.0
 WAIT_S: Final = 30.0
 """Of one request that waits for a job's end."""
 WAIT_PATIENCE_S: Final = 60.0
@@ -48,22 +45,13 @@ WAIT_LOOK_S: Final = 0.5
 """Between two looks for it."""
 SILENCE_S_MAX: Final = 60.0
 """A stream of events beats four times as often; one that is silent for so long is dead."""
-TRIES_MAX: Final = 4
 PAGE_JOBS: Final = 100
-RETRY_S_MIN: Final = 0.1
-RETRY_S_MAX: Final = 5.0
 
 assert WAIT_S * 1000 <= limits.WAIT_MS_MAX
 assert WAIT_S < ANSWER_S_MAX
 
-Answer = TypeVar("Answer")
-Duration = float | str
-
-
-class _Page(msgspec.Struct):
-    """What all pages of lists by name have."""
-
-    next: str | None = None
+Words = Sequence[str] | str
+"""One, or several."""
 
 
 class Job:
@@ -118,49 +106,8 @@ class Event(NamedTuple):
     id: str = ""
 
 
-class AsyncClient:
+class AsyncClient(Operations):
     """One server. Use it as a context manager, or call `close`."""
-
-    def __init__(
-        self,
-        url: str | None = None,
-        *,
-        api_key: str | None = None,
-        user: str | None = None,
-        tenant: str | None = None,
-    ) -> None:
-        """url: else from HEADRACE_URL. api_key: else from HEADRACE_API_KEY. user, tenant: who
-        asks, of a server in open mode.
-
-        Raises: UsageError.
-        """
-        url = url or os.environ.get(URL_VARIABLE) or URL_DEFAULT
-        if not url.startswith(("http://", "https://")):
-            raise UsageError(f"{url!r} is not an address such as {URL_DEFAULT}")
-        self.url = url.rstrip("/")
-        self._headers = {"User-Agent": f"headrace-sdk/{__version__}", "Accept": "application/json"}
-        api_key = api_key or os.environ.get(API_KEY_VARIABLE)
-        for name, value in (
-            ("Authorization", f"Bearer {api_key}" if api_key else None),
-            ("X-User-ID", user),
-            ("X-Tenant-ID", tenant),
-        ):
-            if value:
-                self._headers[name] = value
-        self._session: aiohttp.ClientSession | None = None
-        self._answered = False
-        """The server has answered something."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     # Submit -------------------------------------------------------------------------------------
 
@@ -185,14 +132,16 @@ class AsyncClient:
         key = job.setdefault("idempotency_key", secrets.token_hex(16))
         if key is None:
             del job["idempotency_key"]
-        return await self._ask("POST", "/api/v1/jobs", Submitted, _json(job), again=key is not None)
+        return await self._ask(
+            "POST", "/api/v1/jobs", Submitted, json_of(job), again=key is not None
+        )
 
     async def submit_many(self, jobs: Sequence[Mapping[str, Any]]) -> list[Submitted]:
         """Submit jobs, all or none, in one commit."""
         if not 0 < len(jobs) <= limits.SUBMIT_JOBS_MAX:
             raise UsageError(f"one submit takes 1 to {limits.SUBMIT_JOBS_MAX} jobs")
         again = all(job.get("idempotency_key") for job in jobs)
-        body = _json([dict(job) for job in jobs])
+        body = json_of([dict(job) for job in jobs])
         return await self._ask("POST", "/api/v1/jobs", list[Submitted], body, again=again)
 
     async def submit_wasm(
@@ -220,11 +169,6 @@ class AsyncClient:
         path = f"/api/v1/modules/{sha256}"
         await self._request("PUT", path, data, content_type="application/wasm", again=True)
         return sha256
-
-    async def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask for anything that has no method here, in JSON; it is not asked for again."""
-        data = None if body is None else _json(body)
-        return msgspec.json.decode(await self._request(method, path, data))
 
     # Jobs ---------------------------------------------------------------------------------------
 
@@ -265,29 +209,55 @@ class AsyncClient:
     async def list(
         self,
         *,
-        status: Sequence[str] = (),
-        type: Sequence[str] = (),  # noqa: A002 - the field's name
-        queue: Sequence[str] = (),
-        tag: Sequence[str] = (),
+        status: Words = (),
+        type: Words = (),  # noqa: A002 - the field's name
+        queue: Words = (),
+        group: Words = (),
+        tag: Words = (),
+        label: Words = (),
         owner: str | None = None,
         name: str | None = None,
+        name_prefix: str | None = None,
+        submitted_after: Instant | None = None,
+        submitted_before: Instant | None = None,
+        finished_after: Instant | None = None,
+        finished_before: Instant | None = None,
+        order: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-        order: str | None = None,
     ) -> JobsPage:
-        """Return one page of jobs, the newest first."""
+        """Return one page of jobs, the newest first. The filters hold together.
+
+        tag: all of them; label: that it requires, `key` or `key=value`. order: as in
+        `GET /api/v1/jobs`, such as `-finished_at`.
+        """
         query: list[tuple[str, str]] = []
-        for key, values in (("status", status), ("type", type), ("queue", queue), ("tag", tag)):
-            query += ((key, value) for value in values)
-        for key, value in (
-            ("owner", owner),
-            ("name", name),
-            ("limit", limit),
-            ("cursor", cursor),
-            ("order", order),
+        for key, values in (
+            ("status", status),
+            ("type", type),
+            ("queue", queue),
+            ("group", group),
+            ("tag", tag),
+            ("label", label),
         ):
-            if value is not None:
-                query.append((key, str(value)))
+            words = (values,) if isinstance(values, str) else values
+            query += ((key, word) for word in words)
+        query += (
+            (key, str(value))
+            for key, value in (
+                ("owner", owner),
+                ("name", name),
+                ("name_prefix", name_prefix),
+                ("submitted_after", submitted_after),
+                ("submitted_before", submitted_before),
+                ("finished_after", finished_after),
+                ("finished_before", finished_before),
+                ("limit", limit),
+                ("cursor", cursor),
+                ("order", order),
+            )
+            if value is not None
+        )
         return await self._ask("GET", "/api/v1/jobs", JobsPage, query=query, again=True)
 
     async def jobs(self, *, most: int | None = None, **filters: Any) -> AsyncIterator[JobView]:
@@ -337,6 +307,11 @@ class AsyncClient:
         path = f"/api/v1/jobs/{_segment(job_id)}/explain"
         return await self._ask("GET", path, dict[str, Any], again=True)
 
+    async def progress(self, job_id: str) -> ProgressAnswer:
+        """Return how far a job is, and the reports of its progress, one a second at most."""
+        path = f"/api/v1/jobs/{_segment(job_id)}/progress"
+        return await self._ask("GET", path, ProgressAnswer, again=True)
+
     async def logs(
         self, job_id: str, *, follow: bool = False, tail: int | None = None
     ) -> AsyncIterator[str]:
@@ -367,74 +342,44 @@ class AsyncClient:
                     if text:
                         yield text
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ServerUnreachable(f"{self.url}: {_reason(error)}") from error
+            raise self._unreachable(error) from error
         if follow and not (await self.get(job_id)).finished:
             raise ServerUnreachable(f"{self.url}: the log broke off, the job goes on")
 
-    # Queues and types ---------------------------------------------------------------------------
-
-    async def queues(self) -> Sequence[QueueView]:
-        """Return all queues: their capacity, whether they are paused, what waits and runs."""
-        return [
-            queue
-            async for data in self._pages("queues")
-            for queue in decode(data, QueuesAnswer).queues
-        ]
-
-    async def set_queue(
-        self, name: str, *, capacity: int | None = None, paused: bool = False, description: str = ""
-    ) -> QueueView:
-        """Set how many jobs of a queue run at once (None: no limit), and whether it is paused."""
-        body = {"capacity": capacity, "paused": paused, "description": description}
-        path = f"/api/v1/queues/{_name(name)}"
-        return await self._ask("PUT", path, QueueView, _json(body), again=True)
-
-    async def pause_queue(self, name: str) -> QueueView:
-        """Give nothing of a queue out; what runs goes on."""
-        path = f"/api/v1/queues/{_name(name)}/pause"
-        return await self._ask("POST", path, QueueView, again=True)
-
-    async def resume_queue(self, name: str) -> QueueView:
-        path = f"/api/v1/queues/{_name(name)}/resume"
-        return await self._ask("POST", path, QueueView, again=True)
-
-    async def job_types(self) -> Sequence[TypeView]:
-        """Return the registered job types."""
-        return [
-            one
-            async for data in self._pages("job-types")
-            for one in decode(data, TypesAnswer).job_types
-        ]
-
-    async def _pages(self, what: str) -> AsyncIterator[bytes]:
-        """Yield all pages of a list by name."""
-        query: dict[str, str] = {}
-        while True:
-            data = await self._request("GET", f"/api/v1/{what}", query=query, again=True)
-            yield data
-            following = decode(data, _Page).next
-            if following is None:
-                return
-            query = {"after": following}
-
     async def events(
-        self, job_id: str, *, logs: bool = False, patience_s: float = WAIT_PATIENCE_S
+        self,
+        job_id: str | None = None,
+        *,
+        logs: bool = False,
+        status: Words = (),
+        type: Words = (),  # noqa: A002 - the field's name
+        queue: Words = (),
+        owner: str | None = None,
+        patience_s: float = WAIT_PATIENCE_S,
     ) -> AsyncIterator[Event]:
-        """Yield what happens to a job, from how it stands now to its end.
+        """Yield what happens to a job, from how it stands now to its end; without a job what
+        happens to all of the caller's, or of the tenant's for an admin, and never end.
 
         A stream that breaks off goes on where it was. After a restart of the server there is an
-        event `reset`, and one that says how the job stands.
-        patience_s: how long to go on while a server that has answered before does not.
+        event `reset`, and of a job one that says how it stands.
+        status, type, queue, owner: without a job, of which jobs. patience_s: how long to go on
+        while a server that has answered before does not.
         """
         import aiohttp
 
-        path = f"/api/v1/jobs/{_segment(job_id)}/events"
+        path = "/api/v1/events"
+        if job_id is not None:
+            path = f"/api/v1/jobs/{_segment(job_id)}/events"
+        query = [("logs", "1")] if logs else []
+        for key, values in (("status", status), ("type", type), ("queue", queue), ("owner", owner)):
+            words = (values,) if isinstance(values, str) else values or ()
+            query += ((key, word) for word in words)
         last_id, away_at = "", 0.0
         while True:
             try:
                 async with self._open().get(
                     self.url + path,
-                    params={"logs": "1"} if logs else None,
+                    params=query,
                     headers={"Accept": "text/event-stream", "Last-Event-ID": last_id},
                     timeout=aiohttp.ClientTimeout(
                         total=None, sock_connect=CONNECT_S_MAX, sock_read=SILENCE_S_MAX
@@ -448,7 +393,8 @@ class AsyncClient:
                     async for event in _events_of(response.content.iter_any()):
                         last_id = event.id or last_id
                         yield event
-                        if event.name == "deleted" or event.data.get("final"):
+                        ended = event.name == "deleted" or event.data.get("final")
+                        if ended and job_id is not None:
                             return
             except (aiohttp.ClientError, OSError, TimeoutError, ServerProblem) as error:
                 away_at = away_at or time.monotonic()
@@ -457,85 +403,8 @@ class AsyncClient:
                     if over or not error.retryable:
                         raise
                 elif over:
-                    raise ServerUnreachable(f"{self.url}: {_reason(error)}") from error
+                    raise self._unreachable(error) from error
             await asyncio.sleep(WAIT_LOOK_S)
-
-    async def probe(self) -> None:
-        """Return if the server is ready. Raises: ServerProblem, ServerUnreachable."""
-        await self._request("GET", "/readyz")
-
-    async def stats(self) -> dict[str, Any]:
-        return await self._ask("GET", "/api/v1/stats", dict[str, Any], again=True)
-
-    # Requests -----------------------------------------------------------------------------------
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        shape: type[Answer],
-        body: bytes | None = None,
-        *,
-        query: Any = None,
-        again: bool = False,
-    ) -> Answer:
-        return decode(await self._request(method, path, body, query=query, again=again), shape)
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        *,
-        query: Any = None,
-        content_type: str = "application/json",
-        again: bool = False,
-    ) -> bytes:
-        wait_s = RETRY_S_MIN
-        for tries_left in range(TRIES_MAX - 1, -1, -1):
-            try:
-                return await self._request_once(method, path, body, query, content_type)
-            except ServerUnreachable:
-                if not again or not tries_left:
-                    raise
-                pause_s = wait_s
-            except ServerProblem as problem:
-                if not again or not tries_left or not problem.retryable:
-                    raise
-                pause_s = max(wait_s, problem.retry_after_s or 0.0)
-                if pause_s > RETRY_S_MAX:
-                    raise  # the caller knows better whether that is worth waiting for
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients
-            wait_s = min(wait_s * 3, RETRY_S_MAX)
-        raise AssertionError("the last try returns or raises")
-
-    async def _request_once(
-        self, method: str, path: str, body: bytes | None, query: Any, content_type: str
-    ) -> bytes:
-        import aiohttp
-
-        headers = {} if body is None else {"Content-Type": content_type}
-        try:
-            async with self._open().request(
-                method, self.url + path, data=body, params=query or None, headers=headers
-            ) as response:
-                data = await response.read()
-                self._answered = True
-                if 200 <= response.status < 300:
-                    return data
-                raise problem_of(response.status, data, response.headers)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ServerUnreachable(f"{self.url}: {_reason(error)}") from error
-
-    def _open(self) -> "aiohttp.ClientSession":
-        import aiohttp  # with the first request: it takes most of what importing this package took
-
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=ANSWER_S_MAX, sock_connect=CONNECT_S_MAX),
-            )
-        return self._session
 
 
 async def _events_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[Event]:
@@ -550,13 +419,6 @@ async def _events_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[Event]:
                 yield Event(fields[b"event"].decode(), data, fields[b"id"].decode())
 
 
-def decode(body: bytes, shape: type[Answer]) -> Answer:
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ServerUnreachable(f"this is not the answer of a headrace server: {error}") from error
-
-
 def module_of(module: bytes | str | Path) -> tuple[bytes, str]:
     """Return a module's bytes and a name for the job. Raises: UsageError."""
     if isinstance(module, bytes):
@@ -566,23 +428,6 @@ def module_of(module: bytes | str | Path) -> tuple[bytes, str]:
         return path.read_bytes(), path.stem
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-
-
-def problem_of(status: int, data: bytes, headers: Mapping[str, str]) -> ServerProblem:
-    try:
-        members = msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        members = {}
-    members.setdefault("retryable", status in (408, 425, 429, 502, 503, 504))
-    retry_after = headers.get("Retry-After", "")
-    return ServerProblem(status, members, float(retry_after) if retry_after.isdigit() else None)
-
-
-def _json(value: Any) -> bytes:
-    try:
-        return msgspec.json.encode(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"JSON cannot carry it: {error}") from None
 
 
 def _wait_text(wait: Duration) -> str:
@@ -596,20 +441,3 @@ def _segment(job_id: str) -> str:
     if not job_id or not all(char.isalnum() or char in "-_" for char in job_id):
         raise UsageError(f"{job_id!r} is not a job's id")
     return job_id
-
-
-def _name(name: str) -> str:
-    """Return a name as a part of a path. Raises: UsageError."""
-    if not name:
-        raise UsageError("a name is not empty")
-    return quote(name, safe="")
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    import aiohttp
-
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.strerror or str(error.os_error)
-    return str(error) or type(error).__name__

@@ -12,7 +12,10 @@ class JobView(schema.JobView, kw_only=True):
     """A job: its spec, and where it stands."""
 
     params: Any = None
-    after: list[str] = []  # as all fields of later versions: older servers do not say it
+    # What older servers do not say:
+    traceparent: str | None = None
+    tracestate: str | None = None
+    after: list[str] = msgspec.field(default_factory=list)
     after_any_end: bool = False
 
 
