@@ -1,0 +1,115 @@
+"""Send what schemathesis makes of the OpenAPI document to a server of its own, and check answers.
+
+tools/fuzz-api                       every operation, without keys and with one; some minutes
+tools/fuzz-api --examples 1000       as many requests to each operation
+tools/fuzz-api --seed 7 --only /jobs what was found by that seed, again
+
+Checked of each answer: no 5xx, and a status, media type, headers and shape that are documented.
+The seed and the command that repeats it are printed. Exit code: 0 all is well, 1 it is not.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+HOOKS = Path(__file__).with_name("hooks.py")
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+)
+ENDS_OPEN = "key_create"
+"""Of a server without keys, the first key would end all that follows."""
+STREAMS = ("events", "job_events")
+"""They end when their client goes."""
+START_S = 30
+
+
+def serve(data: Path) -> tuple[subprocess.Popen[str], str]:
+    """Start a server on a free port; return it and its address."""
+    command = [sys.executable, "-m", "headrace", "serve", "--data", str(data), "--port", "0"]
+    command += ["--accept-any-filesystem", "--disk-reserve", "0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    said = ""
+    while (line := server.stderr.readline()) != "":
+        said += line
+        if found := re.search(r"headrace serves (http://\S+),", line):
+            return server, found[1]
+    sys.exit(f"the server did not start:\n{said}")
+
+
+def first_key(url: str) -> str:
+    body = json.dumps(
+        {"name": "fuzz", "tenant": "*", "scopes": ["admin", "submit", "read", "work"]}
+    )
+    request = urllib.request.Request(
+        f"{url}/api/v1/keys", body.encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=START_S) as answer:
+        return str(json.load(answer)["key"])
+
+
+def fuzz(options: argparse.Namespace, *, keyed: bool) -> int:
+    where = "with a key" if keyed else "without keys"
+    with tempfile.TemporaryDirectory() as folder:
+        server, url = serve(Path(folder) / "data")
+        # What the server logs must go somewhere, or it stands still when the pipe is full.
+        drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
+        command += ["--checks", ",".join(CHECKS), "--phases", options.phases]
+        command += ["--max-examples", str(options.examples), "--seed", str(options.seed)]
+        command += ["--request-timeout", "30", "--suppress-health-check", "all"]
+        command += ["--continue-on-failure", "--no-color", "--warnings", "off"]
+        command += ["--report-dir", folder, "--generation-database", "none"]
+        for name in (*STREAMS, *([] if keyed else [ENDS_OPEN])):
+            command += ["--exclude-operation-id", name]
+        for path in options.only or ():
+            command += ["--include-path", path]
+        if keyed:
+            command += ["--header", f"Authorization: Bearer {first_key(url)}"]
+        env = {**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS)}
+        print(f"== {where}: seed {options.seed}, {options.examples} examples", flush=True)
+        begun_s = time.monotonic()
+        try:
+            code = subprocess.run(command, env=env, cwd=folder, check=False).returncode
+            alive = server.poll() is None
+        finally:
+            server.terminate()
+            server.wait(30)
+            drain.wait(30)
+        took_s = time.monotonic() - begun_s
+        print(f"== {where}: {'well' if code == 0 and alive else 'NOT WELL'} in {took_s:.0f} s")
+        if not alive:
+            print("the server ended by itself")
+        return 0 if code == 0 and alive else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--examples", type=int, default=50, help="requests to each operation")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--only", action="append", metavar="PATH", help="only this path template")
+    parser.add_argument("--phases", default="examples,coverage,fuzzing")
+    parser.add_argument("--mode", choices=("open", "keyed", "both"), default="both")
+    options = parser.parse_args()
+    worst = 0
+    for keyed in (False, True):
+        if options.mode in ("both", "keyed" if keyed else "open"):
+            worst = max(worst, fuzz(options, keyed=keyed))
+    print(f"repeat: tools/fuzz-api --seed {options.seed} --examples {options.examples}")
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())
