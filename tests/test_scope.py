@@ -13,7 +13,7 @@ PROMISED = [
     *(f"S3.{number}" for number in range(2, 6)),
     *(f"S4.{number}" for number in range(1, 7)),
     *("S5.1", "S5.2"),
-    *("X3", "X4", "X5", "X8", "X10", "X11"),
+    *("X3", "X4", "X5", "X6", "X8", "X10", "X11"),
 ]
 OVER_HTTP = ("http/", "e2e/", "cli/")
 """Tests there speak to a server over a socket."""
