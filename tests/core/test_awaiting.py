@@ -3,8 +3,17 @@
 import pytest
 from engine_rig import ADMIN, ALICE, BOB, STRANGER, MakeRig, Rig
 
-from headrace.core import passing
-from headrace.core.commands import Act, Control, Module, Outcome, PutModule, Submit, Tick
+from headrace.core import invariants, passing
+from headrace.core.commands import (
+    Act,
+    Cleanup,
+    Control,
+    Module,
+    Outcome,
+    PutModule,
+    Submit,
+    Tick,
+)
 from headrace.core.effects import JobFinished
 from headrace.core.job import Status
 from headrace.core.live import EngineConfig
@@ -205,6 +214,17 @@ def test_a_job_is_not_deleted_before_those_that_wait_for_it_have_been_told(rig: 
     assert rig.status(last) is _S.QUEUED
 
 
+def test_a_job_is_not_swept_before_those_that_wait_for_it_have_been_told(rig: Rig) -> None:
+    first = rig.submit()
+    last = rig.submit(after=[first])
+    rig.report(rig.take(), Outcome.COMPLETED)
+    everything = Cleanup(ADMIN, 0, b"")
+    assert rig.apply(everything).deleted == 0
+    rig.wait(0)
+    assert rig.apply(everything).deleted == 1
+    assert rig.status(last) is _S.QUEUED
+
+
 # Run again --------------------------------------------------------------------------------------
 
 
@@ -241,6 +261,47 @@ def test_a_job_that_ran_does_not_wait_again(rig: Rig) -> None:
     end(rig, Outcome.FAILED)
     rig.control(first, Act.RETRY, force=True)
     assert rig.control(last, Act.RETRY) is _S.QUEUED
+
+
+def test_a_retried_job_waits_once_for_a_job_that_it_names_twice(rig: Rig) -> None:
+    first = rig.submit()
+    last = rig.submit(after=[first, first])
+    end(rig, Outcome.FAILED)
+    rig.control(first, Act.RETRY)
+    rig.control(last, Act.RETRY)
+    invariants.check(rig.engine)
+    end(rig)
+    assert rig.status(last) is _S.QUEUED
+
+
+@pytest.mark.parametrize("ends", [Outcome.FAILED, Outcome.COMPLETED])
+def test_a_job_that_waits_anew_is_not_told_of_an_end_before(rig: Rig, ends: Outcome) -> None:
+    first = rig.submit()
+    last = rig.submit(after=[first])
+    rig.report(rig.take(), Outcome.COMPLETED)  # and nobody is told yet
+    rig.control(last, Act.CANCEL)
+    rig.control(first, Act.RETRY, force=True)
+    assert rig.control(last, Act.RETRY) is _S.INITIALIZING
+    invariants.check(rig.engine)
+    rig.wait(0)
+    assert rig.status(last) is _S.INITIALIZING, "it waits for what runs again"
+    rig.report(rig.take(), ends, permanent=True)
+    rig.wait(0)
+    assert rig.status(last) is (_S.QUEUED if ends is Outcome.COMPLETED else _S.SKIPPED)
+
+
+def test_what_comes_to_pass_twice_before_it_is_told_is_told_to_whom_it_concerns(rig: Rig) -> None:
+    first = rig.submit()
+    early, late = rig.submit(after=[first]), rig.submit(after=[first])
+    rig.report(rig.take(), Outcome.COMPLETED)
+    rig.control(late, Act.CANCEL)
+    rig.control(first, Act.RETRY, force=True)
+    rig.control(late, Act.RETRY)
+    rig.report(rig.take(), Outcome.FAILED, permanent=True)  # and nobody is told yet
+    invariants.check(rig.engine)
+    rig.wait(0)
+    assert [rig.status(job_id) for job_id in (early, late)] == [_S.QUEUED, _S.SKIPPED]
+    assert not rig.live.awaiting.telling
 
 
 # Modules ----------------------------------------------------------------------------------------

@@ -587,7 +587,7 @@ def nothing_invisible_too_long(model: "Model", server: "Server") -> None:
         over |= job.given_ms + job.new.timeout_ms + settings.timeout_grace_ms <= now_ms
         if over:
             fail("nothing_invisible_too_long", f"{job.job_id.hex()} is held beyond its term")
-    for job in model.initializing.values():
+    for job in model.waiting.jobs.values():
         over = all(job.waits.values()) or (
             not job.new.any_end and any(map(spoils, job.waits.values()))
         )

@@ -17,7 +17,7 @@ _S = Status
 def nothing_to_wait_for(model: "Model", job: ModelJob) -> None:
     """A job that does not wait for others is to run after none that has not come to a good end."""
     for key in job.new.after:
-        end = model.end_of(model.known_as.get(key, key))
+        end = model.waiting.end_of(model.known_as.get(key, key))
         if end is None or (spoils(end) and not job.new.any_end):
             fail("runs_after_what_it_waits_for", f"{job.new} does not wait, {key.hex()} is {end!r}")
 
@@ -51,6 +51,13 @@ def redriven_as_it_was(ended: ModelJob, job: ModelJob) -> None:
         fail("attempt_open_until_closed", f"{job.job_id.hex()} is redriven: open")
     if job.priority != ended.priority or job.has_checkpoint != (job.checkpoint is not None):
         fail("payload_unchanged", f"{job.job_id.hex()} is redriven with {job.checkpoint!r}")
+
+
+def told_before_it_goes(model: "Model", job_id: bytes) -> None:
+    """Those that wait for a job's end have been told of it before the job is deleted."""
+    for job in model.waiting.jobs.values():
+        if job_id in job.untold and job.waits[job_id] is not None:
+            fail("told_before_it_goes", f"{job_id.hex()} goes, {job.job_id.hex()} has not heard")
 
 
 def spoils(end: Status | None) -> bool:

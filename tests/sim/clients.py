@@ -459,7 +459,7 @@ class Closer:
                 command = Control(self._model.owners[job_id], job_id, Act.RESUME)
                 self._net.ask(lambda command=command: command, lambda _reply: None, TIMEOUT_MS)
         for sha in MODULES:
-            if any(sha in job.waits for job in self._model.initializing.values()):
+            if any(sha in job.waits for job in self._model.waiting.jobs.values()):
                 module = Module(sha, b"\0asm" + sha)
                 self._net.ask(
                     lambda module=module: PutModule(module), lambda _reply: None, TIMEOUT_MS

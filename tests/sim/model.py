@@ -77,6 +77,7 @@ from sim.retention import Retention
 from sim.settings import Settings
 from sim.single import single_acks, single_effects, single_reports
 from sim.turns import Turns
+from sim.waiting import Waiting
 from sim.world import World
 
 
@@ -91,7 +92,7 @@ class Model:
         """Live ones."""
         self.ready: dict[bytes, ModelJob] = {}
         self.held: dict[bytes, ModelJob] = {}
-        self.initializing: dict[bytes, ModelJob] = {}
+        self.waiting = Waiting(self)
         self.ended: dict[bytes, Any] = {}
         """`Finished` of each job that ended and is not deleted."""
         self.known_as: dict[bytes, bytes] = {}
@@ -113,6 +114,8 @@ class Model:
         self.limits = Limits(self)
         self.durable: dict[bytes, Durable] = {}
         self.outbox = Outbox(self)
+        self.unheard: set[bytes] = set()
+        """Jobs that ended in a commit that is on disk, of which the server has not heard yet."""
         self.modules: set[bytes] = set()
         self.durable_modules: set[bytes] = set()
         self.documents: dict[tuple[Kind, str], Document] = {}
@@ -252,6 +255,8 @@ class Model:
                 checkers.status_told_is_true(self, command, reply)
             elif kind is Sweep:
                 self.retention.part_done(reply)
+            elif kind is Tick:
+                self.waiting.ticked()
 
     def settled(self, now_ms: int, effects: list[Effect]) -> None:
         self.limits.at_ms = now_ms
@@ -270,6 +275,7 @@ class Model:
                     durable[stored.job_id] = Durable(self.sent[stored.job_id], stored.record)
             elif kind is JobFinished:
                 durable[effect.job_id].finished = effect.finished
+                self.unheard.add(effect.job_id)
             elif kind is WaitsStored:
                 durable[effect.job_id].waits = effect.waits.keys
             elif kind is WaitsDropped:
@@ -299,6 +305,7 @@ class Model:
     def crashed(self) -> None:
         self.parked.clear()
         self.told.clear()
+        self.unheard.clear()
         now = self.world.now
         self.frozen = [(start, min(end, now)) for start, end in self.frozen if start < now]
 
@@ -308,7 +315,7 @@ class Model:
         checkers.clock_never_goes_back(self, now_ms)
         self.epoch = epoch
         self.jobs, self.ready, self.held, self.ended = {}, {}, {}, {}
-        self.initializing = {}
+        self.waiting = Waiting(self)
         self.keys, self.queue_held = {}, {}
         self.modules = set(self.durable_modules)
         self.documents = dict(self.durable_documents)
@@ -334,12 +341,9 @@ class Model:
             elif job.status in READY:
                 self.ready[job_id] = job
             elif job.status is Status.INITIALIZING:
-                self.initializing[job_id] = job
+                self.waiting.jobs[job_id] = job
                 job.since = self.world.now
-        for job_id, job in self.initializing.items():
-            left = self.durable[job_id].waits or []
-            waits = dict.fromkeys(left, None)
-            job.waits = {key: self.end_of(key) for key in waits}
+        self.waiting.restarted()
         for key, tokens in self.given.items():
             if live := [token for token in tokens if self._held_by(token) is not None]:
                 kept[key] = live
@@ -374,12 +378,14 @@ class Model:
                 self._finished(now_ms, command, effect, None)
             elif kind is JobRedriven:
                 self._redriven(now_ms, command, effect)
+            elif kind is WaitsStored:
+                self.jobs[effect.job_id].untold = effect.waits.keys
             elif kind is JobDeleted:
                 self._deleted(now_ms, command, effect)
             elif kind is ModuleStored:
                 checkers.module_stored_once(self, effect)
                 self.modules.add(effect.sha256)
-                self._came_to_pass(effect.sha256, Status.COMPLETED)
+                self.waiting.came_to_pass(effect.sha256, Status.COMPLETED)
             elif kind is CheckpointStored:
                 self.jobs[effect.job_id].checkpoint = effect.checkpoint
             elif kind is DocumentStored or kind is DocumentDropped:
@@ -430,7 +436,7 @@ class Model:
             self.turns.came(job, kept=None)
             self.ready[stored.job_id] = job
         elif job.status is Status.INITIALIZING:
-            self._waits_for(job, new.after)
+            self.waiting.add(job, new.after)
         elif not job.due_is_wall:
             job.since, job.wanted_ms = self.world.now, new.delay_ms
         self.world.counts["jobs"] += 1
@@ -452,7 +458,7 @@ class Model:
         elif was in HELD and job.status not in HELD:
             self._let_go(job)
         elif was is Status.INITIALIZING:
-            del self.initializing[job.job_id]
+            del self.waiting.jobs[job.job_id]
         if job.status in READY:
             placed = effect.event in (Event.DUE, Event.RESUME, Event.READY)
             self.turns.came(job, kept=None if placed else order)
@@ -531,8 +537,8 @@ class Model:
         elif was in HELD:
             self._let_go(job)
         elif was is Status.INITIALIZING:
-            del self.initializing[job.job_id]
-        self._came_to_pass(job.job_id, finished.status)
+            del self.waiting.jobs[job.job_id]
+        self.waiting.came_to_pass(job.job_id, finished.status)
         del self.jobs[job.job_id]
         self.ended[job.job_id] = finished
         self.checkpoints[job.job_id] = job.checkpoint
@@ -551,38 +557,13 @@ class Model:
         checkers_waits.redriven_as_it_was(ended, job)
         self.jobs[job_id] = job
         if job.status is Status.INITIALIZING:
-            self._waits_for(job, [] if command.force else job.new.after)
+            self.waiting.add(job, [] if command.force else job.new.after)
         else:
             self.turns.came(job, kept=None)
             self.ready[job_id] = job
             if not job.attempt and not command.force:
                 checkers_waits.nothing_to_wait_for(self, job)
         self.world.counts["redriven"] += 1
-
-    def _waits_for(self, job: ModelJob, after: list[bytes]) -> None:
-        """Note what a job waits for that is INITIALIZING, by what there is now."""
-        keys = [self.known_as.get(key, key) for key in after]
-        if job.new.module_sha256:
-            keys.append(job.new.module_sha256)
-        job.waits = {key: self.end_of(key) for key in keys}
-        job.since = self.world.now
-        self.initializing[job.job_id] = job
-        self.world.counts["waiting for others"] += 1
-
-    def end_of(self, key: bytes) -> Status | None:
-        """Return how something ended that a job waits for; SKIPPED: it is gone."""
-        if len(key) > 16:
-            return Status.COMPLETED if key in self.modules else None
-        if key in self.jobs or key in self.initializing:
-            return None
-        finished = self.ended.get(key)
-        return Status.SKIPPED if finished is None else finished.status
-
-    def _came_to_pass(self, key: bytes, status: Status) -> None:
-        for job in self.initializing.values():
-            if key in job.waits and job.waits[key] is None:
-                job.waits[key] = status
-                job.since = self.world.now
 
     def status_of(self, job_id: bytes) -> Status | None:
         job = self.jobs.get(job_id)
@@ -595,6 +576,7 @@ class Model:
         if isinstance(command, Sweep | Cleanup):
             self.retention.kept_long_enough(now_ms, command, effect)
         checkers.only_asked_deletes(self, effect.job_id)
+        checkers_waits.told_before_it_goes(self, effect.job_id)
         del self.ended[effect.job_id]
         digest = self.sent[effect.job_id].key_digest
         if digest and self.keys.get(digest, (b"", b""))[0] == effect.job_id:

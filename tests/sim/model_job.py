@@ -114,7 +114,7 @@ class ModelJob:
         *("attempt", "cancel_at", "checkpoint", "class_id", "crashes", "due_is_wall"),
         *("due_ms", "epoch", "failures", "given_ms", "has_checkpoint", "heard_at"),
         *("heard_ms", "job_id", "key", "lease", "new", "open", "order", "outcome"),
-        *("priority", "record", "since", "status", "tenant", "waits", "wanted_ms"),
+        *("priority", "record", "since", "status", "tenant", "untold", "waits", "wanted_ms"),
     )
 
     def __init__(self, job_id: bytes, new: NewJobs, record: bytes) -> None:
@@ -137,6 +137,8 @@ class ModelJob:
         self.checkpoint: bytes | None = None
         self.waits: dict[bytes, Status | None] = {}
         """By what it waits for, a job or a module: its end; None: not yet."""
+        self.untold: list[bytes] = []
+        """Of these, what it has not been told of."""
         self.read(record)
 
     def read(self, record: bytes) -> None:

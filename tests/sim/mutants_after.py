@@ -3,6 +3,8 @@
 from contextlib import ExitStack
 from typing import Any
 
+import msgspec
+
 from headrace.core import awaiting, controlling, submitting
 from headrace.core.awaiting import Awaiting, Ended
 from headrace.core.effects import Effect, Waits, WaitsDropped, WaitsStored
@@ -24,7 +26,7 @@ def any_end_is_a_good_end(stack: ExitStack) -> None:
     def tell(
         live: Live, now_ms: int, job_id: bytes, waits: Waits, ended: Ended, effects: list[Effect]
     ) -> None:
-        good = Ended(ended.key, Status.COMPLETED, ended.left, ended.entry_points)
+        good = msgspec.structs.replace(ended, status=Status.COMPLETED)
         old(live, now_ms, job_id, waits, good, effects)
 
     old = put(stack, awaiting, "tell", tell)

@@ -68,9 +68,9 @@ class Retention:
         self._seen_ms = 0
         self._due: dict[bytes, Any] = {}
         """What this sweep must take with it: ends of jobs that do not run again meanwhile."""
+        self._told_of: set[bytes] = set()
+        """Jobs that stay: when a part of this sweep came, others were yet to hear of their end."""
         self._rules: dict[str, int] = {}
-        self._began_ms = 0
-        """Of this sweep; the wall clock may be set back while it goes on."""
 
     def restarted(self, now_ms: int) -> None:
         wall_ms = self._model.world.wall_ms()
@@ -100,11 +100,14 @@ class Retention:
         return rules.get(self._model.sent[job_id].requirements.kind, rules[None])
 
     def part(self, command: Sweep | Cleanup, reply: Any) -> None:
-        if type(command) is not Sweep or command.after_id:
-            return
         model = self._model
+        if type(command) is not Sweep:
+            return
+        if command.after_id:
+            self._told_of |= model.waiting.telling
+            return
+        self._told_of = set(model.waiting.telling)
         self._rules = rules = self._rules_now()
-        self._began_ms = self._now_ms
         shortest_ms = min(rules.values())
         self._due = {
             job_id: finished
@@ -113,16 +116,17 @@ class Retention:
             and int.from_bytes(job_id[:6], "big") + shortest_ms <= self._now_ms
             and job_id in model.durable
             and model.durable[job_id].finished is finished
+            and job_id not in model.unheard
         }
 
     def part_done(self, reply: Any) -> None:
-        went_back = self._now_ms < self._began_ms
-        if reply.next_id is None and self._rules == self._rules_now() and not went_back:
+        if reply.next_id is None and self._rules == self._rules_now():
             ended = self._model.ended
-            left = [job_id for job_id, end in self._due.items() if ended.get(job_id) is end]
-            if left:  # one stays until those that run after it have heard of its end
-                named = {before for new in self._model.sent.values() for before in new.after}
-                left = [job_id for job_id in left if job_id not in named]
+            left = [
+                job_id
+                for job_id, end in self._due.items()
+                if ended.get(job_id) is end and job_id not in self._told_of
+            ]
             if left:
                 fail("swept_when_over", f"{[job_id.hex() for job_id in left]} are still there")
 

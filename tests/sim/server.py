@@ -121,6 +121,7 @@ class Server:
         """See each call between the pump, the engine and the store."""
         engine, store, model = self.engine, self.store, self.model
         apply, settle, stage = engine.apply, engine.settle, store.stage
+        settle_batch = store.settle
 
         def seen_apply(now_ms: int, command: Command) -> tuple[Any, list[Effect]]:
             reply, effects = apply(now_ms, command)
@@ -151,9 +152,14 @@ class Server:
                 self.wrote(batch)
             return batch
 
+        def seen_written(batch: Any) -> None:
+            settle_batch(batch)
+            model.unheard.clear()
+
         engine.apply = seen_apply  # type: ignore[method-assign]
         engine.settle = seen_settle  # type: ignore[method-assign]
         store.stage = seen_stage  # type: ignore[method-assign, assignment]
+        store.settle = seen_written  # type: ignore[method-assign]
 
     def _see_answers(self, effects: list[Effect]) -> None:
         for effect in effects:

@@ -8,7 +8,7 @@ row of its own, which is rewritten when that gets less; jobs that wait for nothi
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -32,8 +32,10 @@ class Ended(msgspec.Struct):
     key: bytes
     status: Status
     """How a job ended; COMPLETED: a module was stored."""
+    jobs: dict[bytes, Literal["gone"] | None]
+    """Who waited then; gone: it does not any more, or waits anew for what the key stands for."""
     left: Iterator[bytes]
-    """Jobs to tell."""
+    """Of `jobs`, those to tell."""
     entry_points: frozenset[str] | None = None
     """What a module has; None: not known here, so its worker will find out."""
 
@@ -44,11 +46,11 @@ class Awaiting:
     def __init__(self) -> None:
         self.waits: dict[bytes, Waits] = {}
         """By job."""
-        self.waiting: dict[bytes, dict[bytes, None]] = {}
+        self.waiting: dict[bytes, dict[bytes, Literal["gone"] | None]] = {}
         """By key: the jobs that wait for it, the oldest first."""
         self.ended: deque[Ended] = deque()
-        self.telling: Counter[bytes] = Counter()
-        """Keys in `ended`."""
+        self.telling: dict[bytes, list[Ended]] = {}
+        """`ended` by key, the oldest first."""
         self.announced: Counter[str] = Counter()
         """Jobs that wait for a module, by tenant."""
 
@@ -65,6 +67,9 @@ class Awaiting:
             jobs = self.waiting.get(key)
             if jobs is not None and jobs.pop(job_id, 0) is None and not jobs:
                 del self.waiting[key]
+            for ended in self.telling.get(key, ()):
+                if job_id in ended.jobs:
+                    ended.jobs[job_id] = "gone"
         if waits.module():
             self.announced_less(tenant)
 
@@ -77,8 +82,9 @@ class Awaiting:
         """Note that what a key stands for has come to pass. Cost: O(1)."""
         jobs = self.waiting.pop(key, None)
         if jobs is not None:
-            self.telling[key] += 1
-            self.ended.append(Ended(key, status, iter(jobs), entry_points))
+            ended = Ended(key, status, jobs, iter(jobs), entry_points)
+            self.telling.setdefault(key, []).append(ended)
+            self.ended.append(ended)
 
 
 def tell_ended(live: "Live", now_ms: int, jobs_max: int, effects: list[Effect]) -> None:
@@ -89,13 +95,14 @@ def tell_ended(live: "Live", now_ms: int, jobs_max: int, effects: list[Effect]) 
         for job_id in ended.left:
             jobs_max -= 1
             waits = awaiting.waits.get(job_id)
-            if waits is not None and ended.key in waits.keys:
+            if waits is not None and ended.jobs[job_id] is None:
                 tell(live, now_ms, job_id, waits, ended, effects)
             if jobs_max == 0:
                 return
         awaiting.ended.popleft()
-        awaiting.telling[ended.key] -= 1
-        if not awaiting.telling[ended.key]:
+        told = awaiting.telling[ended.key]
+        del told[0]
+        if not told:
             del awaiting.telling[ended.key]
 
 

@@ -204,7 +204,7 @@ def redrive(
 def redrive_waits(live: Live, spec: Spec, ended: Status, *, forced: bool) -> Waits | Problem:
     """Return what a job that never ran has to wait for; by force, for no other job."""
     waits = Waits([], spec.after_any_end, spec.entry_point)
-    for text in [] if forced else spec.after:
+    for text in [] if forced else dict.fromkeys(spec.after):
         key = bytes.fromhex(text.replace("-", ""))
         if live.jobs.find(key) >= 0:
             waits.keys.append(key)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from headrace.core.awaiting import Ended
 from headrace.core.engine import Engine
 from headrace.core.ids import ID_BYTES
 from headrace.core.job import LEASED, READY, TERMINAL, Job, Status
@@ -85,7 +86,8 @@ def waits_exact(live: Live) -> None:
         assert len(set(waits.keys)) == len(waits.keys), f"{job_id.hex()} waits twice for one thing"
         for key in waits.keys:
             waits_in_line = job_id in awaiting.waiting.get(key, ())
-            assert waits_in_line or key in awaiting.telling, f"{job_id.hex()} will never hear"
+            told = [end for end in awaiting.telling.get(key, ()) if not end.jobs.get(job_id, 1)]
+            assert waits_in_line + len(told) == 1, f"{job_id.hex()} hears {len(told)} times"
             waiting[key] += waits_in_line
             if waits_in_line and len(key) == ID_BYTES:
                 assert live.jobs.find(key) >= 0, f"{job_id.hex()} waits for what has ended"
@@ -94,7 +96,10 @@ def waits_exact(live: Live) -> None:
             announced[live.owner_names[owner_id][0]] += 1
     assert awaiting.announced == announced, f"{awaiting.announced}, counted {announced}"
     assert {key: len(jobs) for key, jobs in awaiting.waiting.items()} == dict(+waiting)
-    assert awaiting.telling == Counter(ended.key for ended in awaiting.ended)
+    by_key: dict[bytes, list[Ended]] = {}
+    for ended in awaiting.ended:
+        by_key.setdefault(ended.key, []).append(ended)
+    assert awaiting.telling == by_key
 
 
 def one_live_lease(live: Live) -> None:
