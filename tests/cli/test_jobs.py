@@ -162,3 +162,18 @@ def test_a_server_that_is_not_there_is_exit_code_4(headrace: Any) -> None:
     done = headrace("list", url="http://127.0.0.1:1")
     assert done.returncode == 4
     assert "headrace serve" in done.stderr
+
+
+def test_a_job_runs_after_another_and_a_module_may_come_later(headrace: Any) -> None:
+    first = headrace("submit", "echo", "--delay", "1h").stdout.strip()
+    second = headrace("submit", "echo", "--after", first, "--after-any-end").stdout.strip()
+    shown = json.loads(headrace("get", second, "--json").stdout)["job"]
+    assert (shown["after"], shown["after_any_end"]) == ([first], True)
+    sha256 = "ab" * 32
+    absent = headrace("submit", f"sha256:{sha256}")
+    assert absent.returncode == 3
+    assert "module_unknown" in absent.stderr
+    waits = headrace("submit", f"sha256:{sha256}", "--await-module", "--", "one")
+    shown = json.loads(headrace("get", waits.stdout.strip(), "--json").stdout)["job"]
+    assert (shown["wasm_sha256"], shown["arguments"]) == (sha256, ["one"])
+    assert headrace("submit", "echo", "--await-module").returncode == 2

@@ -14,30 +14,53 @@ EXIT_PROBLEM: Final = 3
 EXIT_UNREACHABLE: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
-COMMANDS: Final = {
-    # name: (module, what it does)
-    "up": ("up", "Start a server and a worker here, run two jobs, keep serving."),
-    "serve": ("serve", "Run the server."),
-    "config": ("config", "Show the server's settings, and where each comes from."),
-    "work": ("work", "Run a worker: take jobs and run them."),
-    "submit": ("submit", "Submit a typed job or a WASM module."),
-    "get": ("jobs", "Show a job and its result."),
-    "list": ("jobs", "List jobs."),
-    "wait": ("jobs", "Wait for a job's end, with its progress."),
-    "explain": ("jobs", "Say why a job waits."),
-    "logs": ("jobs", "Print a job's log."),
-    "cancel": ("jobs", "Cancel jobs."),
-    "suspend": ("jobs", "Pause jobs, at their checkpoints."),
-    "resume": ("jobs", "Let suspended jobs go on."),
-    "retry": ("jobs", "Run jobs again that have ended."),
-    "top": ("top", "Watch a server: rates, queues, workers, running jobs."),
-    "queues": ("queues", "Show queues; pause, resume and limit them."),
-    "types": ("queues", "List the registered job types."),
-    "keys": ("keys", "Make, list and revoke API keys."),
-    "bench": ("bench", "Measure a server of its own on this machine."),
-    "completion": ("completion", "Print what makes the shell complete words."),
-    "version": ("version", "Print the version."),
+SECTIONS: Final = {
+    # section: {command: (module, what it does)}
+    "Start": {
+        "up": ("up", "Start a server and a worker here, run two jobs, keep serving."),
+        "serve": ("serve", "Run the server."),
+        "work": ("work", "Run a worker: take jobs and run them."),
+        "config": ("config", "Show the server's settings, and where each comes from."),
+        "keys": ("keys", "Make, list and revoke API keys."),
+    },
+    "Jobs": {
+        "submit": ("submit", "Submit a typed job or a WASM module, or many."),
+        "list": ("jobs", "List jobs."),
+        "get": ("jobs", "Show a job and its result."),
+        "wait": ("jobs", "Wait for a job's end, with its progress."),
+        "watch": ("watch", "Follow a job: status, progress and log as they come."),
+        "logs": ("jobs", "Print a job's log."),
+        "explain": ("jobs", "Say why a job waits."),
+        "cancel": ("jobs", "Cancel jobs."),
+        "suspend": ("jobs", "Pause jobs, at their checkpoints."),
+        "resume": ("jobs", "Let suspended jobs go on."),
+        "retry": ("jobs", "Run jobs again that have ended."),
+        "delete": ("jobs", "Remove the records of jobs that have ended."),
+        "bulk": ("bulk", "Cancel, retry, delete, suspend or resume all jobs that match."),
+    },
+    "Operate": {
+        "top": ("top", "Watch a server: rates, queues, workers, running jobs."),
+        "queues": ("queues", "Show queues; pause, resume and limit them."),
+        "types": ("queues", "List the registered job types."),
+        "workers": ("workers", "Show workers; drain them, end them."),
+        "demand": ("workers", "Say how many more jobs would run with more workers."),
+        "limits": ("limits", "Limit how many jobs of a type, a tenant or a tag run or start."),
+        "tenants": ("limits", "Show tenants; set their shares and quotas."),
+        "webhooks": ("webhooks", "Have events sent to URLs; see what became of them."),
+        "cleanup": ("cleanup", "Delete finished jobs that are old."),
+        "audit": ("cleanup", "Show who changed what and when."),
+    },
+    "More": {
+        "bench": ("bench", "Measure a server of its own on this machine."),
+        "completion": ("completion", "Print what makes the shell complete words."),
+        "version": ("version", "Print the version."),
+    },
 }
+COMMANDS: Final = {
+    name: module for section in SECTIONS.values() for name, (module, _) in section.items()
+}
+"""Of each command the module."""
+COMMAND_CHARS: Final = max(map(len, COMMANDS))
 
 
 class Commands(click.Group):
@@ -49,14 +72,16 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"headrace.cli.{COMMANDS[name][0]}")
+        module = importlib.import_module(f"headrace.cli.{COMMANDS[name]}")
         command = getattr(module, f"{name}_command")
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                rows = [(name.ljust(COMMAND_CHARS), said) for name, (_, said) in commands.items()]
+                formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -8,11 +8,19 @@ from typing import Any, Final, TypeVar
 import click
 
 from headrace.cli.app import EXIT_JOB_FAILED, EXIT_OK
-from headrace.cli.options import DURATION, advice, fail_of_sdk, server_options
+from headrace.cli.options import (
+    DURATION,
+    advice,
+    fail_of_sdk,
+    filter_options,
+    filters_of,
+    server_options,
+)
 from headrace.sdk.client import WAIT_PATIENCE_S, AsyncClient, Job
 from headrace.sdk.errors import SdkError, ServerUnreachable
 
 Value = TypeVar("Value")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 PROGRESS_LOOK: Final = "300ms"
 """How often a progress bar looks, at least."""
@@ -58,19 +66,11 @@ def get_command(job_id: str, as_json: bool, **server: Any) -> int:
     epilog="""\b
 Examples:
   headrace list --status running,queued
-  headrace list --type resize --limit 5 --json""",
+  headrace list --type resize --limit 5 --json
+  headrace list --status failed --finished-after 2h --order -finished_at""",
 )
-@click.option(
-    "--status",
-    "statuses",
-    multiple=True,
-    help="Words such as queued, running, failed; with commas or repeated.",
-)
-@click.option("--type", "types", multiple=True, help="Job types; wasm for modules.")
-@click.option("--queue", "queues", multiple=True)
-@click.option("--tag", "tags", multiple=True, help="Tags that the job has, all of them.")
-@click.option("--owner", help="Whose jobs; for others' you must be an admin.")
-@click.option("--name", help="The exact name.")
+@filter_options
+@click.option("--order", help="Such as -finished_at; - for the newest or most first.")
 @click.option(
     "--limit", type=click.IntRange(1, 1_000), default=LIST_LIMIT_DEFAULT, show_default=True
 )
@@ -78,34 +78,24 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
 @server_options
 def list_command(
-    statuses: tuple[str, ...],
-    types: tuple[str, ...],
-    queues: tuple[str, ...],
-    tags: tuple[str, ...],
-    owner: str | None,
-    name: str | None,
+    order: str | None,
     limit: int,
     cursor: str | None,
     as_json: bool,
-    **server: Any,
+    url: str,
+    api_key: str | None,
+    user: str | None,
+    **options: Any,
 ) -> int:
     """List jobs, the newest first."""
     import msgspec
 
     from headrace.cli.output import print_jobs, print_json
 
+    filters = filters_of(options)
     page = with_client(
-        server,
-        lambda client: client.list(
-            status=statuses,
-            type=types,
-            queue=queues,
-            tag=tags,
-            owner=owner,
-            name=name,
-            limit=limit,
-            cursor=cursor,
-        ),
+        {"url": url, "api_key": api_key, "user": user},
+        lambda client: client.list(order=order, limit=limit, cursor=cursor, **filters),
     )
     if as_json:
         print_json(msgspec.json.encode(page))
@@ -187,29 +177,50 @@ async def watch(client: AsyncClient, job_id: str, timeout_s: float | None = None
                 return job
 
 
-@click.command("cancel")
-@click.argument("job_ids", metavar="JOB_ID...", nargs=-1, required=True)
-@server_options
+def _job_ids(function: Function) -> Function:
+    """Of commands that do something to each of some jobs."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON."),
+        click.argument("job_ids", metavar="JOB_ID...", nargs=-1, required=True),
+    ):
+        function = option(function)
+    return server_options(function)
+
+
+@click.command(
+    "cancel",
+    epilog="`headrace bulk cancel` cancels all jobs that match.",
+)
+@_job_ids
 def cancel_command(job_ids: tuple[str, ...], **server: Any) -> int:
     """Cancel jobs. A running one ends when its worker has stopped it."""
-
     return _each(server, job_ids, AsyncClient.cancel)
 
 
 @click.command("suspend")
-@click.argument("job_ids", metavar="JOB_ID...", nargs=-1, required=True)
-@server_options
+@_job_ids
 def suspend_command(job_ids: tuple[str, ...], **server: Any) -> int:
     """Pause jobs. A running one is asked to stop, and keeps its checkpoint for `resume`."""
     return _each(server, job_ids, AsyncClient.suspend)
 
 
 @click.command("resume")
-@click.argument("job_ids", metavar="JOB_ID...", nargs=-1, required=True)
-@server_options
+@_job_ids
 def resume_command(job_ids: tuple[str, ...], **server: Any) -> int:
     """Let suspended jobs go on, from their checkpoints if they have any."""
     return _each(server, job_ids, AsyncClient.resume)
+
+
+@click.command("delete")
+@_job_ids
+def delete_command(job_ids: tuple[str, ...], **server: Any) -> int:
+    """Remove the records of jobs that have ended, with their results and logs."""
+
+    async def delete(client: AsyncClient, job_id: str) -> str:
+        await client.delete(job_id)
+        return "deleted"
+
+    return _each(server, job_ids, delete)
 
 
 @click.command(
@@ -219,9 +230,8 @@ Examples:
   headrace list --status dead
   headrace retry 019300b1-0000-7000-8000-000000000001""",
 )
-@click.argument("job_ids", metavar="JOB_ID...", nargs=-1, required=True)
 @click.option("--force", is_flag=True, help="Also jobs that completed.")
-@server_options
+@_job_ids
 def retry_command(job_ids: tuple[str, ...], force: bool, **server: Any) -> int:
     """Run jobs again that have ended, with all their tries. One that waits for its time, now."""
     return _each(server, job_ids, partial(AsyncClient.retry, force=force))
@@ -233,21 +243,32 @@ def _each(
     act: Callable[[AsyncClient, str], Awaitable[str]],
 ) -> int:
     """Do something to each job, also after one that refuses; print their statuses after it."""
+    as_json = server.pop("as_json")
+    done: list[dict[str, str]] = []
 
     async def each(client: AsyncClient) -> int:
         worst = EXIT_OK
         for job_id in job_ids:
             try:
-                click.echo(f"{job_id} {await act(client, job_id)}")
+                status = await act(client, job_id)
             except ServerUnreachable:
                 raise
             except SdkError as error:
                 text, code = advice(error, server["url"])
                 click.echo(f"headrace: {job_id}: {text}", err=True)
                 worst = max(worst, code)
+                continue
+            done.append({"job_id": job_id, "status": status})
+            if not as_json:
+                click.echo(f"{job_id} {status}")
         return worst
 
-    return with_client(server, each)
+    worst = with_client(server, each)
+    if as_json:
+        from headrace.cli.output import print_struct
+
+        print_struct(done)
+    return worst
 
 
 @click.command(

@@ -20,7 +20,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 API: Final = "/api/v1/keys"
 PAGE: Final = 1_000
-_COLUMNS: Final = ("id", "status", "tenant_id", "user", "scopes", "expires_at", "name")
+_COLUMNS: Final = {
+    "key": "id",
+    "status": "status",
+    "tenant": "tenant_id",
+    "user": "user",
+    "scopes": "scopes",
+    "expires": "expires_at",
+    "name": "name",
+}
+"""Titles, and the fields below them."""
 
 
 @click.group(
@@ -115,15 +124,18 @@ def list_command(
     if as_json:
         _print_json(found)
         return EXIT_OK
-    rows = [_COLUMNS, *(tuple(_word(key[column]) for column in _COLUMNS) for key in found["keys"])]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
-    for row in rows:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)))
+    if not found["keys"]:
+        click.echo("No keys.", err=True)
+        return EXIT_OK
+    from headrace.cli.output import print_table
+
+    rows = [tuple(_word(key[column]) for column in _COLUMNS.values()) for key in found["keys"]]
+    print_table(list(_COLUMNS), rows, cut=("tenant", "user", "expires", "name"), drop=("name",))
     return EXIT_OK
 
 
 def _word(value: Any) -> str:
-    return ",".join(value) if isinstance(value, list) else str(value or "-")
+    return ",".join(value) if isinstance(value, list) else str(value or "")
 
 
 @keys_command.command("revoke")

@@ -84,7 +84,7 @@ async def submit_many(
         return await _submit_directory(client, Path(target), fields, wait=wait)
     tally = Tally()
     size = None if target == STANDARD_INPUT else _size(target)
-    with _opened(target) as stream, _bars() as bars:
+    with _opened(target) as stream, count_bars() as bars:
         bar = bars.add_task("submitted", total=size, jobs=0)
         run = secrets.token_hex(8)
         for batch in _batches(_lines(stream, tally, skip=skip), fields, run):
@@ -104,7 +104,7 @@ async def _submit_directory(
     if not files:
         raise click.UsageError(f"there is no *.wasm in {directory}")
     tally = Tally()
-    with _bars() as bars:
+    with count_bars() as bars:
         bar = bars.add_task("submitted", total=len(files), jobs=0)
         for number, path in enumerate(files, 1):
             try:
@@ -239,7 +239,7 @@ async def _wait_all(client: AsyncClient, job_ids: Sequence[str]) -> int:
             if not job.completed:
                 click.echo(f"headrace: job {job_id} ended as {job.status}: {job.error}", err=True)
 
-    with _bars() as bars:
+    with count_bars() as bars:
         bar = bars.add_task("completed", total=len(job_ids) or None, jobs=0)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -255,7 +255,7 @@ async def _wait_all(client: AsyncClient, job_ids: Sequence[str]) -> int:
     return len(job_ids) - ends.get("completed", 0)
 
 
-def _bars() -> "Progress":
+def count_bars() -> "Progress":
     """Return a line of progress on standard error; nothing where that is no terminal."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

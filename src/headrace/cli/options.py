@@ -3,10 +3,12 @@
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from headrace.cli.app import EXIT_PROBLEM, EXIT_UNREACHABLE, EXIT_USAGE, fail
 from headrace.sdk.connection import URL_DEFAULT, URL_VARIABLE
@@ -56,6 +58,77 @@ def server_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def server_of(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Take the server out of a subcommand's options; what they do not say, its group says."""
+    found = {}
+    for name in ("url", "api_key", "user"):
+        value = options.pop(name)
+        said = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        found[name] = value if said else ctx.obj[name]
+    return found
+
+
+class InstantType(click.ParamType[str]):
+    """An instant as the server takes it, or how long ago."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value[-1:].isalpha() or value[-1:] in "Zz":
+            return str(value)
+        try:
+            ago = timedelta(milliseconds=duration_ms(value))
+            return (datetime.now(UTC) - ago).isoformat(timespec="milliseconds")
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r} is no instant as 2030-12-31T18:00:00Z and no time as 2h", param, ctx
+            )
+
+
+_FILTERS: Final = (
+    ("--status", "Words such as queued, running, failed; with commas or repeated.", True),
+    ("--type", "Job types; wasm for modules.", True),
+    ("--queue", "", True),
+    ("--group", "Groups of job types.", True),
+    ("--tag", "Tags that the job has, all of them.", True),
+    ("--label", "NAME or NAME=VALUE that the job requires of its worker.", True),
+    ("--owner", "Whose jobs; for others' you must be an admin.", False),
+    ("--name", "The exact name.", False),
+    ("--name-prefix", "How the name begins.", False),
+    ("--submitted-after", "A time as 2030-12-31T18:00:00Z, or so long ago as 2h.", None),
+    ("--submitted-before", "", None),
+    ("--finished-after", "The same of its end: finished jobs only.", None),
+    ("--finished-before", "", None),
+)
+"""Option, help, whether it has several words; None: an instant."""
+
+
+def filter_options(function: Function) -> Function:
+    """Which jobs; `filters_of` reads what is given."""
+    for option, text, several in reversed(_FILTERS):
+        made = click.option(
+            option,
+            help=text or None,
+            multiple=bool(several),
+            type=InstantType() if several is None else str,
+        )
+        function = made(function)
+    return function
+
+
+def filters_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the filters that were given out of a command's options."""
+    found = {}
+    for option, _, several in _FILTERS:
+        name = option[2:].replace("-", "_")
+        value = options.pop(name)
+        if several:
+            value = [word for text in value for word in words(text) or ()]
+        if value:
+            found[name] = value
+    return found
 
 
 def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """How jobs are shown: results on standard output, everything else on standard error."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +25,21 @@ STATUS_STYLES: Final = {
     "canceling": "yellow",
     "suspending": "yellow",
     "suspended": "magenta",
+    "paused": "magenta",
+    # of workers, webhooks, deliveries, keys, demand
+    "active": "green",
+    "draining": "yellow",
+    "drained": "yellow",
+    "silent": "red",
+    "delivered": "green",
+    "disabled": "red",
+    "revoked": "red",
+    "expired": "yellow",
+    "never": "red",
+    "unknown": "yellow",
 }
+STYLED: Final = frozenset({"", "status", "fit"})
+"""Columns of such words."""
 
 LIST_TITLES: Final = ("job", "name", "status", "prio", "queue", "try", "done", "age")
 LIST_STATUS: Final = LIST_TITLES.index("status")
@@ -40,6 +54,9 @@ LIST_CUT: Final = frozenset({"name", "queue", "done"})
 """Columns that lose their ends when there is no room."""
 LIST_CELLS_ALL: Final = 120
 """From this width every column is shown."""
+CUT_CELLS_MIN: Final = 10
+"""What is cut keeps so much."""
+GAP_CELLS: Final = 2
 LIST_CELLS_PIPE: Final = 200
 """A pipe has no width; nothing is cut for one."""
 
@@ -54,6 +71,66 @@ def print_json(body: bytes) -> None:
     """Print JSON for people and for programs."""
     text = msgspec.json.format(body, indent=2).decode()
     click.echo(text)
+
+
+def print_struct(value: Any) -> None:
+    """Print an answer, or a list of them, as JSON."""
+    print_json(msgspec.json.encode(value))
+
+
+def print_table(
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    cut: Collection[str] = (),
+    drop: Sequence[str] = (),
+) -> None:
+    """Print a table that fits the terminal; a column that is empty everywhere is left out.
+
+    right: titles of numbers. cut: of columns that lose their ends when there is no room. drop: of
+    those that are left out, one after the other, while there is still none.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    known = list(rows)
+    out = console()
+    if not out.is_terminal:
+        out.width = LIST_CELLS_PIPE
+    widths = {
+        at: max(len(title), *(len(row[at]) for row in known))
+        for at, title in enumerate(titles)
+        if any(row[at] for row in known)
+    }
+    least = {
+        at: min(width, CUT_CELLS_MIN) if titles[at] in cut else width
+        for at, width in widths.items()
+    }
+    for title in drop:
+        if sum(least.values()) + GAP_CELLS * (len(least) - 1) > out.width:
+            least.pop(titles.index(title), None)
+    shown = list(least)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for at in shown:
+        table.add_column(
+            titles[at],
+            no_wrap=titles[at] not in cut,
+            justify="right" if titles[at] in right else "left",
+        )
+    for row in known:
+        table.add_row(
+            *(
+                Text(
+                    row[at],
+                    style=STATUS_STYLES.get(row[at], "") if titles[at] in STYLED else "",
+                    no_wrap=True,
+                    overflow="ellipsis",
+                )
+                for at in shown
+            )
+        )
+    out.print(table)
 
 
 def print_result(job: "Job") -> None:
@@ -123,7 +200,7 @@ def print_jobs(views: "Iterable[JobView]") -> None:
             view.queue,
             str(view.attempt),
             _progress(view) or "",
-            _age_of(view.created_at),
+            age_of(view.created_at),
         )
         for view in views
     ]
@@ -176,6 +253,20 @@ def _position(answer: dict[str, Any]) -> str:
     return f"; jobs before it: {least}" + ("" if least == most else f" to {most}")
 
 
+def amounts_text(amounts: Any) -> str:
+    """Return amounts of resources in words, without those that are not said or zero."""
+    return ", ".join(
+        f"{amount:,.10g} {unit}"
+        for amount, unit in (
+            (amounts.cpu_cores, "cores"),
+            (amounts.memory_mb, "MB"),
+            (amounts.storage_mb, "MB of storage"),
+            (amounts.gpu_count, "GPU"),
+        )
+        if amount
+    )
+
+
 def cut_text(text: str, chars_max: int) -> str:
     return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
 
@@ -223,19 +314,19 @@ def _when(instant: str | None) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}{_age(age_s)}"
 
 
-def _age_of(instant: str | None) -> str:
+def age_of(instant: str | None) -> str:
     if not instant:
         return ""
-    return _span((datetime.now(UTC) - datetime.fromisoformat(instant)).total_seconds())
+    return span_text((datetime.now(UTC) - datetime.fromisoformat(instant)).total_seconds())
 
 
 def _age(age_s: float) -> str:
     if age_s < 0:
-        return f" (in {_span(-age_s)})"
-    return f" ({_span(age_s)} ago)"
+        return f" (in {span_text(-age_s)})"
+    return f" ({span_text(age_s)} ago)"
 
 
-def _span(span_s: float) -> str:
+def span_text(span_s: float) -> str:
     for unit, size_s in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if span_s >= size_s:
             return f"{span_s // size_s:.0f}{unit}"

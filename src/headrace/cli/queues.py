@@ -1,10 +1,9 @@
 """`headrace queues` and `headrace types`: what operators set, and how it stands."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import click
-import msgspec
 
 from headrace.cli.app import EXIT_OK
 from headrace.cli.jobs import with_client
@@ -23,6 +22,7 @@ Examples:
   headrace queues                              all of them
   headrace queues set mail --capacity 20       twenty at once
   headrace queues set mail --capacity none     no limit
+  headrace queues set mail --capacity 20 --backlog-max 1000
   headrace queues pause mail                   what runs goes on
   headrace queues resume mail""",
 )
@@ -31,12 +31,14 @@ Examples:
 @click.pass_context
 def queues_command(ctx: click.Context, /, as_json: bool, **server: Any) -> int:
     """Show queues: what waits and runs, and how much may. Pause and resume them."""
-    ctx.obj = server
+    ctx.obj = {**server, "as_json": as_json}
     if ctx.invoked_subcommand is not None:
         return EXIT_OK
+    from headrace.cli.output import print_struct
+
     queues = with_client(server, AsyncClient.queues)
     if as_json:
-        _print_json(queues)
+        print_struct(queues)
     else:
         _print_queues(queues)
     return EXIT_OK
@@ -61,20 +63,34 @@ def queue_resume(server: dict[str, Any], name: str) -> int:
 @queues_command.command("set")
 @click.argument("name")
 @click.option("--capacity", required=True, metavar="N|none", help="Jobs that run at once.")
+@click.option(
+    "--backlog-max", type=click.IntRange(0), metavar="N", help="Jobs that may wait. [no limit]"
+)
 @click.option("--description", default="", help="For people.")
 @click.pass_obj
-def queue_set(server: dict[str, Any], name: str, capacity: str, description: str) -> int:
+def queue_set(
+    server: dict[str, Any], name: str, capacity: str, backlog_max: int | None, description: str
+) -> int:
     """Set how many jobs of a queue run at once. A pause of it ends."""
     if capacity != NO_LIMIT and not (capacity.isascii() and capacity.isdigit()):
         raise click.UsageError(f"--capacity is a number or {NO_LIMIT}, not {capacity!r}")
     most = None if capacity == NO_LIMIT else int(capacity)
     return _change(
-        server, lambda client: client.set_queue(name, capacity=most, description=description)
+        server,
+        lambda client: client.set_queue(
+            name, capacity=most, backlog_max=backlog_max, description=description
+        ),
     )
 
 
 def _change(server: dict[str, Any], change: Callable[[AsyncClient], Awaitable[QueueView]]) -> int:
-    _print_queues([with_client(server, change)])
+    from headrace.cli.output import print_struct
+
+    queue = with_client(server, change)
+    if server["as_json"]:
+        print_struct(queue)
+    else:
+        _print_queues([queue])
     return EXIT_OK
 
 
@@ -83,9 +99,11 @@ def _change(server: dict[str, Any], change: Callable[[AsyncClient], Awaitable[Qu
 @server_options
 def types_command(as_json: bool, **server: Any) -> int:
     """List the registered job types, with what their jobs get where they say nothing."""
+    from headrace.cli.output import print_struct
+
     types = with_client(server, AsyncClient.job_types)
     if as_json:
-        _print_json(types)
+        print_struct(types)
     elif types:
         _print_types(types)
     else:
@@ -93,31 +111,32 @@ def types_command(as_json: bool, **server: Any) -> int:
     return EXIT_OK
 
 
-def _print_json(value: Any) -> None:
-    from headrace.cli.output import print_json
+def _print_queues(queues: Sequence[QueueView]) -> None:
+    from headrace.cli.output import print_table
 
-    print_json(msgspec.json.encode(value))
-
-
-def _print_queues(queues: Any) -> None:
-    _print_table(
-        ("queue", "waiting", "running", "capacity", "", "description"),
+    print_table(
+        ("queue", "waiting", "running", "capacity", "may wait", "", "description"),
         [
             (
                 queue.name,
                 f"{queue.depth:,}",
                 f"{queue.running:,}",
                 "no limit" if queue.capacity is None else f"{queue.capacity:,}",
+                "" if queue.backlog_max is None else f"{queue.backlog_max:,}",
                 "paused" if queue.paused else "",
                 queue.description,
             )
             for queue in queues
         ],
-        right=(1, 2, 3),
+        right=("waiting", "running", "capacity", "may wait"),
+        cut=("queue", "description"),
+        drop=("description",),
     )
 
 
-def _print_types(types: Any) -> None:
+def _print_types(types: Sequence[TypeView]) -> None:
+    from headrace.cli.output import print_table
+
     def of(one: TypeView) -> tuple[str, ...]:
         return (
             one.id,
@@ -130,31 +149,10 @@ def _print_types(types: Any) -> None:
         )
 
     titles = ("type", "group", "queue", "timeout", "retries", "params", "description")
-    _print_table(titles, [of(one) for one in types], right=(3, 4))
-
-
-def _print_table(
-    titles: tuple[str, ...], rows: list[tuple[str, ...]], right: tuple[int, ...]
-) -> None:
-    """Print what fits; a column that is empty everywhere is left out."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from headrace.cli.output import LIST_CELLS_PIPE, STATUS_STYLES, console
-
-    out = console()
-    if not out.is_terminal:
-        out.width = LIST_CELLS_PIPE
-    shown = [at for at in range(len(titles)) if any(row[at] for row in rows)]
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for at in shown:
-        table.add_column(titles[at], no_wrap=True, justify="right" if at in right else "left")
-    for row in rows:
-        cells = (row[at] for at in shown)
-        table.add_row(
-            *(
-                Text(cell, style=STATUS_STYLES["suspended"] if cell == "paused" else "")
-                for cell in cells
-            )
-        )
-    out.print(table)
+    print_table(
+        titles,
+        [of(one) for one in types],
+        right=("timeout", "retries"),
+        cut=("type", "group", "queue", "description"),
+        drop=("description",),
+    )

@@ -9,12 +9,13 @@ from headrace.cli.app import EXIT_OK
 from headrace.cli.jobs import show_end, watch, with_client
 from headrace.cli.many import is_directory, is_many, submit_many
 from headrace.cli.options import DURATION, json_of, pairs, server_options, text_of
-from headrace.sdk.client import AsyncClient
+from headrace.sdk.client import WASM_REQUIREMENTS, AsyncClient
 from headrace.sdk.errors import SdkError
 from headrace.wire import limits
 from headrace.wire.durations import seconds
 
 WASM_SUFFIX = ".wasm"
+STORED = "sha256:"
 PATH_STARTS = ("/", "./", "../", "~")
 
 
@@ -39,6 +40,8 @@ Examples:
   headrace submit report --params @report.json --priority high --delay 10m
   headrace submit program.wasm --wait -- first second        after -- the module's arguments
   headrace submit program.wasm --stdin @input.txt --memory-mb 64 --timeout 30s --env MODE=fast
+  headrace submit publish --after "$(headrace submit render)"   when the other has completed
+  headrace submit sha256:9f86d0...0f00a08 -- first           a module that is stored
   id=$(headrace submit nightly --key nightly-2030-01-31)     a repeat gives the same job
   headrace submit jobs.ndjson --wait                         a job a line, as POST /api/v1/jobs
   generate | headrace submit - --queue bulk --skip-wrong     the same from a pipe
@@ -49,7 +52,7 @@ Prints the job's id; with --wait its result instead, and exits 1 if it did not c
 jobs it prints the ids, and with --wait how many completed; a job a line may say all that options
 say, and goes before them.""",
 )
-@click.argument("target", metavar="TYPE|FILE.wasm|JOBS.ndjson|DIRECTORY|-")
+@click.argument("target", metavar="TYPE|FILE.wasm|sha256:HEX|JOBS.ndjson|DIRECTORY|-")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--params", help="JSON for a typed job; @FILE or - to read it.")
 @click.option("--name", help="[the type's, or the file's]")
@@ -69,6 +72,17 @@ say, and goes before them.""",
 @click.option("--delay", type=DURATION, help="Run it so much later.")
 @click.option("--at", "scheduled_at", help="Run it at this time, as in 2026-12-31T18:00:00Z.")
 @click.option("--start-before", help="Skip it if it has not started by then.")
+@click.option(
+    "--after",
+    multiple=True,
+    metavar="JOB_ID",
+    help="Run it when that job has completed; repeatable. If that ends otherwise, it is skipped.",
+)
+@click.option("--after-any-end", is_flag=True, help="Run it however the jobs of --after end.")
+@click.option(
+    "--await-module", is_flag=True, help="Of sha256:HEX: wait until that module is stored."
+)
+@click.option("--webhook-url", help="Told of its end, signed with the tenant's secret.")
 @click.option(
     "--retries", type=click.IntRange(0, limits.RETRIES_MAX), help="[2; 0 for a WASM module]"
 )
@@ -111,13 +125,23 @@ def submit_command(
         )
     if skip_wrong:
         raise click.UsageError("--skip-wrong is for many jobs: JOBS.ndjson, a directory, or -")
-    is_wasm = target.endswith(WASM_SUFFIX)
+    stored = target.startswith(STORED)
+    is_wasm = target.endswith(WASM_SUFFIX) or stored
+    if options["await_module"] and not stored:
+        raise click.UsageError("--await-module is for a module by its hash, sha256:HEX")
     if not is_wasm and target.startswith(PATH_STARTS):
         raise click.UsageError(f"{target} is not a WASM file (*{WASM_SUFFIX})")
     fields = _fields(options, arguments, is_wasm)
+    if stored:
+        fields.setdefault("name", "module")
+        fields["requirements"] = {**WASM_REQUIREMENTS, **fields.get("requirements", {})}
 
     async def submit(client: AsyncClient) -> int:
-        if is_wasm:
+        if stored:
+            submitted = await client.submit(
+                wasm_sha256=target.removeprefix(STORED), arguments=arguments, **fields
+            )
+        elif is_wasm:
             path = Path(target)
             if not path.is_file():
                 raise click.UsageError(f"there is no file {target}")
@@ -165,6 +189,7 @@ def _fields(
         ("retries", "max_retries"),
         ("key", "idempotency_key"),
         ("entry_point", "entry_point"),
+        ("webhook_url", "webhook_url"),
     ):
         if options[option] is not None:
             fields[field] = options[option]
@@ -179,9 +204,9 @@ def _fields(
         fields["stdin"] = text_of(options["stdin"], "--stdin")
     if options["environment"]:
         fields["environment"] = pairs(options["environment"], "--env")
-    for option in ("tags", "success_codes"):
+    for option in ("tags", "success_codes", "after", "after_any_end", "await_module"):
         if options[option]:
-            fields[option] = list(options[option])
+            fields[option] = options[option]
     requirements = _requirements(options)
     if requirements:
         fields["requirements"] = requirements
