@@ -269,6 +269,56 @@ async def test_sessions_of_tenants_are_apart(keyed: Keyed) -> None:
     assert await polled(keyed, "wa", **same) == [mine]
 
 
+async def test_a_lease_of_another_tenants_job_is_answered_as_one_that_never_was(
+    keyed: Keyed,
+) -> None:
+    poll, many = "/api/v1/work/poll", {"worker": "w", "max_jobs": 10}
+    for name in ("wa", "wb"):
+        await keyed.make(name, tenant=name[1], user=name, scopes=["work"])
+    held = {}
+    for owner, worker in (("ann", "wa"), ("bob", "wim")):
+        for _ in range(3):
+            await job_of(keyed, owner)
+        reply = await keyed.call(worker, "POST", poll, many)
+        held[owner] = [(work["lease"], work["job"]["id"]) for work in reply.json["jobs"]]
+
+    async def said(lease: str) -> list[Any]:
+        """Say all that can be said of a lease with a key of another tenant; return the answers."""
+        reports = [
+            {"lease": lease, "outcome": "completed"},
+            {"lease": lease, "outcome": "failed", "error": "e"},
+            {"lease": lease, "outcome": "suspended", "checkpoint": 7},
+        ]
+        news = {"started": True, "progress": 0.5, "log": "x"}
+        asked = [
+            (f"/api/v1/leases/{lease}/progress", news),
+            *((f"/api/v1/leases/{lease}/{act}", {}) for act in ("release", "fail", "complete")),
+            *((poll, {"worker": "x", "reports": [report] * 2}) for report in reports),
+            (poll, {"worker": "x", "running": [lease], "wait": "9s"}),
+            (poll, {"worker": "x", "progress": [{"lease": lease, **news}]}),
+        ]
+        replies = [await keyed.call("wb", "POST", path, body) for path, body in asked]
+        return [(reply.status, reply.body.replace(lease.encode(), b"?")) for reply in replies]
+
+    (lease, job_id), *others = held["ann"]
+    before = (await keyed.call("ann", "GET", f"/api/v1/jobs/{job_id}")).json
+    never = await said("A" * len(lease))
+    assert await said(lease) == never
+    assert (await keyed.call("ann", "GET", f"/api/v1/jobs/{job_id}")).json == before
+    assert (await keyed.call("ann", "GET", f"/api/v1/jobs/{job_id}/logs")).body == b""
+    # One's own, and all for a key of all tenants; the same after its end.
+    reports = [{"lease": one, "outcome": "completed"} for one, _ in (held["bob"][0], *held["ann"])]
+    body = {"worker": "wb", "max_jobs": 0, "reports": reports}
+    acks = (await keyed.call("wb", "POST", poll, body)).json["acks"]
+    assert [ack.get("ok", False) for ack in acks] == [True, False, False, False]
+    done = await keyed.call("wa", "POST", f"/api/v1/leases/{lease}/complete", {"result": 1})
+    assert (done.status, done.json["status"]) == (200, "completed")
+    assert await said(lease) == never
+    reports = [{"lease": one, "outcome": "completed"} for one, _ in (*others, *held["bob"][1:])]
+    acks = (await keyed.call("wim", "POST", poll, {**body, "reports": reports})).json["acks"]
+    assert [ack["ok"] for ack in acks] == [True] * 4
+
+
 async def test_jobs_from_before_the_first_key_go_to_workers_of_all_tenants(server: Server) -> None:
     early = await server.submit()
     keyed = Keyed(server)

@@ -102,9 +102,11 @@ class Side:
             GRACE_MS,
         )
 
-    def complete(self, tokens: list[str], start: int, now_ms: int) -> Any:
+    def complete(
+        self, tokens: list[str], start: int, now_ms: int, own: set[int] | None = None
+    ) -> Any:
         joined = "".join(tokens).encode()
-        return self.table.complete(joined, start, Event.COMPLETE, 1, now_ms, WALL_MS + now_ms)
+        return self.table.complete(joined, start, Event.COMPLETE, 1, now_ms, WALL_MS + now_ms, own)
 
     def token(self, handle: int) -> str:
         lease = self.table.of(handle)
@@ -131,7 +133,11 @@ def told(of: Any, names: tuple[str, ...]) -> dict[str, Any]:
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("grant"), st.lists(st.integers(0, 11), unique=True), st.integers(0, 3)),
-        st.tuples(st.just("complete"), st.lists(st.integers(0, 11)), st.integers(0, 2)),
+        st.tuples(
+            st.just("complete"),
+            st.lists(st.integers(0, 11)),
+            st.tuples(st.integers(0, 2), st.none() | st.sets(st.integers(0, 2))),
+        ),
         st.tuples(st.sampled_from(["drop", "add"]), st.integers(0, 11), st.integers(0, 3)),
         st.tuples(st.just("due"), st.integers(0, 11), st.integers(0, 100)),
         st.tuples(st.just("pop"), st.integers(0, 100), st.integers(0, 4)),
@@ -153,8 +159,9 @@ def take(side: Side, name: str, what: Any, more: int, now_ms: int) -> Any:
         ]
         return told(side.grant(handles, more, now_ms), GRANTED)
     if name == "complete":
-        start = min(more, len(what))
-        return told(side.complete([side.token(handle) for handle in what], start, now_ms), ENDED)
+        start, own = more
+        tokens = [side.token(handle) for handle in what]
+        return told(side.complete(tokens, min(start, len(what)), now_ms, own), ENDED)
     if name == "pop":
         return [lease.handle for lease in table.pop_due(NOW_MS + what, more)]
     lease = table.of(what)
@@ -248,6 +255,16 @@ def test_completion_stops_where_a_closer_look_is_needed(side: Side) -> None:
     done = side.complete(tokens, 2, NOW_MS + 9)
     assert (done.count, done.worker, done.by_granted_ms) == (1, "w1", {NOW_MS: 1})
     assert len(side.table) == 0
+
+
+def test_completion_stops_before_a_job_of_none_of_the_classes_told(side: Side) -> None:
+    side.grant([1, 2, 5, 6], 0, NOW_MS)
+    tokens = [side.token(handle) for handle in (1, 2, 5, 6)]
+    assert side.complete(tokens, 0, NOW_MS, set()).count == 0
+    done = side.complete(tokens, 0, NOW_MS, {0, 7})
+    assert (done.count, done.by_class) == (2, {0: 2})
+    assert side.complete(tokens, 2, NOW_MS, {0}).count == 0
+    assert side.complete(tokens, 2, NOW_MS, {1}).count == 2
 
 
 def test_a_token_that_differs_anywhere_names_no_lease(side: Side) -> None:

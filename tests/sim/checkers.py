@@ -28,7 +28,7 @@ from headrace.core.resources import Profile
 from headrace.store import layout
 from headrace.store.contract import RecordCorrupt, walk
 from headrace.wire.limits import RETRY_CAP_MS
-from headrace.wire.problems import Problem
+from headrace.wire.problems import Problem, ProblemCode
 from sim import document_checkers
 from sim.checkers_waits import nothing_to_wait_for, runs_after_what_it_waits_for, spoils
 from sim.model_job import HELD, READY, ModelJob, StoredJob, each_submitted, fits
@@ -242,7 +242,7 @@ def clock_never_goes_back(model: "Model", now_ms: int) -> None:
         fail("clock_never_goes_back", f"{model.durable_ms} to {now_ms}")
 
 
-def stale_lease_refused(model: "Model", report: Any, ack: Any) -> ModelJob | None:
+def stale_lease_refused(model: "Model", poll: Poll, report: Any, ack: Any) -> ModelJob | None:
     """I5, I7: a report counts once, and only for the current attempt. Returns its job then."""
     known = model.tokens.get(report.lease)
     if known is None:
@@ -250,6 +250,10 @@ def stale_lease_refused(model: "Model", report: Any, ack: Any) -> ModelJob | Non
             fail("forged_lease_refused", f"{report}")
         return None
     job_id, attempt = known
+    if not model.is_theirs(poll, job_id):
+        if ack.problem is None or ack.problem.code is not ProblemCode.LEASE_UNKNOWN:
+            fail("strangers_kept_out", f"{report} with a key of {poll.profile.tenant}: {ack}")
+        return None
     job = model.jobs.get(job_id)
     finished = model.ended.get(job_id)
     if job is None and finished is None:
@@ -365,7 +369,10 @@ def event_has_cause(
         if command.act is not Act.RETRY or command.job_id != job.job_id:
             fail("event_has_cause", f"{event!r} by {command}")
     elif event is Event.START:
-        if not any(news.started and model._held_by(news.lease) is job for news in command.progress):
+        if not any(
+            news.started and model.spoken_for(command, news.lease) is job
+            for news in command.progress
+        ):
             fail("event_has_cause", f"{event!r} by {command}")
     elif event is Event.LEASE:
         if command is not None and type(command) is not Poll:

@@ -73,7 +73,7 @@ def after_known(model: "Model", command: Submit) -> bool:
             job_id = mine.get(key, key)
             there = job_id in model.jobs or job_id in model.ended
             if mine.get(job_id) != job_id and not (
-                there and model.owners[job_id].user == command.caller.user
+                there and model.owners[job_id] == command.caller
             ):
                 return False
         mine[new.job_ids] = earlier or new.job_ids

@@ -7,6 +7,7 @@ from headrace.core.commands import FindWorkers, OrderWorker, Poll
 from headrace.core.job import Status
 from headrace.wire.documents import Kind
 from headrace.wire.problems import Problem, ProblemCode
+from sim.single import single_reports
 from sim.world import fail
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def orders_tell_truth(model: "Model", poll: Poll, reply: Any) -> None:
                 fail("orders_tell_truth", f"{poll.worker} is told to {order.do}")
             model.told[poll.profile.tenant, poll.worker, poll.session] = order.do
             continue
-        job = model._held_by(order.lease)
+        job = model.spoken_for(poll, order.lease)
         if order.do == "lost":
             wrong = job is not None
         elif order.do == "cancel":
@@ -39,6 +40,15 @@ def orders_tell_truth(model: "Model", poll: Poll, reply: Any) -> None:
             wrong = job is None or job.status is not Status.SUSPENDING
         if wrong:
             fail("orders_tell_truth", f"{order}: the job is {job and job.status!r}")
+
+
+def what_is_lost_is_told(model: "Model", poll: Poll, reply: Any) -> None:
+    """A worker that says it runs what it does not hold, or what is another tenant's, hears it."""
+    reported = {report.lease for report in single_reports(poll.reports)}
+    lost = {order.lease for order in reply.orders if order.do == "lost"} if reply else set()
+    for token in poll.running:
+        if token not in reported and token not in lost and not model.spoken_for(poll, token):
+            fail("what_is_lost_is_told", f"{poll.worker} of {poll.profile.tenant}: {token}")
 
 
 def each_session_is_told(model: "Model", poll: Poll) -> None:

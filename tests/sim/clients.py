@@ -92,9 +92,12 @@ class Ask:
     Jobs are fields of `NewJobs`: one job, or several that are alike.
     """
 
-    __slots__ = ("each", "jobs", "modules", "tries")
+    __slots__ = ("caller", "each", "jobs", "modules", "tries")
 
-    def __init__(self, jobs: list[dict[str, Any]], modules: bool, each: bool) -> None:
+    def __init__(
+        self, caller: Caller, jobs: list[dict[str, Any]], modules: bool, each: bool
+    ) -> None:
+        self.caller = caller
         self.jobs = jobs
         self.modules = modules
         """Whether it brings the modules of its jobs."""
@@ -112,6 +115,7 @@ class Client:
         self._net = net
         self._model = model
         self.caller = Caller("t1", f"user{number}")
+        """It also comes as one of other tenants."""
         self._number = number
         self._known: list[bytes] = []
         self.closing = False
@@ -147,10 +151,11 @@ class Client:
         elif len(self._model.jobs) < self._settings.jobs_wanted:
             count = 1 if world.chance(0.7) else world.between(2, BATCH_MAX)
             each = count > 1 and world.chance(0.5)
+            caller = replace(self.caller, tenant=world.pick(("default", *TENANTS)))
             jobs: list[dict[str, Any]] = []
             for _ in range(count):
-                jobs.append(self._job([] if each else jobs))
-            self._send(Ask(jobs, world.chance(0.5), each))
+                jobs.append(self._job(caller, [] if each else jobs))
+            self._send(Ask(caller, jobs, world.chance(0.5), each))
         else:
             world.at(3 * self._settings.pause_ms, self._turn)
             return
@@ -158,7 +163,7 @@ class Client:
 
     # Submit -------------------------------------------------------------------------------------
 
-    def _job(self, jobs: list[dict[str, Any]]) -> dict[str, Any]:
+    def _job(self, caller: Caller, jobs: list[dict[str, Any]]) -> dict[str, Any]:
         """`jobs`: those before it in its submit."""
         world, settings = self._world, self._settings
         random, pick = world.random, world.pick
@@ -171,7 +176,8 @@ class Client:
                 amounts = Amounts(amounts.cpu_milli, amounts.memory_mb, 0, 500)
                 gpu_models = frozenset(m for m in GPU_MODELS if random() < 0.5)
             labels = frozenset(label for label in LABELS if random() < 0.15)
-        queue, kind, tenant = pick(QUEUES), pick(KINDS), pick(("", *TENANTS))
+        queue, kind = pick(QUEUES), pick(KINDS)
+        tenant = caller.tenant if caller.tenant in TENANTS else ""
         tags = [tag for tag in TAGS if random() < 0.2]
         limited = self._model.limits.tags(self._model.documents) & set(tags)
         need = Requirements(queue, kind, amounts, gpu_models, labels, tenant, frozenset(limited))
@@ -196,7 +202,9 @@ class Client:
         if random() < settings.delays / 2:
             new["start_before_at_ms"] = world.wall_ms() + world.between(1, 6_000)
         if random() < 0.5:
-            queue_key = f"{queue} key{world.between(1, settings.keys)} of {world.now // 20_000}"
+            queue_key = (
+                f"{tenant} {queue} key{world.between(1, settings.keys)} of {world.now // 20_000}"
+            )
             rates = self._net.rates
             mine = "" if world.chance(rates.get("client_reuse_key", 0)) else f" {self._number}"
             new["key_digest"] = blake2b(f"{queue_key}{mine}".encode(), digest_size=16).digest()
@@ -215,11 +223,11 @@ class Client:
             if len(new["specs"]) == 1 and random() < 0.5:
                 new["await_module"] = True
         if settings.afters and len(new["specs"]) == 1 and random() < settings.afters:
-            new["after"] = self._after(jobs)
+            new["after"] = self._after(caller, jobs)
             new["any_end"] = random() < 0.3
         return new
 
-    def _after(self, jobs: list[dict[str, Any]]) -> list[Any]:
+    def _after(self, caller: Caller, jobs: list[dict[str, Any]]) -> list[Any]:
         """Return jobs to run after: known ones, or by number earlier ones of the same submit."""
         world = self._world
         found: list[Any] = [
@@ -228,7 +236,8 @@ class Client:
         live = [
             job_id
             for job_id in self._known[-20:]
-            if job_id in self._model.jobs or world.chance(0.1)
+            if world.chance(0.1)
+            or (job_id in self._model.jobs and self._model.owners[job_id] == caller)
         ]
         found += live
         return [one for one in found[-6:] if world.chance(0.4)]
@@ -249,7 +258,7 @@ class Client:
                 jobs.append(job)
             shas = {job.module_sha256 for job in jobs if job.module_sha256}
             modules = [Module(sha, b"\0asm" + sha) for sha in sorted(shas)] if ask.modules else []
-            return (SubmitEach if ask.each else Submit)(self.caller, jobs, modules)
+            return (SubmitEach if ask.each else Submit)(ask.caller, jobs, modules)
 
         def done(reply: Any) -> None:
             if isinstance(reply, list):
@@ -288,14 +297,14 @@ class Client:
                 jobs = list(model.ended)[-20:]
             else:
                 jobs = list(model.held)
-            mine = [job_id for job_id in jobs if model.owners[job_id] is self.caller]
+            mine = [job_id for job_id in jobs if model.owners[job_id].user == self.caller.user]
             if mine:
                 return bytes(world.pick(mine))
         return bytes(world.pick(self._known))
 
     def _act(self, act: str, job_id: bytes) -> None:
         world = self._world
-        caller = self.caller
+        caller = self._model.owners[job_id]
         if world.chance(self._net.rates.get("client_stranger", 0)):
             world.counts["fault client_stranger"] += 1
             caller = world.pick((Caller("t2", caller.user), Caller("t1", "other")))
@@ -317,7 +326,8 @@ class Client:
         statuses = ACTED_ON[BULK_ACTS[word]]
         if world.chance(0.4):
             statuses = frozenset({world.pick(sorted(statuses))})
-        caller = replace(self.caller, admin=world.chance(0.3))
+        tenant = world.pick(("default", *TENANTS))
+        caller = replace(self.caller, tenant=tenant, admin=world.chance(0.3))
         if world.chance(self._net.rates.get("client_stranger", 0)):
             caller = replace(caller, tenant="t2")
         dry_run = world.chance(0.2)
@@ -371,7 +381,7 @@ class Client:
         elif kind is Kind.WEBHOOK:
             events = tuple({world.pick(PATTERNS) for _ in range(world.between(1, 3))})
             value = WebhookDocument(
-                tenant=self.caller.tenant,
+                tenant=world.pick(("default", *TENANTS)),
                 user=self.caller.user,
                 url="https://example.com/",
                 events=tuple(sorted(events)),

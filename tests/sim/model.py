@@ -181,7 +181,7 @@ class Model:
         if type(command) is Poll:
             now = self.world.now
             for token in (*command.running, *(news.lease for news in command.progress)):
-                job = self._held_by(token)
+                job = self.spoken_for(command, token)
                 if job is not None:
                     job.heard_at = now
         elif isinstance(command, Submit):
@@ -197,6 +197,15 @@ class Model:
         known = self.tokens.get(token)
         job = self.held.get(known[0]) if known is not None else None
         return job if job is not None and job.lease == token else None
+
+    def is_theirs(self, poll: Poll, job_id: bytes) -> bool:
+        """Say whether a poll may speak for a job: with a tenant's key for that tenant's only."""
+        return poll.profile.tenant in ("", self.owners[job_id].tenant)
+
+    def spoken_for(self, poll: Poll, token: str) -> ModelJob | None:
+        """Return the job that a lease is of, if it is held and the poll may speak for it."""
+        job = self._held_by(token)
+        return job if job is not None and self.is_theirs(poll, job.job_id) else None
 
     def refused(self, command: Command) -> None:
         if isinstance(command, Submit):
@@ -591,7 +600,7 @@ class Model:
         if [ack.lease for ack in acks] != [report.lease for report in reports]:
             checkers.fail("each_report_answered", f"{acks} for {reports}")
         for report, ack in zip(reports, acks, strict=True):
-            job = checkers.stale_lease_refused(self, report, ack)
+            job = checkers.stale_lease_refused(self, poll, report, ack)
             if job is None:
                 continue
             while True:
@@ -614,7 +623,7 @@ class Model:
                     self._answered(effect)
             checkers.report_kept(self, report, ack, job, effect)
         for token in (*poll.running, *(news.lease for news in poll.progress)):
-            job = self._held_by(token)
+            job = self.spoken_for(poll, token)
             if job is not None:
                 job.heard_ms = now_ms
         self._grants = reply.jobs if reply is not None else []
@@ -622,6 +631,7 @@ class Model:
         self._take(now_ms, poll, effects[at:])
         checkers.seq_repeats(self, poll, reply, repeated)
         checkers_workers.orders_tell_truth(self, poll, reply)
+        checkers_workers.what_is_lost_is_told(self, poll, reply)
         if reply is None:
             checkers_workers.each_session_is_told(self, poll)
             self.parked[poll.ticket] = poll

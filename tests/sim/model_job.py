@@ -42,6 +42,8 @@ def spec_of(need: Requirements, number: int, tags: list[str]) -> bytes:
         "labels": dict(label.split("=") for label in sorted(need.labels)),
     }
     told = {"id": f"{number}", "name": "", "type": need.kind, "queue": need.queue}
+    if need.tenant:
+        told["tenant"] = need.tenant
     return msgspec.json.encode({**told, "requirements": asked, "tags": tags})
 
 
@@ -60,12 +62,9 @@ def as_known(new: NewJobs, known_as: dict[bytes, bytes]) -> NewJobs:
 
 
 def run_again(new: NewJobs, tags_limited: set[str]) -> NewJobs:
-    """Return a job as it would have to be sent to be as it is after a redrive.
-
-    Nobody here has a key: what was submitted with one is for the workers of all tenants then.
-    """
+    """Return a job as it would have to be sent to be as it is after a redrive."""
     tags = frozenset(msgspec.json.decode(new.specs[0])["tags"])
-    need = msgspec.structs.replace(new.requirements, tenant="", limited_tags=tags & tags_limited)
+    need = msgspec.structs.replace(new.requirements, limited_tags=tags & tags_limited)
     return msgspec.structs.replace(
         new, requirements=need, delay_ms=0, scheduled_at_ms=0, start_before_at_ms=0
     )

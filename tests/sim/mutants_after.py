@@ -39,10 +39,11 @@ def one_of_many_is_enough(stack: ExitStack) -> None:
     def tell(
         live: Live, now_ms: int, job_id: bytes, waits: Waits, ended: Ended, effects: list[Effect]
     ) -> None:
-        live.awaiting.drop(job_id, live.owner_names[live.load(live.jobs.find(job_id)).owner_id][0])
+        tenant, _ = live.owner_names[live.load(live.jobs.find(job_id)).owner_id]
+        live.awaiting.drop(job_id, tenant)
         alone = Waits([ended.key], waits.any_end, waits.entry_point)
         live.awaiting.waits[job_id] = alone
-        live.awaiting.announced.update(["t1"] if alone.module() else [])
+        live.awaiting.announced.update([tenant] if alone.module() else [])
         old(live, now_ms, job_id, alone, ended, effects)
 
     old = put(stack, awaiting, "tell", tell)

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
-from headrace.core import documenting, engine, fleet, polling
+from headrace.core import documenting, engine, fleet, polling, reporting
 from headrace.core import live as live_module
 from headrace.core.commands import FindWorkers
 from headrace.wire.documents import Kind
@@ -44,6 +44,32 @@ def drained_worker_is_not_told(stack: ExitStack) -> None:
 def order_to_anothers_worker(stack: ExitStack) -> None:
     """A tenant's admin may tell any worker."""
     put(stack, fleet, "may_see", lambda *_: True)
+
+
+@planted
+def reports_for_any_tenant(stack: ExitStack) -> None:
+    """A tenant's worker may end what another's has, one by one."""
+
+    def report(live: Any, now_ms: int, told: Any, effects: list[Any], _tenant: str) -> Any:
+        return old(live, now_ms, told, effects)
+
+    old = put(stack, reporting, "report", report)
+
+
+@planted
+def completions_for_any_tenant(stack: ExitStack) -> None:
+    """The many at once are not looked at, whose they are."""
+
+    def complete(live: Any, now_ms: int, told: Any, effects: list[Any], acks: Any, _: str) -> None:
+        old(live, now_ms, told, effects, acks)
+
+    old = put(stack, reporting, "complete", complete)
+
+
+@planted
+def heartbeats_for_any_tenant(stack: ExitStack) -> None:
+    """A tenant's worker keeps the leases of another's alive, and hears of their jobs."""
+    put(stack, polling, "lease_named", lambda live, token, _tenant: live.leases.named(token))
 
 
 @planted

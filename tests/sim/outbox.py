@@ -152,7 +152,7 @@ class Outbox:
         found: Counter[tuple[bytes, str, bytes]] = Counter()
         if type(command) is Poll:
             for news in command.progress:
-                job = model._held_by(news.lease)
+                job = model.spoken_for(command, news.lease)
                 for event, _ in news.events if job is not None else ():
                     self._hear(found, job.job_id, event)
         suspended = {i for i, job in model.jobs.items() if job.status is Status.SUSPENDED}

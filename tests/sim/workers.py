@@ -113,7 +113,12 @@ class Worker:
     def _lone_report(self, token: str) -> None:
         """Report one attempt by itself, as a simple client does; the poll will say it again."""
         told = self._outbox[token]
-        self._net.ask(lambda: Poll(self._ticket(), "", reports=[told]), lambda _reply: None, 1_000)
+        key = Profile(tenant=self._profile.tenant)
+
+        def make() -> Poll:
+            return Poll(self._ticket(), "", profile=key, reports=[told])
+
+        self._net.ask(make, lambda _reply: None, 1_000)
 
     def _next_seq(self) -> int:
         if self._session:

@@ -499,11 +499,13 @@ cdef class LeaseTable:
         uint8_t outcome,
         int64_t now_ms,
         int64_t wall_ms,
+        set own=None,
     ):
         """End the attempts that the tokens from the `start`-th name, and forget their jobs.
 
         Stops at the first that names no lease held, or one of another worker than the first's, or
-        whose job takes no such event; that one is the caller's. `tokens` are texts, joined.
+        whose job is of none of the classes `own`, if they are told, or takes no such event; that
+        one is the caller's. `tokens` are texts, joined.
         """
         cdef Py_ssize_t count = PyBytes_GET_SIZE(tokens) // TEXT_CHARS - start
         cdef Ended done = Ended.__new__(Ended)
@@ -541,6 +543,8 @@ cdef class LeaseTable:
                 break
             row = self.jobs.row_at(lease.handle)
             record = <Record*>(row + ROW_HEAD_BYTES)
+            if own is not None and record.class_id not in own:
+                break
             target = record_target(record, event)
             if target == 0:
                 break

@@ -214,12 +214,20 @@ class LeaseTable:
         Raises: `InvalidTransition`, OverflowError; both are defects, and what came before stands.
         """
     def complete(
-        self, tokens: bytes, start: int, event: Event, outcome: int, now_ms: int, wall_ms: int
+        self,
+        tokens: bytes,
+        start: int,
+        event: Event,
+        outcome: int,
+        now_ms: int,
+        wall_ms: int,
+        own: set[int] | None = None,
     ) -> Ended:
         """End the attempts that the tokens from the `start`-th name, and forget their jobs.
 
         Stops at the first that names no lease held, or one of another worker than the first's, or
-        whose job takes no such event; that one is the caller's. `tokens` are texts, joined.
+        whose job is of none of the classes `own`, if they are told, or takes no such event; that
+        one is the caller's. `tokens` are texts, joined.
         """
     def memory_bytes(self) -> int:
         """Return the bytes allocated, without the leases themselves."""

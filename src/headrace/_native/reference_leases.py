@@ -231,7 +231,14 @@ class LeaseTable:
         return done
 
     def complete(
-        self, tokens: bytes, start: int, event: Any, outcome: int, now_ms: int, wall_ms: int
+        self,
+        tokens: bytes,
+        start: int,
+        event: Any,
+        outcome: int,
+        now_ms: int,
+        wall_ms: int,
+        own: set[int] | None = None,
     ) -> Ended:
         assert len(tokens) % TOKEN_CHARS == 0
         assert 0 <= start <= len(tokens) // TOKEN_CHARS
@@ -242,6 +249,8 @@ class LeaseTable:
                 break
             done.worker = lease.holder.worker
             job = self._jobs.load(lease.handle)
+            if own is not None and job.class_id not in own:
+                break
             if not job.can(event):
                 break
             done.count += 1

@@ -60,7 +60,8 @@ class Names:
 class Account(msgspec.Struct):
     """The live jobs of a queue or a tenant. It is there as long as a class is."""
 
-    classes: int = 0
+    classes: set[int] = msgspec.field(default_factory=set)
+    """Their ids."""
     jobs: int = 0
 
 
@@ -216,8 +217,8 @@ class ClassTable:
         )
         queue = self._queue_accounts.setdefault(requirements.queue, Account())
         tenant = self._tenant_accounts.setdefault(requirements.tenant, Account())
-        queue.classes += 1
-        tenant.classes += 1
+        queue.classes.add(class_id)
+        tenant.classes.add(class_id)
         line = self.lines.acquire(requirements.tenant or TENANT_DEFAULT)
         entry = ClassEntry(class_id, requirements, number, names, queue, tenant, line, gates=gates)
         self._ids[requirements] = class_id
@@ -231,8 +232,8 @@ class ClassTable:
         del self._entries[entry.class_id]
         del self._by_number[entry.number]
         requirements = entry.requirements
-        _account_leave(self._queue_accounts, requirements.queue)
-        _account_leave(self._tenant_accounts, requirements.tenant)
+        _account_leave(self._queue_accounts, requirements.queue, entry.class_id)
+        _account_leave(self._tenant_accounts, requirements.tenant, entry.class_id)
         del self._by_queue[requirements.queue][entry.number]
         if not self._by_queue[requirements.queue]:
             del self._by_queue[requirements.queue]
@@ -328,6 +329,11 @@ class ClassTable:
         account = self._tenant_accounts.get(tenant)
         return 0 if account is None else account.jobs
 
+    def of_tenant(self, tenant: str) -> set[int]:
+        """Return the ids of the classes of a tenant's live jobs; not to be changed."""
+        account = self._tenant_accounts.get(tenant)
+        return set() if account is None else account.classes
+
     # Limits -------------------------------------------------------------------------------------
 
     def limit_set(self, key: GateKey, limit: RunLimit | None) -> None:
@@ -361,10 +367,10 @@ def _numbers(gates: Gates) -> frozenset[int]:
     return frozenset([gate.number for gate in gates]) if gates else _NO_GATES
 
 
-def _account_leave(accounts: dict[str, Account], name: str) -> None:
-    account = accounts[name]
-    account.classes -= 1
-    if account.classes == 0:
+def _account_leave(accounts: dict[str, Account], name: str, class_id: int) -> None:
+    classes = accounts[name].classes
+    classes.remove(class_id)
+    if not classes:
         del accounts[name]
 
 

@@ -633,6 +633,15 @@ class Live:
             return self.archive.owner_of(job_id)
         return Job.unpack(job_id, finished.record).owner_id
 
+    def is_of(self, tenant: str, job: Job) -> bool:
+        """Say whether a job is a tenant's, to its workers: a live one is if they may be given it.
+        Nothing for a tenant is all."""
+        if not tenant:
+            return True
+        if job.status in TERMINAL:
+            return self.owner_names[job.owner_id][0] == tenant
+        return job.class_id in self.classes.of_tenant(tenant)
+
     def may_not(self, caller: Caller, owner_id: int) -> Problem | None:
         tenant, user = self.owner_names[owner_id]
         if tenant != caller.tenant:

@@ -57,11 +57,11 @@ def poll(live: Live, now_ms: int, command: Poll, effects: list[Effect]) -> PollR
         if session.ticket >= 0:
             parked = unpark(live, session.ticket)
             effects.append(Answered(parked.poll.ticket, PollReply()))
-    shape = know(live, now_ms, command)
+    shape, tenant = know(live, now_ms, command), command.profile.tenant
     try:
         for news in command.progress:  # before the reports, which end the attempts they are of
-            progress(live, now_ms, news, effects)
-        acks = reports(live, now_ms, command.reports, effects) if command.reports else []
+            progress(live, now_ms, news, effects, tenant)
+        acks = reports(live, now_ms, command.reports, effects, tenant) if command.reports else []
         held, orders = heard(live, now_ms, command, session)
         if live.told and (told := live.told.get((command.profile.tenant, command.worker))):
             orders += order_to(now_ms, told, command, again=repeated is not None)
@@ -142,7 +142,7 @@ def heard(
     if command.running or command.progress:
         reported = leases_reported(command.reports)
         for token in dict.fromkeys([*command.running, *(news.lease for news in command.progress)]):
-            lease = live.leases.named(token)
+            lease = lease_named(live, token, command.profile.tenant)
             if lease is not None:
                 renew(live, now_ms, lease)
                 held.append(lease)
@@ -154,13 +154,23 @@ def heard(
     return held, orders
 
 
+def lease_named(live: Live, token: str, tenant: str) -> Lease | None:
+    """Return a lease that is held, for a tenant's worker one of its tenant's jobs."""
+    lease = live.leases.named(token)
+    if lease is not None and tenant and not live.is_of(tenant, live.load(lease.handle)):
+        return None
+    return lease
+
+
 def renew(live: Live, now_ms: int, lease: Lease) -> None:
     lease.expires_ms = now_ms + live.config.lease_ms
     live.lease_timer(lease)
 
 
-def progress(live: Live, now_ms: int, news: Progress, effects: list[Effect]) -> None:
-    lease = live.leases.named(news.lease)
+def progress(
+    live: Live, now_ms: int, news: Progress, effects: list[Effect], tenant: str = ""
+) -> None:
+    lease = lease_named(live, news.lease, tenant)
     if lease is None:
         return
     if news.started and not lease.started_at_ms:

@@ -43,15 +43,22 @@ PLANNED: Final = frozenset({Outcome.SUSPENDED, Outcome.RELEASED, Outcome.SNOOZED
 
 
 def reports(
-    live: Live, now_ms: int, told: list[Report | Completions], effects: list[Effect]
+    live: Live,
+    now_ms: int,
+    told: list[Report | Completions],
+    effects: list[Effect],
+    tenant: str = "",
 ) -> list[Ack | Completed]:
-    """Take reports in their order; return what is answered."""
+    """Take reports in their order; return what is answered.
+
+    With a tenant, leases of the jobs of others are as ones that never were.
+    """
     acks: list[Ack | Completed] = []
     for each in told:
         if isinstance(each, Completions):
-            complete(live, now_ms, each, effects, acks)
+            complete(live, now_ms, each, effects, acks, tenant)
         else:
-            acks.append(report(live, now_ms, each, effects))
+            acks.append(report(live, now_ms, each, effects, tenant))
     return acks
 
 
@@ -68,17 +75,19 @@ def complete(
     told: Completions,
     effects: list[Effect],
     acks: list[Ack | Completed],
+    tenant: str = "",
 ) -> None:
     """End attempts that came to their good end; those that need a closer look get `report`."""
     wall_ms = live.wall_ms(now_ms)
+    own = live.classes.of_tenant(tenant) if tenant else None
     at = 0
     while at < len(told):
         done = live.leases.complete(
-            told.leases, at, Event.COMPLETE, Outcome.COMPLETED, now_ms, wall_ms
+            told.leases, at, Event.COMPLETE, Outcome.COMPLETED, now_ms, wall_ms, own
         )
         end = at + done.count
         if end == at:
-            acks.append(report(live, now_ms, told.report(at), effects))
+            acks.append(report(live, now_ms, told.report(at), effects, tenant))
             at += 1
             continue
         whole = done.count == len(told)
@@ -112,17 +121,16 @@ def complete(
         at = end
 
 
-def report(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
+def report(live: Live, now_ms: int, told: Report, effects: list[Effect], tenant: str = "") -> Ack:
     lease = live.leases.named(told.lease)
     if lease is not None:
+        if tenant and not live.is_of(tenant, live.load(lease.handle)):
+            return unknown(told)
         status = close(live, now_ms, lease.handle, told, effects, lease)
         return Ack(told.lease, status)
     token = token_parse(live.tokens, told.lease)
     if token is None:
-        return Ack(
-            told.lease,
-            problem=Problem(ProblemCode.LEASE_UNKNOWN, "this server never gave such a lease"),
-        )
+        return unknown(told)
     handle = live.jobs.find(token.job_id)
     if handle >= 0:
         job = live.load(handle)
@@ -130,10 +138,16 @@ def report(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
         try:
             finished = live.finished(token.job_id)
         except ArchiveFault:
-            return Ack(told.lease, problem=corrupt())
-        if finished is None:
-            return Ack(told.lease, problem=stale("the job's record is gone"))
+            return unknown(told) if tenant else Ack(told.lease, problem=corrupt())
+        if finished is None:  # nobody can say whose it was
+            return (
+                unknown(told)
+                if tenant
+                else Ack(told.lease, problem=stale("the job's record is gone"))
+            )
         job = Job.unpack(token.job_id, finished.record)
+    if not live.is_of(tenant, job):
+        return unknown(told)
     if (token.attempt, token.epoch) != (job.attempt, job.epoch):
         return Ack(told.lease, problem=stale("a later attempt has begun"))
     if job.attempt_open and handle >= 0:
@@ -149,6 +163,13 @@ def report(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
             ProblemCode.LEASE_ALREADY_REPORTED,
             f"this attempt was reported as {Outcome(job.outcome).name.lower()} before",
         ),
+    )
+
+
+def unknown(told: Report) -> Ack:
+    return Ack(
+        told.lease,
+        problem=Problem(ProblemCode.LEASE_UNKNOWN, "this server never gave such a lease"),
     )
 
 

@@ -64,8 +64,8 @@ def poll_command(data: bytes, ticket: int) -> Poll:
 
 
 def bind(command: Poll, tenant: str) -> None:
-    """Let a worker have jobs of its tenant only. Sessions of tenants are apart: who names one gets
-    the jobs again that it was given."""
+    """Let a worker have jobs of its tenant only, and speak for no others. Sessions of tenants are
+    apart: who names one gets the jobs again that it was given."""
     command.profile = replace(command.profile, tenant=tenant)
     if command.session:
         command.session = f"{tenant}\0{command.session}"

@@ -13,6 +13,7 @@ from headrace.http.answers import Answer
 from headrace.http.decode import decode, read_json
 from headrace.http.encode import answer, encoded
 from headrace.http.hot import Asked, Question, respond
+from headrace.http.identity import caller
 from headrace.http.site import Site, site_of
 from headrace.store.contract import RecordCorrupt
 from headrace.wire.problems import Problem, ProblemCode
@@ -34,11 +35,11 @@ async def work_poll(request: web.Request) -> web.Response:
 
 
 def poll(site: Site, asked: Asked) -> Question:
-    caller = asked.caller
+    who = asked.caller
     command = polls.poll_command(asked.body, site.pump.new_ticket())
-    command.key_id = caller.key_id
-    if not caller.all_tenants:
-        polls.bind(command, caller.tenant)
+    command.key_id = who.key_id
+    if not who.all_tenants:
+        polls.bind(command, who.tenant)
 
     def told(reply: PollReply) -> Answer:
         found = polls.poll_answer(reply, _work(site, reply.jobs), site.config.lease_ms)
@@ -96,7 +97,7 @@ async def _report(request: web.Request, outcome: Outcome) -> web.Response:
     told = decode(_report_decoder, await read_json(request, may_be_empty=True))
     if outcome is Outcome.RELEASED and told.retry_delay is not None:
         outcome = Outcome.SNOOZED
-    reply = await _ask(site, report=polls.report_command(told, lease, outcome))
+    reply = await _ask(request, report=polls.report_command(told, lease, outcome))
     ack = reply.acks[0]
     assert isinstance(ack, Ack)
     if ack.problem is not None:
@@ -110,7 +111,7 @@ async def _report(request: web.Request, outcome: Outcome) -> web.Response:
 async def lease_progress(request: web.Request) -> web.Response:
     site, lease = site_of(request), request.match_info["lease"]
     news = decode(_progress_decoder, await read_json(request, may_be_empty=True))
-    reply = await _ask(site, progress=polls.progress_command(news, lease))
+    reply = await _ask(request, progress=polls.progress_command(news, lease))
     orders = [order for order in reply.orders if order.lease == lease]
     if any(order.do == LOST for order in orders):
         raise Problem(ProblemCode.LEASE_STALE, "the lease is not held any more; drop the work")
@@ -122,14 +123,17 @@ async def lease_progress(request: web.Request) -> web.Response:
 
 
 async def _ask(
-    site: Site, *, report: Report | None = None, progress: Progress | None = None
+    request: web.Request, *, report: Report | None = None, progress: Progress | None = None
 ) -> PollReply:
     """Speak for one lease as a poll that wants nothing and waits for nothing."""
+    site, who = site_of(request), caller(request)
     command = Poll(
         site.pump.new_ticket(),
         NOBODY,
         reports=[] if report is None else [report],
         progress=[] if progress is None else [progress],
     )
+    if not who.all_tenants:
+        polls.bind(command, who.tenant)
     reply: PollReply = await site.pump.ask(command)
     return reply
