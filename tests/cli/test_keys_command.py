@@ -52,9 +52,12 @@ def test_the_first_key_is_made_without_a_server_and_opens_it(tmp_path: Path) -> 
         mine = (*to, "--api-key", root)
         made = keys(
             *("create", "--scopes", "submit, read", "--tenant", "acme", "--for", "ann"),
+            *("--requests-per-second", "20", "--jobs-per-second", "2.5", "--jobs-burst", "50"),
             *("--expires", "90d", "--json", *mine),
         )
         view = json.loads(made.stdout)["view"]
+        assert view["requests"] == {"per_second": 20}
+        assert view["jobs"] == {"per_second": 2.5, "burst": 50}
         assert (view["tenant_id"], view["user"]) == ("acme", "ann")
         assert view["expires_at"] is not None
         listed = keys("list", *mine).stdout
@@ -74,3 +77,12 @@ def test_scopes_that_do_not_exist_are_told(tmp_path: Path) -> None:
     assert found.exit_code == EXIT_PROBLEM
     assert "/scopes/0" in found.stderr
     assert keys("create").exit_code == EXIT_USAGE
+
+
+def test_limits_of_a_key_are_checked(tmp_path: Path) -> None:
+    lone = offline(tmp_path / "data", "create", "--scopes", "work", "--jobs-burst", "3")
+    assert lone.exit_code == EXIT_USAGE
+    assert "--jobs-per-second" in lone.stderr
+    found = offline(tmp_path / "data", "create", "--scopes", "work", "--requests-per-second", "0")
+    assert found.exit_code == EXIT_PROBLEM
+    assert "/requests/per_second" in found.stderr

@@ -275,6 +275,8 @@ async def test_what_a_key_has_open_is_bounded(
     assert (await keyed.raw(key, POLL, poll))[9:12] == b"429"
     assert (await keyed.raw(key, f"{JOBS}/{job_id}?wait=1s"))[9:12] == b"429"
     assert (await keyed.raw(key, f"{JOBS}/{job_id}/logs?follow=1"))[9:12] == b"429"
+    assert (await keyed.raw(key, f"{JOBS}/{job_id}/events"))[9:12] == b"429"
+    assert (await keyed.raw(key, "/api/v1/events"))[9:12] == b"429"
     await keyed.server.site.drain()
     for wait in waits:
         assert (await wait)[9:12] == b"200"

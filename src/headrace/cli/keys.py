@@ -76,6 +76,14 @@ def _target(function: Function) -> Function:
 @click.option(
     "--expires", "expires_ms", type=DURATION, help="How long it lives; default: for ever."
 )
+@click.option(
+    "--requests-per-second", type=float, help="How often it may ask. Default: as configured."
+)
+@click.option("--requests-burst", type=int, help="Of which at once; default: one second's.")
+@click.option(
+    "--jobs-per-second", type=float, help="How many jobs it may submit. Default: as configured."
+)
+@click.option("--jobs-burst", type=int, help="Of which at once; default: one second's.")
 @_target
 def create_command(
     scopes: str,
@@ -83,6 +91,10 @@ def create_command(
     bearer: str | None,
     name: str,
     expires_ms: int | None,
+    requests_per_second: float | None,
+    requests_burst: int | None,
+    jobs_per_second: float | None,
+    jobs_burst: int | None,
     data: Path | None,
     accept_any_filesystem: bool,
     as_json: bool,
@@ -98,6 +110,14 @@ def create_command(
             body[field] = value
     if expires_ms is not None:
         body["expires_in"] = expires_ms / 1_000
+    for of, per_second, burst in (
+        ("requests", requests_per_second, requests_burst),
+        ("jobs", jobs_per_second, jobs_burst),
+    ):
+        if per_second is not None:
+            body[of] = {"per_second": per_second, "burst": burst or 0}
+        elif burst is not None:
+            raise click.UsageError(f"--{of}-burst goes with --{of}-per-second")
     if data is None:
         made = with_client(server, lambda client: client.call("POST", API, body))
     else:
