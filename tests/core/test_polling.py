@@ -286,6 +286,17 @@ def test_a_log_is_cut_at_its_limit_and_says_so(rig: Rig, size: int) -> None:
     assert rig.engine.apply(rig.now_ms, news)[1] == []
 
 
+def test_an_operator_can_allow_shorter_logs(make_rig: MakeRig) -> None:
+    rig = make_rig(EngineConfig(log_bytes_max=2_000))
+    job_id = rig.submit()
+    token = rig.take()
+    for _ in range(3):
+        rig.poll(progress=[Progress(token, log=b"x" * 1_500)], jobs_max=0)
+    stored = b"".join(chunk for _, chunk in rig.store.logs(job_id, -1))
+    assert stored.endswith(LOG_CUT)
+    assert 1_500 < len(stored) <= 2_000 + len(LOG_CUT)
+
+
 def test_the_limit_of_a_log_is_of_the_job_not_of_the_attempt(rig: Rig) -> None:
     rig.submit()
     first = rig.take()

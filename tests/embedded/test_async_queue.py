@@ -48,6 +48,10 @@ async def test_controls_and_refusals() -> None:
         with pytest.raises(QueueFull):
             await queue.enqueue()
         assert queue.size() == 2
+        with pytest.raises(QueueFull):
+            await queue.retry(job_id)
+        assert await queue.progress(job_id) == []
+        assert await queue.cleanup("1h") == 0
 
 
 def test_both_faces_have_the_same_methods() -> None:

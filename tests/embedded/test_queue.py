@@ -222,6 +222,10 @@ def test_metrics_count_what_happened(make_queue: MakeQueue) -> None:
     assert (metrics.completed, metrics.failed) == (4, 1)
     assert (metrics.current_size, metrics.active_workers) == (0, 0)
     assert metrics.average_processing_s >= 0.02
+    recent = metrics.recent_processing
+    assert recent.count == 5
+    assert 0.02 <= recent.p50_s <= recent.p90_s <= recent.p99_s
+    assert metrics.recent_wait.count == 5
 
 
 def test_metrics_can_be_switched_off(make_queue: MakeQueue) -> None:
@@ -409,3 +413,55 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < ends
         time.sleep(0.005)
+
+
+def test_a_job_that_has_ended_runs_again(make_queue: MakeQueue) -> None:
+    broken = [True]
+
+    def handle(ctx: Context) -> str:
+        if broken[0]:
+            raise PermanentError("the provider is away")
+        return "done"
+
+    queue = make_queue(handle)
+    job_id = queue.enqueue()
+    assert queue.wait(job_id, S).status == "failed"
+    broken[0] = False
+    assert queue.retry(job_id) == "queued"
+    assert queue.wait(job_id, S).value == "done"
+    with pytest.raises(ServerProblem, match="job_state_conflict"):
+        queue.retry(job_id)
+    queue.retry(job_id, force=True)
+    assert queue.wait(job_id, S).value == "done"
+
+
+def test_progress_is_kept_with_its_history(make_queue: MakeQueue) -> None:
+    seen = threading.Event()
+
+    def handle(ctx: Context) -> None:
+        ctx.progress(0.5, "half of it")
+        seen.wait(S)
+
+    queue = make_queue(handle)
+    job_id = queue.enqueue()
+    ends = time.monotonic() + S
+    while not queue.progress(job_id) and time.monotonic() < ends:
+        time.sleep(0.01)
+    seen.set()
+    assert [(row.progress, row.details) for row in queue.progress(job_id)] == [(0.5, "half of it")]
+
+
+def test_jobs_that_have_ended_are_deleted_on_demand_and_after_their_time(
+    make_queue: MakeQueue,
+) -> None:
+    queue = make_queue(lambda ctx: None)
+    ids = queue.enqueue_many([{}] * 3)
+    assert queue.join(S)
+    assert queue.cleanup("1h") == 0
+    time.sleep(0.05)
+    assert queue.cleanup(0.01) == 3
+    with pytest.raises(ServerProblem, match="job_unknown"):
+        queue.get(ids[0])
+    with pytest.raises(UsageError, match="retention"):
+        make_queue(None, retention="soon")
+    assert make_queue(None, retention="12h").config.node().retention_ms == 12 * 3_600_000

@@ -123,3 +123,19 @@ async def test_a_flag_is_yes_or_no(server: Server, flag: str) -> None:
     job_id = await server.submit()
     reply = await server.call("GET", f"{JOBS}/{job_id}/logs?follow={flag}")
     assert (reply.status, reply.code) == (400, "request_malformed")
+
+
+async def test_an_operator_can_allow_shorter_logs() -> None:
+    server = await open_server(log_bytes_max=2_000)
+    try:
+        job_id = await server.submit()
+        lease = await server.lease()
+        for _ in range(2):
+            news = {"log": "x" * 1_500}
+            reply = await server.call("POST", f"/api/v1/leases/{lease}/progress", news)
+            assert reply.status == 200
+        log = (await server.call("GET", f"/api/v1/jobs/{job_id}/logs")).body
+        assert 1_500 < len(log) < 2_100
+        assert not log.endswith(b"x"), "its end says that it was cut"
+    finally:
+        await server.close()

@@ -8,6 +8,7 @@ import pytest
 from msgspec import Meta
 
 from headrace.runtime.settings import (
+    Bytes,
     Duration,
     Mark,
     Megabytes,
@@ -28,6 +29,7 @@ class Sample(msgspec.Struct, frozen=True, rename=key_of):
     term_ms: Annotated[Duration, Meta(ge=100, le=60_000), Mark("A term.")] = 1_000
     drain_s: Annotated[Seconds, Mark("A term in seconds.")] = 1.5
     room_mb: Annotated[Megabytes | None, Mark("Room.")] = None
+    cap: Annotated[Bytes, Meta(ge=1), Mark("A cap.")] = 1_024
     level: Annotated[Literal["low", "high"], Mark("One of two.")] = "low"
     count: Annotated[int, Meta(ge=1, le=9), Mark("Some.", "how_many", ("COUNT",))] = 1
     rate: Annotated[Annotated[float, Meta(ge=0)] | None, Mark("A rate.")] = None
@@ -42,7 +44,7 @@ BY_KEY = {setting.key: setting for setting in settings_of(Sample)}
 
 def test_settings_have_the_keys_of_the_file() -> None:
     assert list(BY_KEY) == [
-        *("term", "drain", "room", "level", "count", "rate", "on", "file", "items"),
+        *("term", "drain", "room", "cap", "level", "count", "rate", "on", "file", "items"),
         *("section.token", "section.words"),
     ]
 
@@ -63,6 +65,7 @@ def test_a_name_gives_flag_and_variable() -> None:
         ("room", "1GiB", 1_024),
         ("room", "1B", 1),
         ("room", None, None),
+        ("cap", "64KiB", 65_536),
         ("level", "high", "high"),
         ("count", 9, 9),
         ("rate", 2, 2.0),

@@ -18,7 +18,6 @@ from headrace.core.job import LEASED, READY, Event, Job, Status
 from headrace.core.live import Live, conflict, corrupt, unknown_job
 from headrace.core.polling import tell
 from headrace.core.submitting import full, has_module, held_out
-from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.schema import Spec
 
@@ -190,7 +189,7 @@ def redrive(
     trail.error, trail.code = finished.error, finished.code
     live.fresh_errors[job_id] = trail.error, trail.code
     effects.append(JobRedriven(job_id, event, ended, job.pack(), trail))
-    if log_bytes < limits.LOG_BYTES_MAX:
+    if log_bytes < live.config.log_bytes_max:
         why = f": {finished.error[:1_000]}" if finished.error else ""
         line = f"[headrace: {ended.name.lower()}{why}; run again for {command.caller.user}]\n"
         effects.append(LogAppended(job_id, live.stamp(now_ms), line.encode()))

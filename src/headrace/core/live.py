@@ -150,6 +150,8 @@ class EngineConfig(msgspec.Struct, frozen=True):
     timeout_grace_ms: int = limits.TIMEOUT_GRACE_MS
     retention_ms: int | None = limits.RETENTION_MS_DEFAULT
     """How long finished jobs are kept where their type says nothing; None: for ever."""
+    log_bytes_max: int = limits.LOG_BYTES_MAX
+    """Of one job; what comes after is left out."""
 
 
 class Quota(msgspec.Struct, frozen=True):

@@ -195,19 +195,20 @@ def progress(
 def log(live: Live, now_ms: int, lease: Lease, log: bytes, effects: list[Effect]) -> None:
     if lease.log_cut:
         return
+    most = live.config.log_bytes_max
     if lease.log_bytes < 0:
         try:
             lease.log_bytes = live.archive.log_bytes(lease.job_id)
         except ArchiveFault:
-            lease.log_bytes = limits.LOG_BYTES_MAX  # a damaged log gets no longer
-        if lease.log_bytes >= limits.LOG_BYTES_MAX:
+            lease.log_bytes = most  # a damaged log gets no longer
+        if lease.log_bytes >= most:
             lease.log_cut = True
             return
     for start in range(0, len(log), limits.LOG_CHUNK_BYTES_MAX):
         chunk = log[start : start + limits.LOG_CHUNK_BYTES_MAX]
         lease.log_bytes += len(chunk) + LOG_CHUNK_COST_BYTES
-        if lease.log_bytes >= limits.LOG_BYTES_MAX:
-            chunk = chunk[: max(0, len(chunk) - (lease.log_bytes - limits.LOG_BYTES_MAX))]
+        if lease.log_bytes >= most:
+            chunk = chunk[: max(0, len(chunk) - (lease.log_bytes - most))]
             lease.log_cut = True
             effects.append(LogAppended(lease.job_id, live.stamp(now_ms), chunk + LOG_CUT))
             return

@@ -32,6 +32,8 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs of a named queue that run at once; a queue not named has no limit."""
     lease_s: float = limits.LEASE_MS_DEFAULT / 1000
     """After a crash of the program, a job that was running is given out again this much later."""
+    retention: float | str | None = limits.RETENTION_MS_DEFAULT / 1000
+    """How long jobs that have ended are kept: seconds, or text such as "12h". None: for ever."""
     accept_any_filesystem: bool = False
     """Use a filesystem that may lose acknowledged jobs, such as tmpfs or NFS."""
 
@@ -54,7 +56,12 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):
     def node(self) -> Config:
         """Return the settings of the node inside. Raises: UsageError."""
         self.check()
+        try:
+            retention_ms = None if self.retention is None else duration_ms(self.retention)
+        except (ValueError, OverflowError) as error:
+            raise UsageError(f"retention: {error}") from None
         config = Config(
+            retention_ms=retention_ms,
             data_dir=None if self.path is None else Path(self.path),
             lease_ms=round(self.lease_s * 1000),
             queue_size=self.max_queue_size,

@@ -18,6 +18,7 @@ from headrace.sdk.client import Job
 from headrace.sdk.errors import UsageError
 from headrace.sdk.views import JobView
 from headrace.wire.problems import Problem
+from headrace.wire.routes import ProgressView
 from headrace.worker.handlers import Mode, Worker, WorkerDefinitionError
 
 TYPE_DEFAULT: Final = "job"
@@ -165,6 +166,10 @@ class Queue(_Face):
         """Return what a job has logged so far."""
         return self._look(lambda: self._inner.log(job_id)).result()
 
+    def progress(self, job_id: str) -> list[ProgressView]:
+        """Return the reports of a job's progress, the oldest first, one a second at most."""
+        return self._look(lambda: self._inner.progress(job_id)).result()
+
     def explain(self, job_id: str) -> list[str]:
         """Return why a job waits: sentences, the most telling first."""
         return self._ask(self._inner.explain(job_id)).result()
@@ -179,6 +184,11 @@ class Queue(_Face):
 
     def resume(self, job_id: str) -> str:
         return self._ask(self._inner.act(job_id, Act.RESUME)).result()
+
+    def retry(self, job_id: str, *, force: bool = False) -> str:
+        """Run a job that has ended again, with all its tries; with `force` also one that
+        completed. One that waits for its next try runs now. Return its status after it."""
+        return self._ask(self._inner.act(job_id, Act.RETRY, force=force)).result()
 
     def delete(self, job_id: str) -> None:
         """Remove the record of a job that has ended."""
@@ -197,6 +207,13 @@ class Queue(_Face):
         """Say whether the next `enqueue` would raise `QueueFull`."""
         most = self.config.max_queue_size
         return most > 0 and self._inner.unfinished() >= most
+
+    def cleanup(self, older_than: float | str) -> int:
+        """Delete jobs that ended so long ago, however long they were to be kept; return how many.
+
+        older_than: seconds, or text such as "12h".
+        """
+        return self._ask(self._inner.cleanup(older_than)).result()
 
     def metrics(self) -> Metrics:
         return self._look(self._inner.metrics).result()
@@ -256,6 +273,9 @@ class AsyncQueue(_Face):
     async def log(self, job_id: str) -> str:
         return await asyncio.wrap_future(self._look(lambda: self._inner.log(job_id)))
 
+    async def progress(self, job_id: str) -> list[ProgressView]:
+        return await asyncio.wrap_future(self._look(lambda: self._inner.progress(job_id)))
+
     async def explain(self, job_id: str) -> list[str]:
         return await self._await(self._inner.explain(job_id))
 
@@ -267,6 +287,9 @@ class AsyncQueue(_Face):
 
     async def resume(self, job_id: str) -> str:
         return await self._await(self._inner.act(job_id, Act.RESUME))
+
+    async def retry(self, job_id: str, *, force: bool = False) -> str:
+        return await self._await(self._inner.act(job_id, Act.RETRY, force=force))
 
     async def delete(self, job_id: str) -> None:
         await self._await(self._inner.act(job_id, Act.DELETE))
@@ -280,6 +303,9 @@ class AsyncQueue(_Face):
     def is_full(self) -> bool:
         most = self.config.max_queue_size
         return most > 0 and self._inner.unfinished() >= most
+
+    async def cleanup(self, older_than: float | str) -> int:
+        return await self._await(self._inner.cleanup(older_than))
 
     async def metrics(self) -> Metrics:
         return await asyncio.wrap_future(self._look(self._inner.metrics))

@@ -12,7 +12,7 @@ from headrace.core.live import EngineConfig
 from headrace.core.resources import Amounts
 from headrace.runtime.layers import ConfigError
 from headrace.runtime.logs import JobLogger, LogFormat
-from headrace.runtime.settings import Duration, Mark, Megabytes, Seconds, key_of, settings_of
+from headrace.runtime.settings import Bytes, Duration, Mark, Megabytes, Seconds, key_of, settings_of
 from headrace.runtime.shapes import read_shapes
 from headrace.wire import limits
 from headrace.wire.keys import RATE_MAX, RateLimit
@@ -159,6 +159,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
         Meta(ge=limits.CLEANUP_EVERY_MS_MIN, le=limits.CLEANUP_EVERY_MS_MAX),
         Mark("How often jobs whose time is over are looked for."),
     ] = limits.CLEANUP_EVERY_MS_DEFAULT
+    log_bytes_max: Annotated[
+        Bytes,
+        Meta(ge=limits.LOG_CAP_BYTES_MIN, le=limits.LOG_BYTES_MAX),
+        Mark("Kept of a job's log; what comes after is left out, and its end says so."),
+    ] = msgspec.field(name="log_max", default=limits.LOG_BYTES_MAX)
     rates: RatesConfig = RatesConfig()
     disk_reserve_mb: Annotated[
         Megabytes, Mark("With less free disk, submits are refused with 507; all else goes on.")
@@ -242,6 +247,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
             worker_shapes=read_shapes(self.worker_shapes),
             refuse_never_fit=self.never_fit == "refuse",
             retention_ms=self.retention_ms,
+            log_bytes_max=self.log_bytes_max,
         )
 
 

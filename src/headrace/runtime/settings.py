@@ -44,12 +44,14 @@ class Unit(Enum):
     MS = auto()
     S = auto()
     MB = auto()
+    BYTES = auto()
 
 
 # Not negative; a field's own `Meta` may say more.
 Duration = Annotated[int, Unit.MS]
 Seconds = Annotated[float, Unit.S]
 Megabytes = Annotated[int, Unit.MB]
+Bytes = Annotated[int, Unit.BYTES]
 
 
 def key_of(field: str) -> str:
@@ -94,7 +96,7 @@ class Setting:
         if self.is_mapping:
             return "NAME=VALUE"
         if self.unit is not None:
-            return "SIZE" if self.unit is Unit.MB else "DURATION"
+            return "SIZE" if self.unit in (Unit.MB, Unit.BYTES) else "DURATION"
         return "|".join(self.words) or _WORDS.get(_core(self.kind), "TEXT")
 
     @property
@@ -213,11 +215,13 @@ _READ: Final[dict[Unit, Callable[[Any], Any]]] = {
     Unit.MS: lambda value: duration_ms(_number_or_text(value)),
     Unit.S: lambda value: duration_ms(_number_or_text(value)) / 1000,
     Unit.MB: lambda value: math.ceil(size_bytes(_number_or_text(value)) / MIB),
+    Unit.BYTES: lambda value: size_bytes(_number_or_text(value)),
 }
 _SHOW: Final[dict[Unit, Callable[[Any], Any]]] = {
     Unit.MS: duration_text,
     Unit.S: lambda value: duration_text(round(value * 1000)),
     Unit.MB: lambda value: size_text(value * MIB),
+    Unit.BYTES: size_text,
 }
 
 _NOUNS: Final = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}

@@ -64,7 +64,9 @@ ERROR_CHARS_MAX: Final = 16 * KIB
 OUTPUT_BYTES_MAX: Final = 1 * MIB
 """Output and result of one attempt, each; a worker cuts its output and marks the cut."""
 LOG_BYTES_MAX: Final = 1 * MIB
-"""Log kept per job; the cut is marked."""
+"""Log kept per job, at most; the cut is marked."""
+LOG_CAP_BYTES_MIN: Final = 1 * KIB
+"""The least that an operator can allow."""
 LOG_CHUNK_BYTES_MAX: Final = 64 * KIB
 """Longer chunks are stored in parts."""
 METRICS_MAX: Final = 64

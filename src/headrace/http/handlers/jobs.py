@@ -220,16 +220,6 @@ async def job_progress(request: web.Request) -> web.Response:
     site, job_id = site_of(request), path_job_id(request)
     stored, spec = site.read(caller(request), job_id)
     view = job_view(stored, spec, site.progress(stored))
-    kept = site.store.progress(job_id, limits.PROGRESS_KEPT, newest_first=False)
-    history = [
-        ProgressView(
-            at=rfc3339(one.at_ms),
-            attempt=one.attempt,
-            progress=one.progress,
-            details=one.details or None,
-        )
-        for one in kept
-    ]
     return answer(
         request,
         ProgressAnswer(
@@ -239,9 +229,22 @@ async def job_progress(request: web.Request) -> web.Response:
             progress=view.progress,
             details=view.progress_details,
             eta=view.eta,
-            history=history,
+            history=progress_kept(site, job_id),
         ),
     )
+
+
+def progress_kept(site: Site, job_id: bytes) -> list[ProgressView]:
+    """Return the reports of a job's progress, the oldest first."""
+    return [
+        ProgressView(
+            at=rfc3339(one.at_ms),
+            attempt=one.attempt,
+            progress=one.progress,
+            details=one.details or None,
+        )
+        for one in site.store.progress(job_id, limits.PROGRESS_KEPT, newest_first=False)
+    ]
 
 
 async def job_explain(request: web.Request) -> web.Response:

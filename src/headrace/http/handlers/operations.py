@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from headrace.core.commands import Cleanup, Swept
+from headrace.core.commands import Caller, Cleanup, Swept
 from headrace.core.intake import span_ms
 from headrace.core.job import Status
 from headrace.core.stats import WINDOW_MS, SpanView
@@ -77,18 +77,22 @@ async def cleanup(request: web.Request) -> web.Response:
     site, who = site_of(request), caller(request)
     asked = decode(_cleanup_decoder, await read_json(request))
     older_than_ms = span_ms(asked.older_than, "/older_than", limits.OPERATOR_SPAN_MS_MAX)
+    found = await clean_up(site, who, older_than_ms, CLEANUP_S_MAX)
+    return answer(request, found, headers=site.committed())
+
+
+async def clean_up(site: Site, who: Caller, older_than_ms: int, most_s: float) -> CleanupAnswer:
+    """Delete finished jobs that ended so long ago, step by step, for at most so long."""
     loop = asyncio.get_running_loop()
-    until_s = loop.time() + CLEANUP_S_MAX
+    until_s = loop.time() + most_s
     deleted, next_id = 0, b""
     while True:
         swept: Swept = await site.pump.ask(Cleanup(who, older_than_ms, next_id))
         deleted += swept.deleted
         if swept.next_id is None or loop.time() > until_s or site.draining:
-            break
+            return CleanupAnswer(deleted=deleted, complete=swept.next_id is None)
         next_id = swept.next_id
         await asyncio.sleep(pause_s(swept))
-    found = CleanupAnswer(deleted=deleted, complete=swept.next_id is None)
-    return answer(request, found, headers=site.committed())
 
 
 async def stats(request: web.Request) -> web.Response:
