@@ -12,9 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import embedded_campaign
 import msgspec
@@ -22,10 +24,14 @@ from checker import Checker, Counts, Violation, summary
 from history import Final, read
 from http_client import Http
 from load import LOADS, params_of
+from operator_load import FIELD_OF, WEIGHT_DEFAULT
 from processes import LYING, Server, free_port
 
 CLIENTS = 2
-LEASE = "2s"
+FLAGS = (
+    *("--lease", "2s", "--retention", "12h"),
+    *("--webhook-http", "--webhook-ports", "0", "--webhook-allow-networks", "127.0.0.0/8"),
+)
 SERVE_S = (0.05, 1.0)
 DRAIN_S_MAX = 90.0
 EARLY_KILLS = 0.1
@@ -99,8 +105,8 @@ def run(cycles: int, seed: int, base: Path, *, load: str = "mixed", defect: str 
     def start() -> Server:
         if defect:
             env = {"DEFECT": defect}
-            return Server(dir_ / "data", port, "--lease", LEASE, command=LYING, env=env)
-        return Server(dir_ / "data", port, "--lease", LEASE)
+            return Server(dir_ / "data", port, *FLAGS, command=LYING, env=env)
+        return Server(dir_ / "data", port, *FLAGS)
 
     server = start()
     clients = Clients(port, dir_, seed, load)
@@ -118,13 +124,17 @@ def run(cycles: int, seed: int, base: Path, *, load: str = "mixed", defect: str 
             server = start()
         server.wait_ready()
         clients.tell("drain")
+        freed_s = time.monotonic()
         live = asyncio.run(drained(port))
         clients.stop()
         store = asyncio.run(whole_store(port))
-        exit_code = server.terminate()
         checker = Checker()
+        checker.freed_s = freed_s
         checker.feed(read(clients.histories))
-        violations = checker.finish(store)
+        others = asyncio.run(beside_jobs(port, checker.names()))
+        exit_code = server.terminate()
+        checker.finish(store)
+        violations = checker.finish_others(*others, store)
         if live:
             violations.append(Violation("not_drained", "", f"{live} jobs after {DRAIN_S_MAX} s"))
         if exit_code != 0:
@@ -146,7 +156,8 @@ async def ask(http: Http, path: str) -> Any:
 
 
 async def drained(port: int) -> int:
-    """Wait until no job is live. Returns how many are when the time is over."""
+    """Resume what is suspended, and wait until no job is live. Returns how many are when the time
+    is over."""
     http = Http(port)
     due_s = time.monotonic() + DRAIN_S_MAX
     while True:
@@ -155,6 +166,9 @@ async def drained(port: int) -> int:
         while True:
             page = await ask(http, f"/api/v1/jobs?status={LIVE}&limit=1000{cursor}")
             live += len(page["jobs"])
+            for job in page["jobs"]:
+                if job["status"] == "suspended":
+                    await http.ask("POST", f"/api/v1/jobs/{job['id']}/resume")
             if page["next"] is None:
                 break
             cursor = f"&cursor={page['next']}"
@@ -162,6 +176,36 @@ async def drained(port: int) -> int:
             http.close()
             return live
         await asyncio.sleep(0.1)
+
+
+async def beside_jobs(
+    port: int, names: list[str]
+) -> tuple[dict[str, str], dict[str, str], dict[str, Counter[tuple[str, str]]]]:
+    """What documents say, how far acts on many jobs are, and what waits for webhooks."""
+    http = Http(port)
+    documents: dict[str, str] = {}
+    for name in names:
+        status, data = await http.ask("GET", f"/api/v1/{name}")
+        told = msgspec.json.decode(data)
+        value = None if status == 404 else told[FIELD_OF[name.split("/")[0]]]
+        documents[name] = "" if value in (None, WEIGHT_DEFAULT) else str(value)
+    due_s = time.monotonic() + DRAIN_S_MAX
+    while True:
+        told = await ask(http, "/api/v1/bulk?limit=1000")
+        bulks = {bulk["id"]: bulk["state"] for bulk in told["bulks"]}
+        if "running" not in bulks.values() or time.monotonic() > due_s:
+            break
+        await asyncio.sleep(0.1)
+    deliveries: dict[str, Counter[tuple[str, str]]] = {}
+    for webhook in (await ask(http, "/api/v1/webhooks?limit=1000"))["webhooks"]:
+        sent = deliveries[webhook["id"]] = Counter()
+        path = after = f"/api/v1/webhooks/{webhook['id']}/deliveries?limit=1000"
+        while after:
+            page = await ask(http, after)
+            sent.update((one["event"], one["job_id"]) for one in page["deliveries"])
+            after = page["next"] and f"{path}&after={quote(page['next'])}"
+    http.close()
+    return documents, bulks, deliveries
 
 
 async def whole_store(port: int) -> list[Final]:
@@ -215,6 +259,9 @@ def show(report: Report) -> None:
         f" or repeated; {counts.replays} submits repeated;"
         f" {counts.unknown} of {counts.ops} operations without an answer"
     )
+    if counts.acts:
+        acts = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.acts.items()))
+        print(f"acts acknowledged: {acts}; {counts.webhook_deliveries} webhook deliveries")
     if report.ready_s:
         ordered = sorted(report.ready_s)
         print(

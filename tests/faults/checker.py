@@ -4,12 +4,13 @@ Each promise that fails is a `Violation` with the name of the rule. Operations w
 lost may have happened or not; what they may not do is both, or happen twice.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from math import inf
 
 import msgspec
 from history import FAIL, INFO, OK, Final, Op, Told
+from operator_load import EVENTS
 
 TERMINAL = frozenset({"completed", "failed", "timeout", "cancelled", "skipped"})
 POISON = "poison"
@@ -32,6 +33,9 @@ class Counts(msgspec.Struct):
     reports_refused: int = 0
     replays: int = 0
     jobs_stored: int = 0
+    acts: Counter[str] = msgspec.field(default_factory=Counter)
+    """Acknowledged, of operators, by kind."""
+    webhook_deliveries: int = 0
 
 
 class _Attempt(msgspec.Struct):
@@ -42,6 +46,7 @@ class _Attempt(msgspec.Struct):
     """When some client first knew of it."""
     last_began_s: float
     """Of the last poll that brought it, a repetition in a session."""
+    last_ended_s: float
 
 
 class _Report(msgspec.Struct):
@@ -52,6 +57,17 @@ class _Report(msgspec.Struct):
     """After it; empty where the answer was lost."""
 
 
+class _End(msgspec.Struct):
+    """Some client knew that a job had ended."""
+
+    began_s: float
+    """Of the operation that told it, or made it."""
+    ended_s: float
+    status: str
+    value: str | None
+    """The result if it was told."""
+
+
 class _Job(msgspec.Struct):
     """What clients know of one job."""
 
@@ -59,8 +75,21 @@ class _Job(msgspec.Struct):
     attempts: dict[int, _Attempt] = {}
     reports: list[_Report] = []
     cancels: int = 0
-    ended: list[tuple[float, str, str | None]] = []
-    """When some client knew, the terminal status, and the result if it was told."""
+    ended: list[_End] = []
+    retries: list[Op] = []
+    """Those that may have counted."""
+    suspends: list[Op] = []
+    """Those whose answer was that it is suspended."""
+    resumes: list[Op] = []
+
+    def runs_again(self, after_s: float, before_s: float = inf) -> bool:
+        """Say whether a retry may have made it live between these moments."""
+        return any(op.began_s <= before_s and _until(op) >= after_s for op in self.retries)
+
+
+def _until(op: Op) -> float:
+    """Return when an operation has happened, if it ever does."""
+    return inf if op.result == INFO else op.ended_s
 
 
 class Checker:
@@ -75,11 +104,23 @@ class Checker:
         self._names_of: dict[str, str] = {}
         self._after: dict[str, list[str]] = {}
         """By name: ids of the jobs that a job runs after."""
+        self._tags: dict[str, str] = {}
+        """By name."""
+        self._bulks: list[Op] = []
+        self._webhooks: list[Op] = []
+        self._documents: defaultdict[str, list[Op]] = defaultdict(list)
+        """By name, what was put and dropped; of workers, what they were told."""
+        self._fed: dict[str, list[Op]] = {}
+        """By worker, polls that brought jobs."""
+        self._unknown: list[tuple[str, str]] = []
+        """Jobs that were not there, and who says so."""
         self._lease_of: dict[str, tuple[str, int]] = {}
         self._unresolved: list[tuple[Op, Told, str]] = []
         self._values: dict[str, tuple[str, str, bool]] = {}
         self._values_refused: set[str] = set()
         self._lost_grants_max = 0
+        self.freed_s = inf
+        """When all that is suspended was resumed."""
         self._found: list[Violation] = []
 
     def _violate(self, rule: str, job: str, detail: str) -> None:
@@ -97,12 +138,15 @@ class Checker:
                 self._cancel(op)
             elif op.kind == "read":
                 self._read(op)
-            else:
+            elif op.kind in ("poll", "report"):
                 self._work(op)
+            else:
+                self._act(op)
 
     def _submit(self, op: Op) -> None:
         self._names_sent.update(op.names)
         self._after |= op.after
+        self._tags |= op.tags
         if op.result == FAIL:
             return
         self._names_possible.update(op.names)
@@ -121,19 +165,41 @@ class Checker:
 
     def _cancel(self, op: Op) -> None:
         job = self._jobs[op.ids[0]]
-        if op.http == 404:
-            self._violate("acked_job_unknown", op.ids[0], f"cancel at {op.ended_s:.3f}")
+        self._found_or_not(op)
         if op.result != FAIL:
             job.cancels += 1
         if op.result == OK and op.status in TERMINAL:
-            job.ended.append((op.ended_s, op.status, None))
+            job.ended.append(_End(op.began_s, op.ended_s, op.status, None))
 
     def _read(self, op: Op) -> None:
-        if op.http == 404:
-            self._violate("acked_job_unknown", op.ids[0], f"read at {op.ended_s:.3f}")
+        self._found_or_not(op)
         if op.result == OK and op.status in TERMINAL:
             value = op.value if op.status == "completed" else None
-            self._jobs[op.ids[0]].ended.append((op.ended_s, op.status, value))
+            end = _End(op.began_s, op.ended_s, op.status, value)
+            self._jobs[op.ids[0]].ended.append(end)
+
+    def _found_or_not(self, op: Op) -> None:
+        if op.http == 404:
+            self._unknown.append((op.ids[0], f"{op.kind} at {op.ended_s:.3f}"))
+
+    def _act(self, op: Op) -> None:
+        if op.kind in ("retry", "suspend", "resume"):
+            self._found_or_not(op)
+        if op.result == FAIL:
+            return
+        self.counts.acts[op.kind] += op.result == OK
+        if op.kind == "bulk":
+            self._bulks.append(op)
+        elif op.kind == "webhook":
+            self._webhooks.append(op)
+        elif op.kind in ("document", "drain"):
+            self._documents[f"workers/{op.name}" if op.kind == "drain" else op.name].append(op)
+        elif op.kind == "retry":
+            self._jobs[op.ids[0]].retries.append(op)
+        elif op.kind == "resume":
+            self._jobs[op.ids[0]].resumes.append(op)
+        elif op.status == "suspended":
+            self._jobs[op.ids[0]].suspends.append(op)
 
     def _work(self, op: Op) -> None:
         if op.result == INFO:
@@ -155,6 +221,8 @@ class Checker:
             else:
                 self.counts.reports_acked += 1
                 self._unresolved.append((op, told, ack.status))
+        if op.given:
+            self._fed.setdefault(op.name, []).append(op)
         for given in op.given:
             self._give(op, given.lease, given.job_id, given.attempt)
             if not given.intact:
@@ -169,13 +237,14 @@ class Checker:
         known = job.attempts.get(attempt)
         if known is None:
             self.counts.deliveries += 1
-            job.attempts[attempt] = _Attempt(lease, op.began_s, op.ended_s, op.began_s)
+            job.attempts[attempt] = _Attempt(lease, op.began_s, op.ended_s, op.began_s, op.ended_s)
         elif known.lease != lease:
             self._violate("attempt_given_twice", job_id, f"attempt {attempt} under two leases")
         else:
             known.began_s = min(known.began_s, op.began_s)
             known.ended_s = min(known.ended_s, op.ended_s)
             known.last_began_s = max(known.last_began_s, op.began_s)
+            known.last_ended_s = max(known.last_ended_s, op.ended_s)
 
     # The store ----------------------------------------------------------------------------------
 
@@ -201,10 +270,15 @@ class Checker:
             if not final.intact or self._names_of.get(final.job_id, final.name) != final.name:
                 self._violate("payload_changed", final.job_id, final.name)
         for name, job_id in self._names_acked.items():
-            if job_id not in finals:
+            if job_id in finals:
+                if finals[job_id].name != name:
+                    self._violate("payload_changed", job_id, f"{name} became {finals[job_id].name}")
+            elif not self._may_be_gone(name):
                 self._violate("acked_submit_lost", job_id, name)
-            elif finals[job_id].name != name:
-                self._violate("payload_changed", job_id, f"{name} became {finals[job_id].name}")
+        names = {job_id: name for name, job_id in self._names_acked.items()}
+        for job_id, who in self._unknown:
+            if not self._may_be_gone(names.get(job_id, "")):
+                self._violate("acked_job_unknown", job_id, who)
         for final in finals.values():
             self._check_after(final, finals)
         undelivered = 0
@@ -212,15 +286,21 @@ class Checker:
             if (stored := finals.get(job_id)) is not None:
                 self._check_job(job_id, job, stored)
                 undelivered += stored.attempt - len(job.attempts)
-            elif not job.acked:
-                self._violate("given_job_lost", job_id, self._names_of.get(job_id, ""))
+            elif not job.acked and not self._may_be_gone(name := self._names_of.get(job_id, "")):
+                self._violate("given_job_lost", job_id, name)
         if undelivered > self._lost_grants_max:
             self._violate(
                 "attempts_without_delivery",
                 "",
                 f"{undelivered} attempts nobody saw, {self._lost_grants_max} could be lost",
             )
+        self._check_drained()
         return self._found
+
+    def _may_be_gone(self, name: str) -> bool:
+        """Say whether somebody deleted jobs of this one's tag."""
+        tag = self._tags.get(name)
+        return any(op.value == "delete" and op.name == tag for op in self._bulks)
 
     def _check_job(self, job_id: str, job: _Job, final: Final) -> None:
         if final.status not in TERMINAL:
@@ -228,7 +308,10 @@ class Checker:
         self._check_attempts(job_id, job, final)
         self._check_reports(job_id, job)
         self._check_end(job_id, job, final)
+        self._check_stops(job_id, job, final)
         failed = {r.told.lease for r in job.reports if r.told.outcome == "failed" and r.status}
+        if job.retries:
+            failed = set()  # those before the last of them do not count any more
         maybe = {r.told.lease for r in job.reports if r.told.outcome == "failed"}
         if not len(failed) <= final.failures <= len(maybe):
             self._violate(
@@ -239,11 +322,14 @@ class Checker:
 
     def _check_after(self, final: Final, finals: dict[str, Final]) -> None:
         """A job runs only after those that it names have completed, and else is skipped."""
-        after = [finals[job_id] for job_id in self._after.get(final.name, ()) if job_id in finals]
+        named = self._after.get(final.name, [])
+        after = [finals[job_id] for job_id in named if job_id in finals]
+        again = {job_id for job_id in named if self._jobs[job_id].retries}
         spoiled = [other.job_id for other in after if other.status != "completed"]
-        if spoiled and final.attempt:
+        forced = any(op.value for op in self._jobs[final.job_id].retries)
+        if final.attempt and not forced and set(spoiled) - again:
             self._violate("run_before_its_dependencies", final.job_id, f"after {spoiled}")
-        if final.status == "skipped" and not spoiled:
+        if final.status == "skipped" and not spoiled and not again and len(after) == len(named):
             self._violate("end_without_cause", final.job_id, "all it runs after completed")
 
     def _check_attempts(self, job_id: str, job: _Job, final: Final) -> None:
@@ -278,20 +364,128 @@ class Checker:
             if report.status in TERMINAL:
                 counted = report.told.outcome == "completed" and not report.told.again
                 value = report.told.value if counted else None
-                job.ended.append((report.ended_s, report.status, value))
+                end = _End(report.began_s, report.ended_s, report.status, value)
+                job.ended.append(end)
                 enders.add(report.told.lease)
-        if len(enders) > 1:
+        if len(enders) > 1 + len(job.retries):
             self._violate("two_terminal_records", job_id, f"{len(enders)} leases ended it")
-        for _, status, value in job.ended:
-            if status != final.status:
-                self._violate("acked_end_lost", job_id, f"{status} acked, {final.status} stored")
-            elif value is not None and value != final.value:
-                self._violate("result_changed", job_id, f"{value} acked, {final.value!r} stored")
-        known_s = min((ended_s for ended_s, _, _ in job.ended), default=inf)
-        for attempt, one in job.attempts.items():
-            if one.last_began_s > known_s:
-                self._violate("given_after_its_end", job_id, f"attempt {attempt}")
+        for end in job.ended:
+            if not job.runs_again(end.began_s):
+                if end.status != final.status:
+                    detail = f"{end.status} acked, {final.status} stored"
+                    self._violate("acked_end_lost", job_id, detail)
+                elif end.value is not None and end.value != final.value:
+                    detail = f"{end.value} acked, {final.value!r} stored"
+                    self._violate("result_changed", job_id, detail)
+            for attempt, one in job.attempts.items():
+                later = one.last_began_s > end.ended_s
+                if later and not job.runs_again(end.began_s, one.last_ended_s):
+                    self._violate("given_after_its_end", job_id, f"attempt {attempt}")
         self._check_reason(job_id, job, final)
+
+    def _check_stops(self, job_id: str, job: _Job, final: Final) -> None:
+        """A job that was suspended is given out when it was resumed; one that was to run again has
+        run again, unless it was stopped or skipped."""
+        for op in job.suspends:
+            for attempt, one in job.attempts.items():
+                resumed = any(
+                    told.began_s <= one.ended_s and _until(told) >= op.began_s
+                    for told in job.resumes
+                )
+                free = resumed or self.freed_s <= one.ended_s
+                if one.began_s > op.ended_s and not free:
+                    self._violate("given_while_suspended", job_id, f"attempt {attempt}")
+        if final.status in ("completed", "failed"):
+            for op in job.retries:
+                before = [a for a, one in job.attempts.items() if one.ended_s < op.began_s]
+                if op.result == OK and final.attempt <= max(before, default=0):
+                    self._violate("retry_lost", job_id, f"{final.attempt} attempts")
+
+    def _check_drained(self) -> None:
+        """A worker that is told to drain gets nothing until somebody may tell it otherwise."""
+        for name, ops in self._documents.items():
+            for op in ops:
+                if op.kind != "drain" or op.result != OK or not op.value:
+                    continue
+                until_s = min(
+                    (
+                        other.began_s
+                        for other in ops
+                        if not other.value and _until(other) > op.began_s
+                    ),
+                    default=inf,
+                )
+                for poll in self._fed.get(op.name, ()):
+                    if op.ended_s < poll.began_s and poll.ended_s < until_s:
+                        self._violate("drained_worker_fed", name, f"at {poll.ended_s:.3f}")
+
+    # Beside jobs --------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Return the documents that clients put, by their paths."""
+        return sorted(self._documents)
+
+    def finish_others(
+        self,
+        documents: dict[str, str],
+        bulks: dict[str, str],
+        deliveries: dict[str, Counter[tuple[str, str]]],
+        store: Iterable[Final],
+    ) -> list[Violation]:
+        """Check what is kept beside jobs, after `finish`.
+
+        `documents`: what each says, empty if it is not there. `bulks`: their states.
+        `deliveries`: by webhook, how many there are by event and job.
+        """
+        finals = {final.job_id: final for final in store}
+        for name, ops in self._documents.items():
+            ops.sort(key=lambda op: op.began_s)
+            acked = max((at for at, op in enumerate(ops) if op.result == OK), default=-1)
+            possible = {op.value for op in ops[max(acked, 0) :]} | ({""} if acked < 0 else set())
+            if documents[name] not in possible:
+                self._violate("document_lost", name, f"{documents[name]!r} is not of {possible}")
+        for op in self._bulks:
+            if op.result == OK:
+                self._check_bulk(op, bulks.get(op.ids[0]), finals)
+        for op in self._webhooks:
+            if op.result == OK:
+                self._check_webhook(op, deliveries.get(op.ids[0]), finals)
+        return self._found
+
+    def _check_bulk(self, op: Op, state: str | None, finals: dict[str, Final]) -> None:
+        if state != "completed":
+            self._violate("bulk_lost", op.ids[0], f"{state}")
+        elif op.value == "delete":
+            for final in finals.values():
+                job = self._jobs[final.job_id]
+                ended = any(
+                    end.ended_s < op.began_s and not job.runs_again(end.began_s)
+                    for end in job.ended
+                )
+                if ended and self._tags.get(final.name) == op.name:
+                    self._violate("deleted_job_there", final.job_id, f"bulk {op.ids[0]}")
+
+    def _check_webhook(
+        self, op: Op, sent: Counter[tuple[str, str]] | None, finals: dict[str, Final]
+    ) -> None:
+        """Each end that a webhook asked for has a delivery, in the commit of the end."""
+        if sent is None:
+            self._violate("webhook_lost", op.ids[0], f"since {op.ended_s:.3f}")
+            return
+        for job_id, job in self._jobs.items():
+            for end in job.ended:
+                event = f"job.{end.status}"
+                told = any(r.began_s > op.ended_s and r.status == end.status for r in job.reports)
+                if event in EVENTS and told and not sent[event, job_id]:
+                    self._violate("delivery_lost", job_id, event)
+        self.counts.webhook_deliveries += sent.total()
+        for (event, job_id), count in sent.items():
+            job = self._jobs[job_id]
+            if count > 1 + len(job.retries):
+                self._violate("delivered_twice", job_id, f"{count} of {event}")
+            now = finals.get(job_id)
+            if now is not None and not job.retries and event != f"job.{now.status}":
+                self._violate("delivery_from_nowhere", job_id, event)
 
     def _check_reason(self, job_id: str, job: _Job, final: Final) -> None:
         """Each end has a cause that some client sent."""
@@ -309,7 +503,10 @@ class Checker:
             elif final.value in self._values_refused:
                 self._violate("refused_report_counted", job_id, final.value)
         elif final.status == "cancelled":
-            if not job.cancels:
+            tag = self._tags.get(final.name)
+            if not job.cancels and not any(
+                op.value == "cancel" and op.name == tag for op in self._bulks
+            ):
                 self._violate("end_without_cause", job_id, "nobody cancelled it")
         elif final.status == "failed":
             if final.code != POISON and "failed" not in told:

@@ -50,27 +50,35 @@ class Acked(msgspec.Struct, omit_defaults=True):
 
 
 class Op(msgspec.Struct, omit_defaults=True, kw_only=True):
-    kind: Literal["submit", "poll", "report", "cancel", "read"]
-    began_s: float
-    ended_s: float
-    result: Result
+    kind: Literal[
+        *("submit", "poll", "report", "cancel", "read", "retry", "suspend", "resume"),
+        *("bulk", "document", "drain", "webhook"),
+    ]
+    began_s: float = 0.0
+    ended_s: float = 0.0
+    result: Result = INFO
     http: int = 0
     """Status of the answer; 0 for none."""
     names: list[str] = []
     """submit: of the jobs, each name belongs to one job that is to be."""
     after: dict[str, list[str]] = {}
     """submit: by name, ids of the jobs that a job runs after."""
+    tags: dict[str, str] = {}
+    """submit: by name, the tag of a job."""
     ids: list[str] = []
-    """submit, ok: of the jobs; cancel, read: of the job."""
+    """submit, ok: of the jobs; bulk, webhook, ok: its own; of an act on one job: of the job."""
+    name: str = ""
+    """poll, drain: of the worker; bulk: the tag; document: its path."""
     jobs_max: int = 0
     """poll."""
     told: list[Told] = []
     given: list[Given] = []
     acked: list[Acked] = []
     status: str = ""
-    """cancel, read, ok: of the job."""
+    """cancel, read, retry, suspend, resume, ok: of the job."""
     value: str = ""
-    """read, ok: the job's result."""
+    """read, ok: the job's result; bulk: the act; document, drain: what it says, empty: dropped;
+    retry: the query."""
 
 
 class Final(msgspec.Struct, omit_defaults=True):

@@ -1,4 +1,5 @@
-"""One client process of the crash campaign: submitters, workers and a nuisance, each in a task.
+"""One client process of the crash campaign: submitters, workers, a nuisance and an operator, each
+in a task.
 
     python load.py PORT HISTORY CLIENT SEED mixed|batches
 
@@ -22,6 +23,7 @@ from typing import Any, Final
 import msgspec
 from history import FAIL, INFO, OK, Acked, Given, Op, Result, Told, Writer
 from http_client import Http, LostError, NotSentError
+from operator_load import DOOMED, HALTED, Operator
 
 BACKLOG_MAX: Final = 400
 BATCH: Final = 100
@@ -43,6 +45,7 @@ class Shared:
 
     def __init__(self, port: int, out: Path, client: str, seed: int) -> None:
         self.port = port
+        self.type = TYPE
         self.out = Writer(out)
         self.client = client
         self.seed = seed
@@ -135,6 +138,10 @@ class Submitter:
             job["idempotency_key"] = f"key-{name}"
         if self.random.random() < 0.05:
             job["delay"] = self.random.random() / 2
+        if self.random.random() < 0.05:
+            job["tags"] = [HALTED]
+        elif not keyed and self.random.random() < 0.1:
+            job["tags"] = [DOOMED]  # its name comes once, so that it is one job if it goes
         if self.shared.ids and self.random.random() < 0.05:
             job["after"] = self.random.sample(self.shared.ids, min(len(self.shared.ids), 3))
         return job
@@ -161,6 +168,11 @@ class Submitter:
                 job["name"]: job["after"]
                 for job in (body if isinstance(body, list) else [body])
                 if "after" in job
+            },
+            tags={
+                job["name"]: job["tags"][0]
+                for job in (body if isinstance(body, list) else [body])
+                if "tags" in job
             },
             ids=ids,
         )
@@ -217,6 +229,7 @@ class Worker:
                 result=result,
                 http=status,
                 jobs_max=jobs_max,
+                name=self.name,
                 told=reports,
             )
             if result == OK:
@@ -257,6 +270,9 @@ class Worker:
             del self.held[lease]
             if order["do"] == "cancel":
                 outcome = self.random.choice(("cancelled", "completed"))
+                self.report(lease, outcome)
+            elif order["do"] == "suspend":
+                outcome = self.random.choice(("suspended", "suspended", "completed"))
                 self.report(lease, outcome)
             else:
                 self.shared.old_leases.append(lease)
@@ -395,6 +411,7 @@ class Nuisance:
         op.ids = [job_id]
         if result == OK and kind == "cancel":
             op.status = answer["status"]
+            self.shared.ended += op.status == "cancelled"
         elif result == OK:
             op.status = answer["job"]["status"]
             if op.status == "completed":
@@ -418,15 +435,16 @@ async def listen(shared: Shared) -> None:
     shared.stopping.set()
 
 
-def mixed(shared: Shared) -> list[Submitter | Worker | Nuisance]:
+def mixed(shared: Shared) -> list[Submitter | Worker | Nuisance | Operator]:
     return [
         *(Submitter(shared, number) for number in range(3)),
         *(Worker(shared, number, session=number > 0) for number in range(3)),
         Nuisance(shared),
+        Operator(shared, ask),
     ]
 
 
-def batches(shared: Shared) -> list[Submitter | Worker | Nuisance]:
+def batches(shared: Shared) -> list[Submitter | Worker | Nuisance | Operator]:
     return [
         *(BatchSubmitter(shared, number) for number in range(2)),
         *(BatchWorker(shared, number, session=False) for number in range(4)),

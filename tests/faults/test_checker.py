@@ -1,5 +1,7 @@
 """Each rule of the checker finds the history that was made to break it."""
 
+from collections import Counter
+
 import pytest
 from checker import Checker, Violation
 from history import Acked, Final, Given, Op, Told
@@ -174,6 +176,133 @@ def test_a_history_that_keeps_the_promises_passes(ops: list[Op], store: list[Fin
 )  # fmt: skip
 def test_a_broken_promise_is_found(rule: str, ops: list[Op], store: list[Final]) -> None:
     assert rule in rules(ops, *store)
+
+
+def act(kind: str, began_s: float, status: str = "", *, result: str = "ok", **more: object) -> Op:
+    op = Op(kind=kind, began_s=began_s, ended_s=began_s + 0.5, result=result, status=status)
+    op.ids = [JOB] if kind in ("retry", "suspend", "resume") else [kind]
+    for name, value in more.items():
+        setattr(op, name, value)
+    return op
+
+
+AGAIN = [give(5, "lease-2", 2), report(6, "lease-2", value="v2")]
+DRAIN = act("drain", 1, name="w", value="drain")
+
+
+def fed(began_s: float) -> Op:
+    op = give(began_s)
+    op.name = "w"
+    return op
+
+
+def tagged(tag: str, result: str = "ok") -> Op:
+    op = submit(result=result)
+    op.tags = {NAME: tag}
+    return op
+
+
+@pytest.mark.parametrize(
+    ("ops", "store"),
+    [
+        ([*SOUND, act("retry", 4, "queued"), *AGAIN], [final(attempt=2, value="v2")]),
+        ([*SOUND, act("retry", 4, result="info"), *AGAIN], [final(attempt=2, value="v2")]),
+        ([*SOUND, act("retry", 4, result="info")], [final()]),
+        ([*SOUND, act("retry", 4, "queued"), touch("cancel", 5, "cancelled")],
+         [final("cancelled", value="")]),
+        ([submit(), act("suspend", 2, "suspended"), act("resume", 3, "queued"), give(4), report(5)],
+         [final()]),
+        ([submit(), act("suspend", 2, "suspending"), give(3), report(4)], [final()]),
+        ([tagged("doomed"), give(2), report(3), act("bulk", 4, name="doomed", value="delete"),
+          touch("read", 5, "", http=404)], []),
+        ([tagged("halted"), act("bulk", 2, name="halted", value="cancel")],
+         [final("cancelled", 0, "")]),
+        ([submit(), DRAIN, act("drain", 1.8, name="w", result="info"), fed(2), report(3)],
+         [final()]),
+    ],
+)  # fmt: skip
+def test_what_operators_do_changes_what_must_hold(ops: list[Op], store: list[Final]) -> None:
+    assert rules(ops, *store) == set()
+
+
+@pytest.mark.parametrize(
+    ("rule", "ops", "store"),
+    [
+        ("retry_lost", [*SOUND, act("retry", 4, "queued")], [final()]),
+        ("acked_end_lost", [*SOUND, act("retry", 1, "queued"), *AGAIN], [final("failed", 2)]),
+        ("given_after_its_end", [*SOUND, act("retry", 7, "queued"), *AGAIN], [final(attempt=2)]),
+        ("two_terminal_records",
+         [*SOUND, act("retry", 4, "queued"), *AGAIN, give(7, "lease-3", 3), report(8, "lease-3")],
+         [final(attempt=3)]),
+        ("given_while_suspended", [submit(), act("suspend", 2, "suspended"), give(3), report(4)],
+         [final()]),
+        ("given_while_suspended",
+         [submit(), act("suspend", 2, "suspended"), give(3), report(4), act("resume", 5)],
+         [final()]),
+        ("acked_submit_lost", [tagged("doomed"), act("bulk", 2, name="other", value="delete")], []),
+        ("acked_submit_lost",
+         [tagged("halted"), act("bulk", 2, name="halted", value="cancel")], []),
+        ("end_without_cause", [tagged("doomed"), act("bulk", 2, name="doomed", value="delete")],
+         [final("cancelled", 0, "")]),
+        ("drained_worker_fed", [submit(), DRAIN, fed(2), report(3)], [final()]),
+        ("drained_worker_fed", [submit(), DRAIN, fed(2), report(3), act("drain", 3, name="w")],
+         [final()]),
+    ],
+)  # fmt: skip
+def test_what_operators_were_told_must_hold(rule: str, ops: list[Op], store: list[Final]) -> None:
+    assert rule in rules(ops, *store)
+
+
+def others(
+    ops: list[Op],
+    *store: Final,
+    documents: dict[str, str] | None = None,
+    bulks: dict[str, str] | None = None,
+    sent: Counter[tuple[str, str]] | None = None,
+) -> set[str]:
+    checker = Checker()
+    checker.feed(ops)
+    checker.finish(store)
+    deliveries = {} if sent is None else {"webhook": sent}
+    found = checker.finish_others(documents or {}, bulks or {}, deliveries, store)
+    return {violation.rule for violation in found}
+
+
+def test_a_document_says_what_was_last_acknowledged_or_what_was_asked_since() -> None:
+    def put(began_s: float, value: str, result: str = "ok") -> Op:
+        return act("document", began_s, name="limits/a", value=value, result=result)
+
+    for ops, possible in (
+        ([put(1, "5")], {"5"}),
+        ([put(1, "5"), put(2, "")], {""}),
+        ([put(1, "5"), put(2, "7", "info")], {"5", "7"}),
+        ([put(1, "5", "info"), put(2, "7")], {"7"}),
+        ([put(1, "5", "info")], {"", "5"}),
+    ):
+        for value in ("", "5", "7"):
+            found = others(ops, documents={"limits/a": value})
+            assert found == (set() if value in possible else {"document_lost"})
+
+
+def test_an_act_on_many_jobs_goes_on_to_its_end_and_holds() -> None:
+    ops = [tagged("doomed"), give(2), report(3), act("bulk", 4, name="doomed", value="delete")]
+    assert others(ops, bulks={"bulk": "completed"}) == set()
+    assert others(ops, bulks={"bulk": "running"}) == {"bulk_lost"}
+    assert others(ops) == {"bulk_lost"}
+    assert others(ops, final(), bulks={"bulk": "completed"}) == {"deleted_job_there"}
+
+
+def test_each_end_that_a_webhook_asked_for_has_one_delivery() -> None:
+    lost = report(3, outcome="failed", status="failed", value="")
+    ops = [act("webhook", 0), submit(), give(2), lost]
+    failed = final("failed", failures=1, value="")
+    key = ("job.failed", JOB)
+    assert others(ops, failed, sent=Counter([key])) == set()
+    assert others(ops, failed, sent=Counter()) == {"delivery_lost"}
+    assert others(ops, failed, sent=Counter([key, key])) == {"delivered_twice"}
+    assert others(ops, failed) == {"webhook_lost"}
+    wrong = Counter([key, ("job.cancelled", JOB)])
+    assert others(ops, failed, sent=wrong) == {"delivery_from_nowhere"}
 
 
 def test_violations_name_the_job() -> None:
