@@ -103,17 +103,17 @@ def test_a_type_that_is_not_registered_gives_nothing() -> None:
 
 def test_a_change_of_type_or_group_counts_for_the_next_job() -> None:
     types = Types()
-    stamps = [types.book.stamp()]
+    stamps = [types.documents.intake_changes]
     for queue in ("one", "two", ""):
         types.put(Kind.GROUP, "g", GroupDocument(queue=queue))
         types.put(Kind.TYPE, "t", DEFAULTS)
         assert types.job().requirements.queue == (queue or "default")
         types.put(Kind.GROUP, "g", GroupDocument(queue="moved"))
         assert types.job().requirements.queue == "moved"
-        stamps.append(types.book.stamp())
+        stamps.append(types.documents.intake_changes)
     types.documents.drop(Kind.TYPE, "t")
     assert types.job().timeout_ms == 3_600_000
-    stamps.append(types.book.stamp())
+    stamps.append(types.documents.intake_changes)
     assert stamps == sorted(set(stamps))
 
 

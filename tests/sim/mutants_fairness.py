@@ -50,13 +50,13 @@ def weights_ignored(stack: ExitStack) -> None:
 @planted
 def turns_are_free_when_nobody_waits(stack: ExitStack) -> None:
     """Who always comes back at once is served alone."""
-    put(stack, Lines, "_trim", lambda _self, line: line.following.clear())
+    put(stack, Lines, "trim", lambda _self, line: line.following.clear())
 
 
 @planted
 def cancelled_jobs_had_their_turn(stack: ExitStack) -> None:
     """A line that went away without being served counts against its tenant."""
-    put(stack, Lines, "_trim", lambda *_: None)
+    put(stack, Lines, "trim", lambda *_: None)
 
 
 @planted

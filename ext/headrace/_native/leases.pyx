@@ -49,12 +49,12 @@ from headrace._native.token_text cimport TEXT_CHARS, Tokens, token_chars, token_
 
 cdef extern from *:
     int __builtin_clzll(unsigned long long) noexcept nogil
+    uint64_t __builtin_bswap64(uint64_t) noexcept nogil
 
 cdef enum:
     ID_AT = 4  # in a row of the job table
     PRIORITIES = 10
     DUE_IS_WALL = 2  # of the flags of a record
-    ID_MS_BYTES = 6
     SPAN_BUCKETS_C = 304  # 8 to each power of two of milliseconds, up to 35 years
 
 SPAN_BUCKETS = SPAN_BUCKETS_C
@@ -215,12 +215,10 @@ cdef inline void held_remove(Held held, Lease lease) noexcept:
 
 
 cdef inline int64_t id_ms(const char* job_id) noexcept:
-    """Return when a job was submitted, by its id, a UUIDv7."""
-    cdef int64_t ms = 0
-    cdef int at
-    for at in range(ID_MS_BYTES):
-        ms = ms << 8 | <uint8_t>job_id[at]
-    return ms
+    """Return when a job was submitted, by its id, a UUIDv7: the first 6 bytes."""
+    cdef uint64_t first
+    memcpy(&first, job_id, sizeof(first))
+    return <int64_t>(__builtin_bswap64(first) >> 16)
 
 
 cdef struct Tally:  # counts of a key that mostly is the one before
@@ -419,8 +417,9 @@ cdef class LeaseTable:
         cdef uint8_t target
         cdef char* row
         cdef Py_ssize_t i
-        cdef int64_t waited_ms = 0, wait_ms, due_ms, deadline_at_ms, deadline_before = 0
+        cdef int64_t waited_ms = 0, wait_ms, wait_before = 0, due_ms, deadline_at_ms, deadline_before = 0
         cdef int64_t reached[PRIORITIES]
+        cdef int bucket = bucket_of(0)
         cdef object deadline = 0
         done.tokens = PyBytes_FromStringAndSize(NULL, count * TEXT_CHARS)
         done.job_ids = PyBytes_FromStringAndSize(NULL, count * ID_BYTES_C)
@@ -445,7 +444,10 @@ cdef class LeaseTable:
                 wait_ms = (wall_ms if record.flags & DUE_IS_WALL else now_ms) - record.due_ms
             if wait_ms > 0:
                 waited_ms += wait_ms
-            tally(&waits, by_wait, bucket_of(wait_ms))
+            if wait_ms != wait_before:
+                bucket = bucket_of(wait_ms)
+                wait_before = wait_ms
+            tally(&waits, by_wait, bucket)
             if record.attempt == 0 and record.priority < PRIORITIES:
                 reached[record.priority] = <int64_t>record.order
             if record.attempt == 0 and record.start_before_at_ms:

@@ -492,7 +492,12 @@ cdef class MatchIndex(Lanes):
 
     cdef inline int take_found(self, Class* cls) except -1:
         # The lease is counted first, so that a lane that closes is moved only once.
-        self.leases_count(cls, 1, 1)
+        cdef Lane* lane = self.lanes[cls.lane]
+        if lane.gates_count or lane.queue.capacity >= 0:
+            self.leases_count(cls, 1, 1)
+        else:
+            cls.leases += 1
+            lane.queue.leases += 1
         return self.job_remove(cls, cls.jobs.head_handle)
 
     cdef void search(self, Search* search, Shape* shape, const int64_t* amounts) noexcept:

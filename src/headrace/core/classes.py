@@ -58,10 +58,10 @@ class Names:
 
 
 class Account(msgspec.Struct):
-    """The live jobs of a queue or a tenant. It is there as long as a class is."""
+    """The live jobs of a queue. It is there as long as a class is; that of a tenant is its line."""
 
-    classes: set[int] = msgspec.field(default_factory=set)
-    """Their ids."""
+    name: str
+    classes: int = 0
     jobs: int = 0
 
 
@@ -73,17 +73,16 @@ class ClassEntry(msgspec.Struct):
     number: int
     names: list[tuple[Names, int]]
     queue: Account
-    tenant: Account
     line: Line
     """Of its tenant."""
     jobs: int = 0
     gates: Gates = ()
 
     def count(self, jobs: int) -> None:
-        """Count live jobs more, or less."""
+        """Count live jobs more, or less. What is on every job's way does it itself."""
         self.jobs += jobs
         self.queue.jobs += jobs
-        self.tenant.jobs += jobs
+        self.line.jobs += jobs
 
 
 class ShapeEntry(msgspec.Struct):
@@ -119,13 +118,13 @@ class ClassTable:
         self._queues_set: dict[str, int] = {}
         """Numbers of the queues that have a capacity or are paused."""
         self._queue_accounts: dict[str, Account] = {}
-        self._tenant_accounts: dict[str, Account] = {}
-        """Empty: of jobs without a tenant."""
         self.gates = GateTable(match)
         self.backlogs_max: dict[str, int] = {}
         """Of the queues that have one: jobs that have not ended and no worker holds."""
         self._by_queue: dict[str, dict[int, ClassEntry]] = {}
         """The classes of each queue by number, the oldest first; none: absent."""
+        self._by_tenant: dict[str, set[int]] = {}
+        """The ids of each tenant's classes; none: absent. Empty: without a tenant."""
         for queue, capacity in queue_capacities.items():
             self.queue_set(queue, capacity, False)
 
@@ -138,7 +137,9 @@ class ClassTable:
         entry = self._last
         if entry is None or entry.requirements is not requirements or entry.jobs == 0:
             entry = self._last = self._acquire(requirements, effects)
-        entry.count(jobs)
+        entry.jobs += jobs
+        entry.queue.jobs += jobs
+        entry.line.jobs += jobs
         return entry
 
     def _acquire(self, requirements: Requirements, effects: list[Effect]) -> ClassEntry:
@@ -154,7 +155,9 @@ class ClassTable:
 
     def release(self, entry: ClassEntry, effects: list[Effect], jobs: int = 1) -> None:
         """Count live jobs less; the last one drops the class."""
-        entry.count(-jobs)
+        entry.jobs -= jobs
+        entry.queue.jobs -= jobs
+        entry.line.jobs -= jobs
         if entry.jobs == 0:
             self._drop(entry)
             effects.append(ClassDropped(entry.class_id))
@@ -215,12 +218,13 @@ class ClassTable:
             self._label_numbers(acquire, labels, requirements.tenant),
             _numbers(gates),
         )
-        queue = self._queue_accounts.setdefault(requirements.queue, Account())
-        tenant = self._tenant_accounts.setdefault(requirements.tenant, Account())
-        queue.classes.add(class_id)
-        tenant.classes.add(class_id)
+        queue = self._queue_accounts.get(requirements.queue)
+        if queue is None:
+            queue = self._queue_accounts[requirements.queue] = Account(requirements.queue)
+        queue.classes += 1
+        self._by_tenant.setdefault(requirements.tenant, set()).add(class_id)
         line = self.lines.acquire(requirements.tenant or TENANT_DEFAULT)
-        entry = ClassEntry(class_id, requirements, number, names, queue, tenant, line, gates=gates)
+        entry = ClassEntry(class_id, requirements, number, names, queue, line, gates=gates)
         self._ids[requirements] = class_id
         self._entries[class_id] = entry
         self._by_number[number] = entry
@@ -232,8 +236,12 @@ class ClassTable:
         del self._entries[entry.class_id]
         del self._by_number[entry.number]
         requirements = entry.requirements
-        _account_leave(self._queue_accounts, requirements.queue, entry.class_id)
-        _account_leave(self._tenant_accounts, requirements.tenant, entry.class_id)
+        entry.queue.classes -= 1
+        if entry.queue.classes == 0:
+            del self._queue_accounts[requirements.queue]
+        self._by_tenant[requirements.tenant].remove(entry.class_id)
+        if not self._by_tenant[requirements.tenant]:
+            del self._by_tenant[requirements.tenant]
         del self._by_queue[requirements.queue][entry.number]
         if not self._by_queue[requirements.queue]:
             del self._by_queue[requirements.queue]
@@ -326,13 +334,11 @@ class ClassTable:
 
     def tenant_jobs(self, tenant: str) -> int:
         """Return how many live jobs are of a tenant."""
-        account = self._tenant_accounts.get(tenant)
-        return 0 if account is None else account.jobs
+        return self.lines.jobs(tenant or TENANT_DEFAULT)
 
     def of_tenant(self, tenant: str) -> set[int]:
         """Return the ids of the classes of a tenant's live jobs; not to be changed."""
-        account = self._tenant_accounts.get(tenant)
-        return set() if account is None else account.classes
+        return self._by_tenant.get(tenant) or set()
 
     # Limits -------------------------------------------------------------------------------------
 
@@ -365,13 +371,6 @@ _NO_GATES: Final[frozenset[int]] = frozenset()
 
 def _numbers(gates: Gates) -> frozenset[int]:
     return frozenset([gate.number for gate in gates]) if gates else _NO_GATES
-
-
-def _account_leave(accounts: dict[str, Account], name: str, class_id: int) -> None:
-    classes = accounts[name].classes
-    classes.remove(class_id)
-    if not classes:
-        del accounts[name]
 
 
 def _collector(names: list[tuple[Names, int]]) -> Callable[[Names, str], int]:

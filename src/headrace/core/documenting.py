@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     from headrace.core.live import Live
 
 
+_OF_INTAKE: Final = frozenset({Kind.TYPE, Kind.GROUP, Kind.LIMIT})
+
+
 class DocumentTable:
     """Documents by kind and name."""
 
     def __init__(self) -> None:
         self._by_kind: dict[int, dict[str, Document]] = {kind: {} for kind in Kind}
         self._changes: dict[int, int] = dict.fromkeys(Kind, 0)
+        self.intake_changes = 0
+        """Rises when a document does by which jobs are translated: what was learnt is void."""
         self.damaged: set[int] = set()
         """Kinds of which a document failed its checksum at the start, and is not here."""
 
@@ -54,11 +59,16 @@ class DocumentTable:
 
     def put(self, document: Document) -> None:
         self._by_kind[document.kind][document.name] = document
-        self._changes[document.kind] += 1
+        self._changed(document.kind)
 
     def drop(self, kind: Kind, name: str) -> None:
         self._by_kind[kind].pop(name, None)
+        self._changed(kind)
+
+    def _changed(self, kind: Kind) -> None:
         self._changes[kind] += 1
+        if kind in _OF_INTAKE:
+            self.intake_changes += 1
 
 
 # Commands ---------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ class Line(msgspec.Struct, eq=False):
 
     tenant: str
     step: int
+    jobs: int = 0
+    """Live ones."""
     ready: int = 0
     """Jobs in the match index."""
     classes: int = 0
@@ -80,7 +82,7 @@ class Lines:
 
     def _forget_idle(self) -> None:
         for tenant in list(self._idle):
-            self._trim(self._by_tenant[tenant])
+            self.trim(self._by_tenant[tenant])
             if not self._by_tenant[tenant].following or len(self._idle) > IDLE_MAX // 2:
                 del self._idle[tenant], self._by_tenant[tenant]
 
@@ -110,6 +112,11 @@ class Lines:
         line = self._by_tenant.get(tenant)
         return 0 if line is None else line.ready
 
+    def jobs(self, tenant: str) -> int:
+        """Return how many live jobs a tenant has."""
+        line = self._by_tenant.get(tenant)
+        return 0 if line is None else line.jobs
+
     # Jobs
 
     def place(self, line: Line, priority: int) -> int:
@@ -131,9 +138,9 @@ class Lines:
         """Note that jobs wait no more."""
         line.ready -= jobs
         if line.ready == 0:
-            self._trim(line)
+            self.trim(line)
 
-    def _trim(self, line: Line) -> None:
+    def trim(self, line: Line) -> None:
         """Let a line that nobody stands in owe a turn at most: those who left had none."""
         for priority, place in list(line.following.items()):
             reached = self.reached.get(priority, 0)
@@ -159,4 +166,4 @@ class Lines:
             self.reached.setdefault(priority, place)
         for line in self._by_tenant.values():
             if line.ready == 0:
-                self._trim(line)
+                self.trim(line)

@@ -96,7 +96,7 @@ def never_fits_any(live: Live, entry: ClassEntry) -> str:
     """Return why no known worker could ever run the class; empty if one could, or none is
     known. Cost: O(kinds of workers that serve its queue and type) once per class and change of
     the workers."""
-    if not is_anything_known(live):
+    if not (live.workers.totals or live.config.worker_shapes):  # as `is_anything_known` says
         return ""
     cached = live.never_fits.get(entry.class_id)
     if cached is not None and cached[0] == live.workers.version and cached[1] is not None:

@@ -81,8 +81,8 @@ class GateTable:
         self._match = match
         self._gates: dict[GateKey, Gate] = {}
         self._by_subject: dict[Subject, list[Gate]] = {}
-        self._rated: dict[int, Gate] = {}
-        """By number, those that limit starts."""
+        self.rated: dict[int, Gate] = {}
+        """By number, those that limit starts; without any, `come_back` has nothing to say."""
         self._back = TimerIndex()
         """When the next starts of each come back."""
         self._shut = TimerIndex()
@@ -131,7 +131,7 @@ class GateTable:
         if limit.starts is None:
             self._forget(gate)
         else:
-            self._rated[gate.number] = gate
+            self.rated[gate.number] = gate
         most = [UNLIMITED if amount is None else amount for amount in limit.most]
         self._match.gate_set(
             gate.number,
@@ -164,7 +164,7 @@ class GateTable:
 
     def begin(self, now_ms: int) -> None:
         """Count as if all starts had been used just now: nobody knows how many were, before."""
-        for gate in self._rated.values():
+        for gate in self.rated.values():
             if (spent := gate.left()) > 0:
                 gate.use(now_ms, spent)
             self._match.gate_tokens_set(gate.number, gate.left())
@@ -179,11 +179,11 @@ class GateTable:
 
     def come_back(self, now_ms: int) -> bool:
         """Give starts back whose span is over; return whether a gate lets jobs through again."""
-        if not self._rated:
+        if not self.rated:
             return False
         opened = False
-        for number in self._back.pop_due(now_ms, len(self._rated)):
-            gate = self._rated[number]
+        for number in self._back.pop_due(now_ms, len(self.rated)):
+            gate = self.rated[number]
             opened |= gate.left() == 0
             while gate.used and gate.back_ms() <= now_ms:
                 gate.used_total -= gate.used.popleft()[1]
@@ -207,7 +207,7 @@ class GateTable:
     def _forget(self, gate: Gate) -> None:
         gate.used.clear()
         gate.used_total = 0
-        self._rated.pop(gate.number, None)
+        self.rated.pop(gate.number, None)
         self._back.cancel(gate.number)
         self._shut.cancel(gate.number)
 

@@ -174,7 +174,7 @@ def accounts_match(live: Live) -> None:
     tenants: Counter[str] = Counter()
     for entry in live.classes.entries():
         queues[entry.requirements.queue] += entry.jobs
-        tenants[entry.requirements.tenant] += entry.jobs
+        tenants[entry.line.tenant] += entry.jobs
     for queue, jobs in queues.items():
         backlog = live.classes.queue_backlog(queue) + live.classes.queue_leases(queue)
         assert backlog == jobs, f"queue {queue}: {backlog} live jobs, counted {jobs}"

@@ -177,6 +177,9 @@ READY: Final = frozenset({_S.QUEUED, _S.RESUMING})
 assert {event for start, event in TRANSITIONS if start in TERMINAL} == {_E.REDRIVE, _E.AWAIT}
 assert {s for s, _ in TRANSITIONS} | set(TRANSITIONS.values()) == set(Status)
 
+STATUSES: Final = {int(status): status for status in Status}
+"""By number: much quicker than the call of the class."""
+
 STATUS_WORDS: Final[dict[str, frozenset[Status]]] = {
     **{status.name.lower(): frozenset({status}) for status in Status},
     "waiting": frozenset({_S.SCHEDULED, _S.QUEUED, _S.RESUMING}),

@@ -29,11 +29,6 @@ class TypeBook:
         self._registered_only = registered_only
         self._made: dict[str, tuple[Document, Document | None, JobType]] = {}
 
-    def stamp(self) -> int:
-        """Return a number that changes when any type does: what was learnt before is void."""
-        changes = self._documents.changes
-        return changes(Kind.TYPE) + changes(Kind.GROUP)
-
     def get(self, name: str) -> JobType | None:
         """Return a type. Raises: Problem for one that is not registered, where all have to be."""
         document = self._types.get(name)

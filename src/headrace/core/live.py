@@ -350,8 +350,9 @@ class Live:
         status = job.status
         if status in READY:
             line, jobs = entry.line, len(handles)
+            queue, queued = entry.requirements.queue, self.stats.queued
             self.match.push_alike(entry.number, handles, job.match_key, line.step)
-            self.stats.queue(entry.requirements.queue, jobs)
+            queued[queue] = queued.get(queue, 0) + jobs
             self.classes.lines.stand(line, job.priority, job.order, jobs)
             self.ready.add(entry.number)
         elif status is Status.SCHEDULED:

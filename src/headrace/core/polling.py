@@ -19,7 +19,7 @@ from headrace.core.commands import (
     Withdraw,
 )
 from headrace.core.effects import Answered, Effect, JobsLeased, LogAppended, Noted, Trail
-from headrace.core.job import Event, Status
+from headrace.core.job import STATUSES, Event, Status
 from headrace.core.live import ArchiveFault, Live
 from headrace.core.reporting import leases_reported, reports, save_progress
 from headrace.core.resources import Amounts
@@ -37,6 +37,7 @@ from headrace.core.workers import (
 )
 from headrace.wire import limits
 
+LOCKED: Final = Status.LOCKED  # a member looked up in its class costs as much as a small call
 ORDER_AGAIN_MS: Final = 2_000
 """An order that was told and not obeyed is told again after this long."""
 CLASSES_TRIED_MAX: Final = 16
@@ -108,6 +109,8 @@ def know(live: Live, now_ms: int, command: Poll) -> int:
     if command.jobs_max == 0 and total is None:
         return shape
     if total is None:
+        if known is not None and known.shape == shape and command.free.fits(known.total):
+            return shape
         before = known.total if known is not None and known.shape == shape else Amounts()
         total = Amounts(
             *(max(a, b) for a, b in zip(before.vector(), command.free.vector(), strict=True))
@@ -252,7 +255,8 @@ def order_to(now_ms: int, told: Told, poll: Poll, *, again: bool) -> list[Order]
 
 
 def take(live: Live, now_ms: int, poll: Poll, shape: int, effects: list[Effect]) -> Grants:
-    if live.gates.come_back(now_ms):
+    gates = live.gates
+    if gates.rated and gates.come_back(now_ms):
         live.room = True
     handles = live.match.take_many(shape, poll.free.vector(), poll.jobs_max)
     return grant(live, now_ms, handles, poll, effects) if handles else Grants()
@@ -288,13 +292,24 @@ def grant(live: Live, now_ms: int, handles: list[int], poll: Poll, effects: list
     live.waits.add(now_ms, done.by_wait, done.waited_ms)
     live.workers.holds(poll.worker, len(handles))
     for status, count in done.by_status.items():
-        stats.moved(Status(status), Status.LOCKED, count)
+        stats.moved(STATUSES[status], LOCKED, count)
     live.classes.lines.reached.update(done.reached)
-    for class_id, count in done.by_class.items():
-        entry = live.classes.entry(class_id)
-        live.left(entry, count)
+    entry_of, lines = live.classes.entry, live.classes.lines
+    queue, left = None, 0
+    for class_id, count in done.by_class.items():  # as many as jobs, where tenants take turns
+        entry = entry_of(class_id)
+        if entry.queue is not queue:
+            if queue is not None:
+                stats.queue(queue.name, -left)
+            queue, left = entry.queue, 0
+        left += count
+        entry.line.ready -= count
+        if entry.line.ready == 0:
+            lines.trim(entry.line)
         if entry.gates:
             live.gates.started(now_ms, entry.gates, count)
+    if queue is not None:
+        stats.queue(queue.name, -left)
     if session is not None and poll.seq:
         session.remember(poll.seq, done.tokens)
     trail = Trail(wall_ms, worker=poll.worker, session=poll.session, seq=poll.seq)

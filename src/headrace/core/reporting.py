@@ -18,7 +18,7 @@ from headrace.core.effects import (
     ProgressStored,
     ids_split,
 )
-from headrace.core.job import TERMINAL, Event, Job, Status
+from headrace.core.job import STATUSES, TERMINAL, Event, Job, Status
 from headrace.core.live import ArchiveFault, Live, corrupt, stale
 from headrace.core.retry import retry_delay_ms
 from headrace.core.tokens import TOKEN_CHARS, token_parse, tokens_split
@@ -28,6 +28,7 @@ from headrace.wire.problems import Problem, ProblemCode
 
 # A member looked up in its class costs as much as a small call; these are on every report's way.
 FAILED: Final = Outcome.FAILED
+COMPLETED: Final = Status.COMPLETED
 RETRY: Final = Event.RETRY
 SNOOZE: Final = Event.SNOOZE
 EVENT_OF: Final = {
@@ -109,15 +110,21 @@ def complete(
             for job_id in ids_split(done.job_ids):
                 live.awaiting.end(job_id, Status.COMPLETED)
         for status, count in done.by_status.items():
-            live.stats.moved(Status(status), Status.COMPLETED, count)
+            live.stats.moved(STATUSES[status], COMPLETED, count)
         for granted_ms, count in done.by_granted_ms.items():
             live.stats.ran(now_ms - granted_ms, count)
             live.runs.add_alike(now_ms, now_ms - granted_ms, count)
         live.workers.holds(done.worker, -done.count)
-        for class_id, count in done.by_class.items():
-            entry = live.classes.entry(class_id)
+        entry_of = live.classes.entry
+        for class_id, count in done.by_class.items():  # many, where tenants take turns
+            entry = entry_of(class_id)
             live.release(entry, count)
-            live.leave_class(entry, count, effects)
+            if entry.jobs == count:
+                live.leave_class(entry, count, effects)
+            else:
+                entry.jobs -= count
+                entry.queue.jobs -= count
+                entry.line.jobs -= count
         at = end
 
 

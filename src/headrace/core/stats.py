@@ -33,7 +33,7 @@ class SpanView(msgspec.Struct, frozen=True):
 
 
 class _Slice(msgspec.Struct):
-    """The durations of one stretch of time."""
+    """The durations of one stretch of time, by bucket."""
 
     number: int
     total_ms: int = 0
@@ -43,32 +43,51 @@ class _Slice(msgspec.Struct):
 class Spans:
     """A histogram of durations, since the start and over a window that slides.
 
+    Only the newest slice is added to; those before it are put together when somebody reads.
     Cost: O(distinct buckets of a batch) to add to; to read, of the buckets in the window.
     """
 
     def __init__(self) -> None:
-        self.counts = [0] * SPAN_BUCKETS
-        """Since the start, by bucket."""
-        self.total_ms = 0
-        self.jobs = 0
-        self._slices: deque[_Slice] = deque(maxlen=SLICES)
+        self._before = _Slice(-1)
+        """All that is older than the slices."""
+        self._newest = _Slice(-1)
+        self._slices: deque[_Slice] = deque([self._newest])
 
     def add(self, now_ms: int, counts: dict[int, int], total_ms: int) -> None:
         """Count the jobs of a batch by bucket."""
-        number = now_ms // SLICE_MS
-        slices = self._slices
-        if not slices or slices[-1].number != number:
-            slices.append(_Slice(number))
-        newest = slices[-1]
+        newest = self._newest
+        if now_ms // SLICE_MS != newest.number:
+            newest = self._turn(now_ms // SLICE_MS)
+        found = newest.counts
         for bucket, jobs in counts.items():
-            self.counts[bucket] += jobs
-            self.jobs += jobs
-            newest.counts[bucket] = newest.counts.get(bucket, 0) + jobs
-        self.total_ms += total_ms
+            found[bucket] = found.get(bucket, 0) + jobs
         newest.total_ms += total_ms
 
     def add_alike(self, now_ms: int, span_ms: int, jobs: int = 1) -> None:
-        self.add(now_ms, {span_bucket(span_ms): jobs}, span_ms * jobs)
+        newest = self._newest
+        if now_ms // SLICE_MS != newest.number:
+            newest = self._turn(now_ms // SLICE_MS)
+        bucket = span_bucket(span_ms)
+        newest.counts[bucket] = newest.counts.get(bucket, 0) + jobs
+        newest.total_ms += span_ms * jobs
+
+    def _turn(self, number: int) -> _Slice:
+        """Begin a slice."""
+        if len(self._slices) == SLICES:
+            _put_together(self._before, self._slices.popleft())
+        self._newest = _Slice(number)
+        self._slices.append(self._newest)
+        return self._newest
+
+    def whole(self) -> tuple[list[int], int]:
+        """Return how many there were since the start by bucket, and their sum in ms."""
+        whole = _Slice(-1)
+        for part in (self._before, *self._slices):
+            _put_together(whole, part)
+        counts = [0] * SPAN_BUCKETS
+        for bucket, jobs in whole.counts.items():
+            counts[bucket] = jobs
+        return counts, whole.total_ms
 
     def recent(self, now_ms: int) -> SpanView:
         oldest = now_ms // SLICE_MS - SLICES
@@ -86,6 +105,12 @@ class Spans:
             counts, [-(-jobs * part // 100) for part in (50, 90, 99)]
         )
         return SpanView(jobs, total_ms / jobs, p50_ms, p90_ms, p99_ms)
+
+
+def _put_together(whole: _Slice, part: _Slice) -> None:
+    for bucket, jobs in part.counts.items():
+        whole.counts[bucket] = whole.counts.get(bucket, 0) + jobs
+    whole.total_ms += part.total_ms
 
 
 def _quantiles(counts: dict[int, int], ranks: list[int]) -> list[int]:

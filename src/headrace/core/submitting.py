@@ -32,17 +32,21 @@ def submit(
     checked = submit_check(live, command)
     if isinstance(checked, Problem):
         return checked
-    new_modules = [module for module in command.modules if not has_module(live, module.sha256)]
+    new_modules: list[Module] = []
+    if command.modules:
+        new_modules = [one for one in command.modules if not has_module(live, one.sha256)]
     named: dict[bytes, Named] = {}
     missing: set[bytes] = set()
-    if waiting_jobs := [new for new in command.jobs if new.after or new.await_module]:
-        found = submit_after(live, command, checked)
-        if isinstance(found, Problem):
-            return found
-        named = found
-        announced = {new.module_sha256 for new in waiting_jobs if new.await_module}
-        missing = {sha256 for sha256 in announced if not has_module(live, sha256)}
-        missing -= {module.sha256 for module in new_modules}
+    for new in command.jobs:
+        if new.after or new.await_module:
+            found = submit_after(live, command, checked)
+            if isinstance(found, Problem):
+                return found
+            named = found
+            announced = {new.module_sha256 for new in command.jobs if new.await_module}
+            missing = {sha256 for sha256 in announced if not has_module(live, sha256)}
+            missing -= {module.sha256 for module in new_modules}
+            break
     for module in new_modules:
         store_module(live, module, effects)
     owner_id = live.owner(command.caller.tenant, command.caller.user, effects)
@@ -211,10 +215,11 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
     Reads all that has to be read from the archive, and changes nothing.
     """
     checked: list[tuple[bytes, bytes] | None] = []
-    modules = {module.sha256 for module in command.modules}
+    modules = {module.sha256 for module in command.modules} if command.modules else ()
     seen: dict[bytes, bytes] = {}
     position = new_jobs = announced = 0
-    most = live.config.resources_max
+    most, refuse_never_fit = live.config.resources_max, live.config.refuse_never_fit
+    has_quotas = live.quotas or live.classes.backlogs_max
     of_tenant: dict[str, int] = {}
     of_queue: dict[str, int] = {}
     for new in command.jobs:
@@ -250,7 +255,7 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
         needs = new.requirements
         if most is not None and not needs.amounts.fits(most):
             return too_large(needs.amounts, most, pointer(command, at))
-        if live.quotas or live.classes.backlogs_max:
+        if has_quotas:
             job_max = live.quotas.get(needs.tenant, NO_QUOTA).job_max
             if job_max is not None and not needs.amounts.fits(job_max):
                 return too_large(needs.amounts, job_max, pointer(command, at))
@@ -260,22 +265,24 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
             if held is not None:
                 held.move_to(pointer(command, at))
                 return held
-        if live.config.refuse_never_fit and (causes := refusal(live, new.requirements)):
+        if refuse_never_fit and (causes := refusal(live, needs)):
             return Problem(
                 ProblemCode.REQUIREMENTS_NEVER_FIT,
                 "; ".join(cause.detail for cause in causes),
                 pointer=f"{pointer(command, at)}/requirements",
                 extra={"causes": [cause.told() for cause in causes]},
             )
-    tenant = command.caller.tenant
-    if announced and live.awaiting.announced[tenant] + announced > limits.AWAITING_MODULE_MAX:
+    if (
+        announced
+        and live.awaiting.announced[command.caller.tenant] + announced > limits.AWAITING_MODULE_MAX
+    ):
         return Problem(
             ProblemCode.QUEUE_FULL,
             f"at most {limits.AWAITING_MODULE_MAX} jobs wait for modules that were announced;"
             " store modules, or cancel jobs",
             retry_after_ms=1_000,
         )
-    return full(live, new_jobs) or checked
+    return (full(live, new_jobs) or checked) if live.config.jobs_max else checked
 
 
 def held_out(

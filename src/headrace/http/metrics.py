@@ -120,17 +120,18 @@ class Meters(Collector):
             [*stats.run_buckets, stats.run_count - sum(stats.run_buckets)],
             stats.run_ms_total / 1000,
         )
-        waits, runs = self._node.pump.waits, self._node.pump.runs
+        waits, waits_ms = self._node.pump.waits.whole()
+        runs, runs_ms = self._node.pump.runs.whole()
         yield _histogram(
             f"{self._prefix}_job_wait_seconds",
             "From ready to lease, in seconds",
             [bound_ms / 1000 for bound_ms in WAIT_BUCKETS_MS],
-            _regrouped(waits.counts, WAIT_BUCKETS_MS),
-            waits.total_ms / 1000,
+            _regrouped(waits, WAIT_BUCKETS_MS),
+            waits_ms / 1000,
         )
-        for name, text, view, spans in (
-            ("job_wait", "From ready to lease", runtime.wait, waits),
-            ("job_processing", "From lease to end of an attempt", runtime.run, runs),
+        for name, text, view, counts, total_ms in (
+            ("job_wait", "From ready to lease", runtime.wait, waits, waits_ms),
+            ("job_processing", "From lease to end of an attempt", runtime.run, runs, runs_ms),
         ):
             yield GaugeMetricFamily(
                 f"{self._prefix}_{name}_average_seconds",
@@ -140,8 +141,8 @@ class Meters(Collector):
             recent = SummaryMetricFamily(
                 f"{self._prefix}_{name}_recent_seconds",
                 f"{text}, quantiles of the last {_WINDOW}, in seconds",
-                spans.jobs,
-                spans.total_ms / 1000,
+                sum(counts),
+                total_ms / 1000,
             )
             for quantile, found_ms in zip(_QUANTILES, spans_of(view), strict=True):
                 recent.add_sample(recent.name, {"quantile": quantile}, found_ms / 1000)

@@ -69,7 +69,7 @@ class Site:
         self.alarms = Alarms(node.pump, node.hooks)
         self.identities.on_failure = self.alarms.failed
         self.passages = Passages(self.identities)
-        self._stamp = self._intake_stamp()
+        self._stamp = node.store.documents.intake_changes
         self._templates: dict[Caller, Templates] = {Caller(): {}}
         self._translator = Translator(submission(Caller(), 0), self._templates[Caller()])
         self._tags = tags_limited(node.store.documents.of(Kind.LIMIT).values())
@@ -106,11 +106,11 @@ class Site:
             return Translator(self.translator(caller).come._replace(trace=trace), {})
         now_ms = self.clock.wall_ms()
         come = self._translator.come
-        changed = self._stamp != self._intake_stamp()
+        changed = self._stamp != self.store.documents.intake_changes
         if come.now_ms != now_ms or come.caller != caller or changed:
             templates = self._translator.templates
             if changed:
-                self._stamp = self._intake_stamp()
+                self._stamp = self.store.documents.intake_changes
                 self._templates.clear()
                 self._tags = tags_limited(self.store.documents.of(Kind.LIMIT).values())
             if come.caller != caller or changed:
@@ -137,10 +137,6 @@ class Site:
         """Take the tokens of jobs. Raises: Problem RATE_LIMITED."""
         if self.rates.by_key:
             self.rates.charge(caller.key_id, jobs, self.clock.now_ms())
-
-    def _intake_stamp(self) -> int:
-        """Return a number that changes when something does that jobs are translated by."""
-        return self.types.stamp() + self.store.documents.changes(Kind.LIMIT)
 
     def types_of_group(self, group: str) -> frozenset[str]:
         """Return the job types that belong to a group."""

@@ -51,6 +51,8 @@ start."""
 AGAIN_S: Final = 1.0
 """Before another try to have a mark committed, or to go on after a failure."""
 _URL_PREFIX: Final = "url_"
+_HEARD: Final = frozenset({DeliveriesDue, DeliveryMoved, DocumentStored})
+"""Effects that are looked at."""
 SERVER_USER: Final = "headrace"
 """Who disables a webhook, in the audit log."""
 
@@ -130,6 +132,8 @@ class Webhooks:
 
     def committed(self, effects: list[Effect]) -> None:
         """Look for what was committed, as `Pump.on_effects` tells it."""
+        if _HEARD.isdisjoint(map(type, effects)):
+            return
         for effect in effects:
             if isinstance(effect, DeliveriesDue):
                 for one in {one.endpoint: one for one in effect.deliveries}.values():

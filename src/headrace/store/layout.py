@@ -165,6 +165,7 @@ BODY_INLINE_BYTES_MAX: Final = 1_024
 """Longer bodies have their own row: a list of finished jobs does not read them."""
 JOB_ID_BYTES: Final = 16
 MS_BYTES: Final = 6
+COMPLETED: Final = int(Status.COMPLETED)
 FINISHED_IDS_MAX: Final = 100
 """Two such rows fill a page of the store."""
 ANY_OWNER: Final = b"\xff" * 4
@@ -212,6 +213,9 @@ class _Typed(msgspec.Struct):
 
 # Keys -------------------------------------------------------------------------------------------
 
+_BYTES: Final = [bytes([number]) for number in range(256)]
+"""Quicker than a method of a status: it would be looked up in its class."""
+
 
 def number_key(number: int) -> bytes:
     return number.to_bytes(4, "big")
@@ -222,18 +226,20 @@ def by_owner_key(owner_id: int, job_id: bytes) -> bytes:
 
 
 def by_status_key(status: int, job_id: bytes) -> bytes:
-    return status.to_bytes(1, "big") + job_id
+    return _BYTES[status] + job_id
 
 
 def ms_key(at_ms: int) -> bytes:
     """Return an instant as keys have it. Out of 48 bits: the nearest that is not."""
-    return min(max(at_ms, 0), (1 << 48) - 1).to_bytes(MS_BYTES, "big")
+    if not 0 <= at_ms < 1 << 48:
+        at_ms = 0 if at_ms < 0 else (1 << 48) - 1
+    return at_ms.to_bytes(MS_BYTES, "big")
 
 
 def by_finished_key(status: int, finished_at_ms: int, job_id: bytes, record: bytes) -> bytes:
     """Unlike all others: who ends twice in one way has made another attempt between."""
     attempt = record_attempt(record).to_bytes(4, "big")
-    return status.to_bytes(1, "big") + ms_key(finished_at_ms) + job_id + attempt
+    return _BYTES[status] + ms_key(finished_at_ms) + job_id + attempt
 
 
 def by_scheduled_key(owner: bytes, at_ms: int, job_id: bytes) -> bytes:
@@ -484,7 +490,7 @@ def _jobs_completed(rows: NewRows, effect: JobsCompleted) -> None:
     put_completed(
         rows,
         (LIVE, DONE, BODIES, BY_STATUS),
-        Status.COMPLETED,
+        COMPLETED,
         effect.finished_at_ms,
         effect.job_ids,
         effect.records,
@@ -498,7 +504,7 @@ def _jobs_completed(rows: NewRows, effect: JobsCompleted) -> None:
     for at in range(0, len(job_ids), step):
         first = at // JOB_ID_BYTES * RECORD_BYTES
         key = by_finished_key(
-            Status.COMPLETED,
+            COMPLETED,
             at_ms,
             job_ids[at : at + JOB_ID_BYTES],
             records[first : first + RECORD_BYTES],
