@@ -51,14 +51,16 @@ def write_late(self: Store, *args: Any, **kwargs: Any) -> None:
     _write(self, *args, **kwargs)
 
 
-def report_for_whoever_asks(live: Live, now_ms: int, told: Report, effects: list[Effect]) -> Ack:
+def report_for_whoever_asks(
+    live: Live, now_ms: int, told: Report, effects: list[Effect], *more: Any
+) -> Ack:
     token = token_parse(live.tokens, told.lease)
     handle = -1 if token is None else live.jobs.find(token.job_id)
     current = live.leases.of(handle)
     if current is None:
-        return _report(live, now_ms, told, effects)
+        return _report(live, now_ms, told, effects, *more)
     token = live.leases.token(current)
-    ack = _report(live, now_ms, msgspec.structs.replace(told, lease=token), effects)
+    ack = _report(live, now_ms, msgspec.structs.replace(told, lease=token), effects, *more)
     return msgspec.structs.replace(ack, lease=told.lease)
 
 
