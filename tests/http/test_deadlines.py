@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from http_tools import Server, open_server
 
+from headrace.http import deadlines
 from headrace.wire import limits
 
 HEAD = b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -203,3 +204,38 @@ async def test_the_answer_to_a_refused_body_arrives_while_it_is_still_sent(
     writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % size + b" " * 100_000)
     assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413")
     writer.close()
+
+
+@pytest.mark.parametrize(
+    "sent", [HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{", b"?\r\n"]
+)
+async def test_the_answer_to_broken_http_arrives_while_more_is_still_sent(
+    server: Server, sent: bytes
+) -> None:
+    """Closed at once, the connection would be reset, and the answer might be lost with it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(sent)
+    answer = await asyncio.wait_for(reader.read(), deadlines.LINGER_S / 2)
+    assert answer.split(b" ")[1] == b"400"
+    for _ in range(5):
+        writer.write(b"GET /livez HTTP/1.1\r\n" * 1_000)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+    assert not writer.is_closing()
+    assert server.site.meters.parse_errors == 1
+    writer.close()
+    while server.runner.server.connections:
+        await asyncio.sleep(0.001)
+
+
+async def test_what_follows_broken_http_is_not_waited_for_for_ever(
+    lane: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "LINGER_S", 0.05)
+    server = await open_server(lane=lane)
+    _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"?\r\n")
+    while not server.site.meters.parse_errors or server.runner.server.connections:
+        await asyncio.sleep(0.001)
+    writer.close()
+    await server.close()

@@ -16,6 +16,8 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import _ErrInfo
 
 from headrace.http.errors import problem_response, response_of
 from headrace.http.metrics import Meters
@@ -29,6 +31,7 @@ assert HttpRequestParser is not HttpRequestParserPy, (
 
 LINGER_S: Final = 5.0
 """How long the rest of a refused body is read, so that the client sees the answer."""
+READ_BYTES: Final = 1 << 16
 HEADER_BYTES_MAX: Final = 8_190
 HEADERS_MAX: Final = 128
 
@@ -40,6 +43,19 @@ _LATE: Final = (
 )
 
 
+class Rest(StreamReader):
+    """What a client still sends behind broken HTTP: aiohttp lingers for it, as for a refused body.
+
+    Closed at once, the connection would be reset by what comes, and the answer lost with it.
+    """
+
+    async def readany(self) -> bytes:
+        transport = self._protocol.transport
+        if transport is not None and not transport.is_closing():
+            transport.write_eof()  # the answer is whole; who waits for the end need not linger
+        return await super().readany()
+
+
 class Connection(web.RequestHandler):
     """One connection of a client."""
 
@@ -48,6 +64,8 @@ class Connection(web.RequestHandler):
         self._meters = meters
         self._header_timer: asyncio.TimerHandle | None = None
         self._header_ms = manager.header_ms
+        self._is_broken = False
+        """What came is no HTTP, or too late: nothing that follows is looked at."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -58,11 +76,17 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_broken:
+            return
         before = self._request_count
         super().data_received(data)
         if self._request_count != before:
             if self._header_timer is not None:
                 self._header_done()
+            message, _ = self._messages[-1]
+            if isinstance(message, _ErrInfo):
+                self._is_broken = True
+                self._messages[-1] = message, Rest(self, READ_BYTES, loop=self._loop)
         elif (
             self._header_timer is None
             and data
@@ -90,7 +114,9 @@ class Connection(web.RequestHandler):
             body = problem_response(late).body
             assert isinstance(body, bytes)
             self.transport.write(_LATE % (len(body), body))
-        self.force_close()
+            self.transport.write_eof()
+        self._is_broken = True
+        self._loop.call_later(LINGER_S, self.force_close)
 
     def linger_no_more(self) -> None:
         """Close after the answer: the rest of the body has had its time."""
