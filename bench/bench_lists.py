@@ -96,8 +96,8 @@ def fill(store: Store, jobs: int) -> None:
     # More memory than any worker has: nobody takes them.
     made.append(ClassStored(1, Requirements("stock", "stock", Amounts(0, 1 << 29, 0, 0))))
     encode = msgspec.json.Encoder().encode
-    for first in range(0, 2 * jobs, COMMIT_JOBS):
-        count = min(COMMIT_JOBS, 2 * jobs - first)
+    for first in (*range(0, jobs, COMMIT_JOBS), *range(jobs, 2 * jobs, COMMIT_JOBS)):
+        count = min(COMMIT_JOBS, (jobs if first < jobs else 2 * jobs) - first)
         owner_id = owner_of(first)
         numbers = range(first, first + count)
         ids = [job_id(number) for number in numbers]

@@ -30,7 +30,9 @@ def test_a_change_is_run_and_a_mistake_is_lived_through(server_url: str, tmp_pat
         with Client(server_url) as client:
 
             def version() -> int:
-                return int(client.wait(client.submit("version").job_id, timeout_s=30).value)
+                job = client.wait(client.submit("version").job_id, timeout_s=60)
+                assert job.completed, (job.status, job.error, worker.text)
+                return int(job.value)
 
             assert version() == 1
             tasks.write_text("this is no Python\n")
