@@ -299,13 +299,13 @@ def log_pieces_overwrite(stack: ExitStack) -> None:
 def fence_ignored(stack: ExitStack) -> None:
     """A report counts for the current attempt, whichever attempt it is of."""
 
-    def report(live: Live, now_ms: int, told: Report, effects: Any) -> Ack:
+    def report(live: Live, now_ms: int, told: Report, effects: Any, *more: Any) -> Ack:
         token = token_parse(live.tokens, told.lease)
         handle = -1 if token is None else live.jobs.find(token.job_id)
         if handle >= 0 and live.load(handle).attempt_open:
             lease = live.leases.of(handle)
             return Ack(told.lease, reporting.close(live, now_ms, handle, told, effects, lease))
-        ack: Ack = old(live, now_ms, told, effects)
+        ack: Ack = old(live, now_ms, told, effects, *more)
         return ack
 
     old = put(stack, reporting, "report", report)
