@@ -8,6 +8,7 @@ from headrace.core.bulk_acts import BULK_ACTS
 from headrace.core.commands import Act, Caller, Control, StartBulk, StepBulk
 from headrace.core.ids import id_parse
 from headrace.core.job import Status
+from headrace.runtime.listing import NOBODY
 from headrace.store.contract import ListQuery
 from headrace.wire.documents import BulkDocument, Kind
 from headrace.wire.problems import Problem
@@ -46,6 +47,7 @@ def is_meant(model: "Model", value: BulkDocument, job_id: bytes) -> bool:
     asked = _query_decode(value.query)
     return (
         owner.tenant == value.tenant
+        and asked.owner_id != NOBODY  # the caller's first submit was not answered when it asked
         and (asked.owner_id is None or owner.user == value.user)
         and status is not None
         and status in value.statuses

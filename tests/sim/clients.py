@@ -76,8 +76,10 @@ LIMITED: Final = {
     "l4": ("tag", TAGS[0]),
 }
 """What limits are mostly of, by their names."""
+GROUPS: Final = ("images", "letters")
 DOCUMENTS: Final = {
     Kind.TYPE: KINDS[1:],
+    Kind.GROUP: GROUPS,
     Kind.LIMIT: tuple(LIMITED),
     Kind.TENANT: (*TENANTS, "default"),
     Kind.WEBHOOK: WEBHOOKS,
@@ -324,8 +326,9 @@ class Client:
             return
         word = world.pick((*BULK_ACTS, "cancel"))
         statuses = ACTED_ON[BULK_ACTS[word]]
-        if world.chance(0.4):
-            statuses = frozenset({world.pick(sorted(statuses))})
+        if world.chance(0.5):
+            fleeting = statuses & {Status.QUEUED, Status.LOCKED, Status.RUNNING}
+            statuses = frozenset({world.pick(sorted(fleeting or statuses))})
         tenant = world.pick(("default", *TENANTS))
         caller = replace(self.caller, tenant=tenant, admin=world.chance(0.3))
         if world.chance(self._net.rates.get("client_stranger", 0)):
@@ -372,7 +375,8 @@ class Client:
         elif kind is Kind.TENANT and not drop:
             body = body_of(self._quota(limited=Kind.LIMIT in kinds))
         elif kind is Kind.TYPE:
-            group = world.pick(("", *QUEUES))
+            there = [of for what, of in model.documents if what is Kind.GROUP]
+            group = world.pick(("", *GROUPS, *there, *there))
             keep_ms = world.pick((None, None, -1, 0, 1_000, 10_000))
             body = body_of(
                 TypeDocument(group=group, suspendable=world.chance(0.5), retention_ms=keep_ms)

@@ -114,7 +114,8 @@ class WriteQueue:
         self.writing = None
         server.rows.wrote = False
         server.pump._write_all()
-        server.model.froze(began_at + server.stall_ms * 3 // 2, server.world.now)
+        noticed_at = max(began_at + server.stall_ms * 3 // 2, server.loop.stalled_until)
+        server.model.froze(noticed_at, server.world.now)
         if server.rows.full and self._full_since is None:
             self._full_since = server.world.now
         if server.rows.wrote:

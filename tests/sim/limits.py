@@ -160,11 +160,16 @@ class Limits:
 
     def refusal(self, new: NewJobs, of_tenant: int, of_queue: int) -> int | None:
         """Return the problem of jobs that are too large or too many, with so many before them."""
-        need, model = new.requirements, self._model
+        need = new.requirements
         quota = self._body(Kind.TENANT, need.tenant) if need.tenant else {}
         for name, most in quota.get("job_max", {}).items():
             if getattr(need.amounts, name) > most:
                 return ProblemCode.REQUIREMENTS_NEVER_FIT
+        return self._too_many(new, of_tenant, of_queue)
+
+    def _too_many(self, new: NewJobs, of_tenant: int = 0, of_queue: int = 0) -> int | None:
+        need, model = new.requirements, self._model
+        quota = self._body(Kind.TENANT, need.tenant) if need.tenant else {}
         jobs = [job.new.requirements for job in model.jobs.values()]
         live = sum(other.tenant == need.tenant for other in jobs) + of_tenant + len(new.specs)
         if "jobs_max" in quota and live > quota["jobs_max"]:
@@ -177,11 +182,11 @@ class Limits:
         return None
 
     def redrive_respects_quotas(self, command: Control, reply: Any) -> None:
-        """A job that is to run again counts as a new one."""
+        """A job that is to run again counts as a new one; it was not too large when it came."""
         if command.act is not Act.RETRY or command.job_id not in self._model.ended:
             return
         sent = self._model.sent[command.job_id]
-        code = self.refusal(run_again(sent, self.tags(self._model.documents)), 0, 0)
+        code = self._too_many(run_again(sent, self.tags(self._model.documents)))
         told = reply.code if isinstance(reply, Problem) else None
         counted = (ProblemCode.QUOTA_REACHED, ProblemCode.BACKLOG_FULL)
         if (told is None and code in counted) or (told in counted and told != code):
