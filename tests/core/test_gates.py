@@ -199,6 +199,21 @@ def test_a_rate_begins_anew_after_a_restart_with_nothing_left(rig: Rig) -> None:
     assert given(rig) == 2
 
 
+def test_a_rate_that_rises_after_a_restart_gives_nothing_before_its_span_is_over(rig: Rig) -> None:
+    limit(rig, type="echo", rate_starts=5, rate_per_ms=1_000)
+    rig.submit(count=20)
+    assert given(rig) == 5
+    limit(rig, type="echo", rate_starts=1, rate_per_ms=1_000)
+    rig.open()
+    limit(rig, type="echo", rate_starts=4, rate_per_ms=1_000)
+    rig.wait(500)
+    assert given(rig) == 0, "nobody knows how many were started before"
+    rig.wait(520)
+    assert given(rig) == 4
+    limit(rig, type="echo", rate_starts=6, rate_per_ms=1_000)
+    assert given(rig) == 2, "now it is known"
+
+
 def test_a_rate_that_changes_remembers_what_started(rig: Rig) -> None:
     limit(rig, type="echo", rate_starts=5, rate_per_ms=1_000)
     rig.submit(count=20)

@@ -49,6 +49,8 @@ class Gate(msgspec.Struct, eq=False):
     used: deque[tuple[int, int]]
     """Starts of the last span: the end of the part of it that they were in, and how many."""
     used_total: int = 0
+    unknown_ms: int = -1
+    """When the server began, if starts from before may lie in the span; -1: none do."""
 
     def left(self) -> int:
         """Return how many starts there may be, as far as what came back was taken note of."""
@@ -132,6 +134,9 @@ class GateTable:
             self._forget(gate)
         else:
             self.rated[gate.number] = gate
+            if gate.unknown_ms >= 0 and (more := gate.left()) > 0:
+                gate.used.appendleft((gate.unknown_ms, more))
+                gate.used_total += more
         most = [UNLIMITED if amount is None else amount for amount in limit.most]
         self._match.gate_set(
             gate.number,
@@ -165,8 +170,10 @@ class GateTable:
     def begin(self, now_ms: int) -> None:
         """Count as if all starts had been used just now: nobody knows how many were, before."""
         for gate in self.rated.values():
+            gate.unknown_ms = now_ms
             if (spent := gate.left()) > 0:
                 gate.use(now_ms, spent)
+                gate.unknown_ms = gate.used[0][0]
             self._match.gate_tokens_set(gate.number, gate.left())
             self._timers(gate)
 
@@ -186,7 +193,10 @@ class GateTable:
             gate = self.rated[number]
             opened |= gate.left() == 0
             while gate.used and gate.back_ms() <= now_ms:
-                gate.used_total -= gate.used.popleft()[1]
+                at_ms, starts = gate.used.popleft()
+                gate.used_total -= starts
+                if at_ms >= gate.unknown_ms:
+                    gate.unknown_ms = -1
             self._match.gate_tokens_set(number, gate.left())
             self._timers(gate)
         return opened
@@ -207,6 +217,7 @@ class GateTable:
     def _forget(self, gate: Gate) -> None:
         gate.used.clear()
         gate.used_total = 0
+        gate.unknown_ms = -1
         self.rated.pop(gate.number, None)
         self._back.cancel(gate.number)
         self._shut.cancel(gate.number)
