@@ -181,19 +181,36 @@ def same(answers: bytes) -> bytes:
     return answers
 
 
+class Talk(asyncio.Protocol):
+    """A client's side of a connection: `came` is all that came until its end."""
+
+    def __init__(self) -> None:
+        self.came = b""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.came += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, ConnectionResetError) and not self.came:
+            self.came = b"(reset)"
+        self.ended.set_result(None)
+
+
 async def talk(server: Server, chunks: list[bytes], pause_s: float = 0.005) -> bytes:
-    """Send chunks on one connection, apart; return all that comes until it is closed."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    """Send chunks on one connection, apart; return all that comes until it is closed.
+
+    What is sent to a connection that is closed may have it reset behind the answer, or not.
+    """
+    loop = asyncio.get_running_loop()
+    transport, client = await loop.create_connection(Talk, "127.0.0.1", server.port)
     for position, chunk in enumerate(chunks):
         if position:
             await asyncio.sleep(pause_s)
-        writer.write(chunk)
-    try:
-        return await reader.read()
-    except ConnectionResetError:
-        return b"(reset)"
-    finally:
-        writer.close()
+        if not transport.is_closing():
+            transport.write(chunk)
+    await client.ended
+    return client.came
 
 
 async def converse(server: Server, messages: list[bytes]) -> bytes:
