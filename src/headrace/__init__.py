@@ -1,8 +1,7 @@
 """headrace: a durable job queue server that needs no database beside it."""
 
-from __future__ import annotations
-
-TYPE_CHECKING = False  # `typing` takes longer to import than all that is here
+# Neither `typing` nor `__future__` is imported: each takes as long as all that is here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
@@ -15,7 +14,7 @@ __version__ = "0.1.0"
 _CLIENTS = ("AsyncClient", "Client")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     # Looked up on demand: a client needs none of the server, and a sandbox neither.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

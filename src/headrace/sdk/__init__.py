@@ -9,9 +9,8 @@
 `AsyncClient` has the same methods as coroutines.
 """
 
-from __future__ import annotations
-
-TYPE_CHECKING = False  # `typing` takes longer to import than all that is here
+# Neither `typing` nor `__future__` is imported: each takes as long as all that is here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from headrace.sdk.errors import SdkError, ServerProblem, ServerUnreachable, UsageError
     from headrace.sdk.sync import Client
 
-_WHERE: Final = {
+_WHERE: "Final" = {
     "TERMINAL": "client",
     "AsyncClient": "client",
     "Client": "sync",
@@ -41,7 +40,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     # Looked up on demand: a program that only may submit something starts without asyncio.
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
