@@ -107,7 +107,7 @@ def told_at_s(calls: Iterable[Call], words: Iterable[str]) -> dict[str, float]:
 
 
 def early(calls: list[Call], proofs: dict[str, str]) -> list[str]:
-    """Answers that left before what they say was durable.
+    """I15: return the answers that left before what they say was durable.
 
     `proofs` maps what only the answer holds to what the committed page must hold.
     """

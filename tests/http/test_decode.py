@@ -115,6 +115,18 @@ async def test_a_bad_body_is_refused_with_its_reason(
     assert len(reply.body) < 1_500, "nothing is echoed"
 
 
+@pytest.mark.parametrize("shape", ["%s", "[%s]", "[%s,%s]"])
+async def test_of_a_member_that_comes_twice_the_last_counts(server: Server, shape: str) -> None:
+    job = b'{"type":"one","priority":1,"params":[1],"type":"two","params":[2],"priority":7}'
+    body = shape.encode() % ((job,) * shape.count("%s"))
+    answer = (await server.send("POST", JOBS, data=body, headers=JSON)).json
+    for told in answer if isinstance(answer, list) else [answer]:
+        found = (await server.call("GET", f"{JOBS}/{told['job_id']}")).json["job"]
+        assert (found["type"], found["params"], found["priority"]) == ("two", [2], 7)
+    document = (await server.call("GET", "/openapi.json")).json
+    assert "twice the last one counts" in document["info"]["description"]
+
+
 async def test_the_table_is_long_enough() -> None:
     assert len(BAD_BODIES) >= 60
 

@@ -149,6 +149,17 @@ async def test_a_key_ends_when_it_expires(keyed: Keyed, monkeypatch: pytest.Monk
     assert (await keyed.call("brief", "POST", "/api/v1/jobs", {"type": "t"})).status == 401
 
 
+async def test_two_keys_of_one_user_are_good_until_the_old_one_is_revoked(keyed: Keyed) -> None:
+    old = await keyed.make("old", tenant="a", user="ada", scopes=["read", "submit"])
+    await keyed.make("new", tenant="a", user="ada", scopes=["read", "submit"])
+    job_id = await job_of(keyed, "old")
+    for name in ("old", "new"):
+        assert (await keyed.call(name, "GET", f"/api/v1/jobs/{job_id}")).status == 200
+    assert (await keyed.call("root", "DELETE", f"{KEYS}/{old['id']}")).status == 200
+    found = [(await keyed.call(name, "GET", "/api/v1/jobs")).status for name in ("old", "new")]
+    assert found == [401, 200]
+
+
 async def test_guessing_is_slowed_and_right_keys_still_come_in(keyed: Keyed) -> None:
     replies = [
         await keyed.call(None, "GET", "/api/v1/jobs", Authorization="Bearer wrong")

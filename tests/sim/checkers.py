@@ -140,7 +140,7 @@ def refused_leaves_no_trace(model: "Model", job_ids: Iterable[bytes]) -> None:
 
 
 def control_answers(model: "Model", command: Control, reply: Any, effects: list[Any]) -> None:
-    """Strangers and refusals change nothing (I23 in small)."""
+    """I23, in small: strangers and refusals change nothing."""
     owner = model.owners.get(command.job_id)
     caller = command.caller
     if isinstance(reply, Problem):
@@ -540,7 +540,8 @@ def nothing_left_that_fits(
 
 
 def look_around(model: "Model", server: "Server") -> None:
-    """Everything that costs a walk over the jobs."""
+    """Everything that costs a walk over the jobs. I10, I11: places, indexes and counters are what
+    counting gives."""
     for check in invariants.CHECKS:
         try:
             check(server.engine.live)

@@ -146,3 +146,14 @@ def delivery_marked_twice(stack: ExitStack) -> None:
 def counts_forgotten_at_a_start(stack: ExitStack) -> None:
     """After a start nobody knows how many deliveries wait, so their bound is not held."""
     put(stack, Hooks, "restore", lambda *_: None)
+
+
+@planted
+def event_numbers_begin_anew(stack: ExitStack) -> None:
+    """A start knows only the numbers that wait, and gives those of delivered events out again."""
+
+    def number(self: Hooks, _now_ms: int) -> int:
+        self.number_last += 1
+        return self.number_last
+
+    put(stack, Hooks, "number", number)

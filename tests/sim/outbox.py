@@ -79,9 +79,12 @@ class Outbox:
         self.now: dict[Place, Delivery] = {}
         self.durable: dict[Place, Delivery] = {}
         self.numbers: set[int] = set()
+        """Of all events that deliveries were due of."""
+        self.numbers_durable: set[int] = set()
 
     def restarted(self, store: Any) -> None:
         self.now = dict(self.durable)
+        self.numbers = set(self.numbers_durable)
         self.is_on_disk(store)
 
     def is_on_disk(self, store: Any) -> None:
@@ -104,7 +107,10 @@ class Outbox:
     # What happens -------------------------------------------------------------------------------
 
     def applied(self, command: Any, reply: Any, effects: list[Any]) -> list[Any]:
-        """See what is due for what a command did, before the model takes it. Return the rest."""
+        """See what is due for what a command did, before the model takes it. Return the rest.
+
+        I21: each end has one row at each endpoint that asked for it.
+        """
         expected = self._expected(command, effects)
         rest = []
         for effect in effects:
@@ -126,6 +132,7 @@ class Outbox:
         for effect in effects:
             if type(effect) is DeliveriesDue:
                 self.durable.update((_place(one), one) for one in effect.deliveries)
+                self.numbers_durable.update(one.number for one in effect.deliveries)
             elif type(effect) is DeliveryMoved:
                 _move(self.durable, effect)
 
@@ -139,6 +146,18 @@ class Outbox:
                 fail("every_event_has_its_rows", f"{one} is due twice")
             self.now[_place(one)] = one
             self._model.world.counts["deliveries"] += 1
+        self._numbered(effect.deliveries)
+
+    def _numbered(self, deliveries: list[Delivery]) -> None:
+        """I22: a number, and so the id that receivers see, is of one event and no other ever."""
+        told: dict[int, tuple[str, bytes]] = {}
+        for one in deliveries:
+            event = one.event, one.job_id
+            if one.number in self.numbers or told.setdefault(one.number, event) != event:
+                fail("one_id_one_event", f"{one} has the number of another event")
+        if len(told) > len(set(told.values())) and all(one.status for one in deliveries):
+            fail("one_id_one_event", f"{deliveries}: one event under several numbers")
+        self.numbers |= told.keys()
 
     def _moved(self, effect: DeliveryMoved) -> None:
         if effect.slot == WAITS and _place(effect.before) not in self.now:

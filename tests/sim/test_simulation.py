@@ -29,6 +29,7 @@ def test_a_long_life_with_many_restarts_goes_well() -> None:
 
 
 def test_the_same_seed_gives_the_same_trace_in_another_process() -> None:
+    """I25: what the simulation finds can be found again."""
     seed, steps = 5, 2_000
     here = run(seed, steps)
     code = f"from sim.run import run; print(run({seed}, {steps}).trace)"

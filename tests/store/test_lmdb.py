@@ -23,6 +23,7 @@ from headrace.store.contract import (
     StoreBroken,
     StoreBusy,
     StoreDamaged,
+    StoreExposed,
     StoreFull,
     StoreTooNew,
     StoreUnsuitable,
@@ -85,6 +86,20 @@ def test_files_are_for_their_owner_only(tmp_path: Path, make: Make) -> None:
     make(tmp_path / "store")
     assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "store").iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
+def test_directory_in_which_others_may_write_is_refused(
+    tmp_path: Path, make: Make, mode: int
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store").chmod(mode)
+    with pytest.raises(StoreExposed) as error:
+        make(tmp_path / "store")
+    assert f"chmod go-w {tmp_path / 'store'}" in str(error.value)
+    assert list((tmp_path / "store").iterdir()) == []
+    (tmp_path / "store").chmod(mode & ~0o022)
+    make(tmp_path / "store")
 
 
 def test_second_store_in_the_same_process_is_refused(tmp_path: Path, make: Make) -> None:

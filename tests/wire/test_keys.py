@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.wire import keys
 from headrace.wire.keys import (
     ALL_SCOPES,
+    HASH_BYTES,
     NO_SCOPES,
     RANDOM_BYTES,
     SCOPE_WORDS,
@@ -132,6 +134,18 @@ def test_a_key_is_that_of_its_document_alone() -> None:
     assert not ApiKey(KEY.id, other.secret).is_of(document())
     assert not ApiKey(other.id, KEY.secret).is_of(document())
     assert not KEY.is_of(None)
+
+
+def test_a_key_that_nobody_has_is_compared_as_long_as_one_that_somebody_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr(
+        keys.hmac, "compare_digest", lambda one, other: compared.append((one, other)) or False
+    )
+    assert not KEY.is_of(None)
+    assert not KEY.is_of(document())
+    assert [(len(one), len(other)) for one, other in compared] == [(HASH_BYTES, HASH_BYTES)] * 2
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,8 @@ def build() -> dict[str, Any]:
             "title": "headrace",
             "version": headrace.__version__,
             "description": "A durable job queue server. JSON by default; MessagePack where"
-            " Content-Type and Accept say application/msgpack.",
+            " Content-Type and Accept say application/msgpack. Of a member that an object has twice"
+            " the last one counts.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],

@@ -9,6 +9,7 @@ KeyValue            ordered rows in numbered tables
 StoreError
 ├─ StoreBusy         another server has the directory open
 ├─ StoreUnsuitable   the filesystem cannot keep the promise of durability
+├─ StoreExposed      others may write in the directory
 ├─ StoreTooNew       written by a later version; nothing was changed
 ├─ StoreDamaged      the structure is broken: refuse to start, restore a backup
 ├─ StoreFull         no space: this write was not applied, the same one may be tried again
@@ -53,6 +54,15 @@ class StoreUnsuitable(StoreError):  # noqa: N818 - named for the state met
         )
         self.path = path
         self.filesystem = filesystem
+
+
+class StoreExposed(StoreError):  # noqa: N818 - named for the state met
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"others may write in {path}, and so replace what is stored there;"
+            f" chmod go-w {path}, or use a directory below it"
+        )
+        self.path = path
 
 
 class StoreTooNew(StoreError):  # noqa: N818 - named for the state met

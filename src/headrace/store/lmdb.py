@@ -33,6 +33,7 @@ from headrace.store.contract import (
     StoreBusy,
     StoreDamaged,
     StoreError,
+    StoreExposed,
     StoreFull,
     StoreUnsuitable,
     after,
@@ -50,6 +51,8 @@ READERS_CHECK_S: Final = 60
 SHORT_WRITE_BYTES_FREE_MAX: Final = 1 * limits.MIB
 """With less than this, and twice the batch, a disk counts as full: pages, branches, free lists."""
 DATA_FILE: Final = "data.mdb"
+OTHERS_WRITE: Final = 0o022
+"""Mode bits of a directory in which files could be put in the place of ours."""
 ENGINE: Final = "lmdb.cpython"
 """The extension that holds LMDB itself."""
 
@@ -132,6 +135,8 @@ class LmdbKeyValue:
         filesystem = filesystem_of(self._path)
         if not accept_any_filesystem and UNSUITABLE.fullmatch(filesystem):
             raise StoreUnsuitable(str(path), filesystem)
+        if self._path.stat().st_mode & OTHERS_WRITE:
+            raise StoreExposed(str(path))
         self._lock = _lock(self._path)
         try:
             self._env = _open(self._path, environment or _environment())

@@ -636,7 +636,8 @@ class Store:
 def open_store(path: Path | None, *, accept_any_filesystem: bool = False) -> Store:
     """Open the store in a directory, which is made if it is not there. None: in memory.
 
-    Raises: `StoreBusy`, `StoreUnsuitable`, `StoreTooNew`, `StoreDamaged`, `StoreBroken`.
+    Raises: `StoreBusy`, `StoreUnsuitable`, `StoreExposed`, `StoreTooNew`, `StoreDamaged`,
+    `StoreBroken`.
     """
     if path is None:
         return Store(MemoryKeyValue())
