@@ -1,7 +1,6 @@
 """A handler sees the trace of its job, and runs within a span of it."""
 
 import asyncio
-from threading import Event
 from typing import Any
 
 import msgspec
@@ -48,11 +47,11 @@ def run(function: Any, assignment: Assignment) -> Any:
     worker.job("t")(function)
     handler, feed = worker.handlers["t"], Silent()
     if not asyncio.iscoroutinefunction(function):
-        return call_plain(handler, Context(assignment, feed, Event()), assignment, feed)
+        return call_plain(handler, Context(assignment, feed), assignment, feed)
 
     async def call() -> Any:
         loop = asyncio.get_running_loop()
-        context = AsyncContext(assignment, feed, Event(), loop)
+        context = AsyncContext(assignment, feed, loop)
         return await call_async(handler, context, assignment, feed)
 
     return asyncio.run(call())

@@ -1,7 +1,6 @@
 """The handlers over a Godot project: what they tell, and that they stay inside of it."""
 
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ class Silent(Feed):
 def context(checkpoint: Any = None) -> Context:
     raw = msgspec.Raw(b"" if checkpoint is None else msgspec.json.encode(checkpoint))
     assignment = Assignment(lease="l", spec=Spec(id="j", name="n"), attempt=1, checkpoint=raw)
-    return Context(assignment, Silent(), threading.Event())
+    return Context(assignment, Silent())
 
 
 def told(value: Any) -> Any:

@@ -60,7 +60,7 @@ def context(checkpoint: bytes = b"", timeout: float = 0) -> tuple[Context, Silen
     feed = Silent()
     spec = Spec(id="j", name="n", type="t", timeout=timeout)
     assignment = Assignment(lease="l", spec=spec, attempt=3, checkpoint=msgspec.Raw(checkpoint))
-    return Context(assignment, feed, threading.Event()), feed
+    return Context(assignment, feed), feed
 
 
 def test_how_a_handler_runs_is_taken_from_how_it_is_written() -> None:
@@ -238,6 +238,26 @@ def test_an_event_is_checked_before_it_is_told() -> None:
     assert len(feed.events) == 2
 
 
+def test_a_stop_wakes_every_thread_of_an_attempt_and_lets_none_sleep_after_it() -> None:
+    ctx, _ = context()
+    woken = threading.Semaphore(0)
+
+    def sleep() -> None:
+        with pytest.raises(Stopped):
+            ctx.sleep(60)
+        woken.release()
+
+    threads = [threading.Thread(target=sleep) for _ in range(4)]
+    for thread in threads[:3]:
+        thread.start()
+    ctx.ask_stop(StopReason.CANCEL)  # before, between and after their sleeps begin
+    threads[3].start()
+    for thread in threads:
+        thread.join(60)
+    assert all(woken.acquire(blocking=False) for _ in threads)
+    assert (ctx.should_stop(), ctx.stop_reason) == (True, "cancel")
+
+
 # Classes ----------------------------------------------------------------------------------------
 
 
@@ -249,7 +269,7 @@ def ending(kind: type, reason: StopReason | None = None, checkpoint: bytes = b"7
     feed = Silent()
     spec = Spec(id="j", name="n", type="climb", params=msgspec.Raw(b"1"))
     assignment = Assignment(lease="l", spec=spec, attempt=1, checkpoint=msgspec.Raw(checkpoint))
-    ctx = Context(assignment, feed, threading.Event())
+    ctx = Context(assignment, feed)
     if reason is not None:
         ctx.ask_stop(reason)
     if handler.mode == "async":

@@ -83,10 +83,23 @@ async def test_a_job_that_no_thread_has_taken_up_can_be_killed_and_never_begins(
     assert feed.begun == 0
 
 
-async def test_a_job_says_that_it_started_when_a_thread_takes_it_up() -> None:
+async def test_jobs_that_come_together_get_the_idle_threads_and_new_ones() -> None:
+    pool = ThreadPool(2)
+    gate = threading.Event()
+    await ending_of(run_of(pool, lambda ctx: None))  # leaves a thread, idle
+    held = run_of(pool, lambda ctx: gate.wait(S))
+    assert (await ending_of(run_of(pool, lambda ctx: None))).outcome == "completed"
+    assert not held.ended.done()
+    gate.set()
+    await ending_of(held)
+
+
+async def test_a_start_is_told_only_when_it_is_asked_for() -> None:
     feed = Feed()
     run = run_of(ThreadPool(1), lambda ctx: None, feed)
     await ending_of(run)
+    assert feed.begun == 0
+    run.tell_start()
     assert feed.begun == 1
 
 

@@ -117,7 +117,7 @@ class SubmitJob(Request, kw_only=True):
             self.start_before = None
 
 
-class Spec(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Spec(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """A job as it is stored and as a worker gets it. Never changes after submit."""
 
     id: str
@@ -242,7 +242,7 @@ class LeaseReport(ReportBody, omit_defaults=True, kw_only=True):
     """Any JSON value; handed to the next run."""
 
 
-class Report(LeaseReport, omit_defaults=True, kw_only=True):
+class Report(LeaseReport, omit_defaults=True, kw_only=True, gc=False):
     """The end of an attempt, inside a poll."""
 
     lease: str
@@ -292,14 +292,14 @@ class PollRequest(Request, kw_only=True):
     running: Annotated[list[str], Meta(max_length=limits.POLL_RUNNING_MAX)] = []
 
 
-class Ack(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Ack(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     lease: str
     ok: bool = False
     status: str | None = None
     problem: dict[str, Any] | None = None
 
 
-class Work(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Work(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """One job given out."""
 
     lease: str

@@ -65,6 +65,8 @@ SUPERSEDED_S_MAX: Final = 2.0
 """A parked poll that was overtaken is answered at once; something between here and the server that
 holds the answer back shall not use up the connections."""
 LEASES_SEEN_MAX: Final = 4_096
+STARTED_LOOK_S: Final = 0.02
+"""Between two looks at which jobs in threads have begun."""
 
 assert WAIT_S_MAX * 1000 <= limits.WAIT_MS_MAX
 
@@ -100,7 +102,7 @@ class AgentLoop:
         self._link: Server = link or Link(config.url, config.api_key)
         self._threads = ThreadPool(config.concurrency)
         self._waiting: dict[str, ThreadRun] = {}
-        """By lease, oldest first: those that no thread had taken up when they came."""
+        """By lease, oldest first: those that did not begin yet, as far as the last look knows."""
         self._look_due = False
         self._children: ChildPool | None = None
         self._wasm: WasmJobs | None = None
@@ -445,7 +447,7 @@ class AgentLoop:
                 failed(f"this worker does not run jobs of type {spec.type!r}", "handler_missing")
             )
             return
-        if isinstance(run, ThreadRun):  # it says itself when a thread has taken it up
+        if isinstance(run, ThreadRun):  # a look will find it begun, if it takes so long
             self._waiting[work.lease] = run
             self._look_soon()
         elif spec.type:
@@ -455,15 +457,17 @@ class AgentLoop:
     def _look_soon(self) -> None:
         if not self._look_due:
             self._look_due = True
-            self.loop.call_later(AHEAD_WAIT_S_MAX, self._look_at_waiting)
+            self.loop.call_later(STARTED_LOOK_S, self._look_at_waiting)
 
     def _look_at_waiting(self) -> None:
-        """Give back jobs that were taken ahead, and then found no thread: others may have one."""
+        """Tell of those that have begun. Give back those that were taken ahead, and then found no
+        thread: others may have one."""
         self._look_due = False
         overdue_s = time.monotonic() - AHEAD_WAIT_S_MAX
         for lease, run in list(self._waiting.items()):
             if not run.waits:
                 del self._waiting[lease]
+                run.tell_start()
             elif run.taken_s <= overdue_s:
                 self._attempts[lease].release_now()
                 if self._ahead is not None:

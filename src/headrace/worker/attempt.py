@@ -25,7 +25,7 @@ class StopReason(StrEnum):
     LOST = "lost"  # the lease is another worker's now: nothing is reported
 
 
-class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job as it was given to this worker."""
 
     lease: str
@@ -35,7 +35,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """JSON that an earlier attempt left."""
 
 
-class Ending(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Ending(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """How the code of an attempt ended. `report_of` makes it the worker's word to the server."""
 
     outcome: Literal["completed", "failed", "snoozed", "timeout", "stopped"]

@@ -38,7 +38,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from types import ModuleType
 from typing import Any, Final, Literal, TypeVar
 
@@ -56,6 +56,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 TRACEBACK_CHARS_MAX: Final = 16 * limits.KIB
 MEMORY_CODE: Final = "memory_limit"
+_sleeping: Final = Lock()
+"""So that all threads of an attempt that sleep wait for one event."""
 
 
 class PermanentError(Exception):
@@ -132,11 +134,12 @@ class Context:
     Handlers that are coroutines get an `AsyncContext`, whose `sleep` is awaited.
     """
 
-    def __init__(self, assignment: Assignment, feed: Feed, stop: Event) -> None:
+    def __init__(self, assignment: Assignment, feed: Feed) -> None:
         self._assignment = assignment
         self._feed = feed
-        self._stop = stop
         self._stop_reason: StopReason | None = None
+        self._stopped: Event | None = None
+        """Made by the first sleep: most attempts are over before they would."""
         self._checkpoint: Any = (
             msgspec.json.decode(assignment.checkpoint) if bytes(assignment.checkpoint) else None
         )
@@ -217,7 +220,7 @@ class Context:
         When the worker shuts down, an attempt that has a checkpoint is asked at once. One without
         may finish; it is asked when the drain is over, a second before it is killed.
         """
-        return self._stop.is_set()
+        return self._stop_reason is not None
 
     @property
     def stop_reason(self) -> str | None:
@@ -227,11 +230,16 @@ class Context:
     def ask_stop(self, reason: StopReason) -> None:
         """For the runner: the attempt is to stop."""
         self._stop_reason = reason
-        self._stop.set()
+        if self._stopped is not None:  # else a sleep that begins now looks at the reason first
+            self._stopped.set()
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not beyond a request to stop. Raises `Stopped`."""
-        if self._stop.wait(seconds):
+        with _sleeping:
+            stopped = self._stopped = self._stopped or Event()
+        if self._stop_reason is None:
+            stopped.wait(seconds)
+        if self._stop_reason is not None:
             raise Stopped
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from threading import Event
 
 from headrace.worker.attempt import Assignment, Ending, StopReason, completed
 from headrace.worker.handlers import Context, Feed, Handler, Stopped, ending_of_exception
@@ -12,10 +11,8 @@ from headrace.worker.tracing import attempt_span
 class AsyncContext(Context):
     """What a coroutine handler gets: as `Context`, with a `sleep` that is awaited."""
 
-    def __init__(
-        self, assignment: Assignment, feed: Feed, stop: Event, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        super().__init__(assignment, feed, stop)
+    def __init__(self, assignment: Assignment, feed: Feed, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(assignment, feed)
         self._loop = loop
         self._stop_seen = asyncio.Event()
 

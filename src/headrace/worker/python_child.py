@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import NoReturn
 
 import msgspec
@@ -228,7 +228,7 @@ def memory_limit(more_mb: int) -> Iterator[None]:
 def call(handler: Handler, assignment: Assignment, feed: Feed, current: Current) -> Ending:
     if inspect.iscoroutinefunction(handler.function):
         return run_coroutine(handler, assignment, feed, current)
-    context = Context(assignment, feed, Event())
+    context = Context(assignment, feed)
     current.enter(context)
     return call_plain(handler, context, assignment, feed)
 
@@ -239,7 +239,7 @@ def run_coroutine(handler: Handler, assignment: Assignment, feed: Feed, current:
     from headrace.worker.handlers_async import AsyncContext, call_async
 
     async def call() -> Ending:
-        context = AsyncContext(assignment, feed, Event(), asyncio.get_running_loop())
+        context = AsyncContext(assignment, feed, asyncio.get_running_loop())
         current.enter(context)
         return await call_async(handler, context, assignment, feed)
 

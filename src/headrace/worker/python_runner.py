@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Event, Lock, Thread
+from threading import Condition, Lock, Thread
 from typing import Final
 
 from headrace.worker.attempt import Assignment, Ending, StopReason
@@ -61,7 +61,7 @@ class AsyncRun(Run):
         self._loop = asyncio.get_running_loop()
         self._handlers_loop = handlers_loop
         self.ended = self._loop.create_future()
-        self._context = AsyncContext(assignment, feed, Event(), handlers_loop)
+        self._context = AsyncContext(assignment, feed, handlers_loop)
         self._call = call_async(handler, self._context, assignment, feed)
         self._task: asyncio.Task[None] | None = None
         self._killed = False
@@ -102,26 +102,35 @@ class ThreadRun(Run):
         self.taken_s = time.monotonic()
         self.run_s = 0.0
         """How long the function took."""
-        self._context = Context(assignment, feed, Event())
+        self._handler = handler
+        self._assignment = assignment
+        self._context = Context(assignment, feed)
+        self._feed = feed
         self._turn = [True]
         """Whoever pops it decides: the thread, that it begins; `kill`, that it never does."""
         self._pool = pool
+        pool.submit(self)
 
-        def whole() -> None:
-            if not self._turn or not self._turn.pop():
-                return
-            feed.started()
-            begun_s = time.monotonic()
-            ending = call_plain(handler, self._context, assignment, feed)
-            self.run_s = time.monotonic() - begun_s
-            pool.ended(self, ending)
-
-        pool.submit(whole)
+    def whole(self) -> None:
+        """The thread's part."""
+        try:
+            self._turn.pop()
+        except IndexError:
+            return
+        begun_s = time.monotonic()
+        ending = call_plain(self._handler, self._context, self._assignment, self._feed)
+        self.run_s = time.monotonic() - begun_s
+        self._pool.ended(self, ending)
 
     @property
     def waits(self) -> bool:
         """Whether no thread has taken it up yet."""
         return bool(self._turn)
+
+    def tell_start(self) -> None:
+        """Say that a thread has taken it up. Not the thread's to do: most jobs end before anybody
+        would look."""
+        self._feed.started()
 
     def ask_stop(self, reason: StopReason) -> None:
         self._context.ask_stop(reason)
@@ -144,24 +153,33 @@ class ThreadPool:
     def __init__(self, threads_max: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._threads_max = threads_max
-        self._work: deque[Callable[[], None]] = deque()
+        self._work: deque[ThreadRun] = deque()
         self._there_is_work = Condition(Lock())
         self._threads = 0
         self._idle = 0
+        self._wake_due = False
         self._endings: deque[tuple[ThreadRun, Ending]] = deque()
         self._told = False
         """The loop knows that there are endings."""
 
-    def submit(self, call: Callable[[], None]) -> None:
+    def submit(self, run: ThreadRun) -> None:
+        """Have a thread run it. Threads are woken for all that comes in a turn of the loop
+        together: one that is awake takes the interpreter from the loop."""
+        self._work.append(run)
+        if not self._wake_due:
+            self._wake_due = True
+            self._loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._wake_due = False
         with self._there_is_work:
-            self._work.append(call)
-            if self._idle >= len(self._work):
-                self._there_is_work.notify()
-                return
-            if self._threads == self._threads_max:
-                return  # the next thread that is done takes it
-            self._threads += 1
-        Thread(target=self._run, name="headrace-handler", daemon=True).start()
+            waiting = len(self._work)
+            self._there_is_work.notify(waiting)
+            # What is more than there are threads, those take that get done.
+            new = max(0, min(waiting - self._idle, self._threads_max - self._threads))
+            self._threads += new
+        for _ in range(new):
+            Thread(target=self._run, name="headrace-handler", daemon=True).start()
 
     def ended(self, run: ThreadRun, ending: Ending) -> None:
         """Tell the loop; many that end at once are told together."""
@@ -186,9 +204,9 @@ class ThreadPool:
                     if not woken and not self._work:
                         self._threads -= 1
                         return
-                call = self._work.popleft()
-            call()
-            del call  # it holds the job
+                run = self._work.popleft()
+            run.whole()
+            del run  # it holds the job
 
 
 class Ahead:
