@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -58,6 +58,19 @@ class Report(msgspec.Struct):
     """From each start that was left alone to the first answer."""
 
 
+class Ground:
+    """Where a server's data lies, and how it is torn out of its work. This one: by a kill."""
+
+    def __init__(self, dir_: Path) -> None:
+        self.data = dir_ / "data"
+
+    def strike(self, server: Server) -> None:
+        server.kill()
+
+    def remove(self) -> None:
+        """Give back what the system lent for it; files go with the campaign's directory."""
+
+
 class Clients:
     """The load processes, and how they are told."""
 
@@ -94,19 +107,27 @@ class Clients:
             child.wait()
 
 
-def run(cycles: int, seed: int, base: Path, *, load: str = "mixed", defect: str = "") -> Report:
+def run(
+    cycles: int,
+    seed: int,
+    base: Path,
+    *,
+    load: str = "mixed",
+    defect: str = "",
+    ground_of: Callable[[Path], Ground] = Ground,
+) -> Report:
     """A whole campaign in a new directory below `base`, which stays if something is found."""
     began_s = time.monotonic()
     dice = random.Random(seed)
     dir_ = Path(tempfile.mkdtemp(prefix="crash-", dir=base))
     port = free_port()
+    ground = ground_of(dir_)
     ready_s: list[float] = []
 
     def start() -> Server:
-        if defect:
-            env = {"DEFECT": defect}
-            return Server(dir_ / "data", port, *FLAGS, command=LYING, env=env)
-        return Server(dir_ / "data", port, *FLAGS)
+        command, env = (LYING, {"DEFECT": defect}) if defect else (None, None)
+        log = dir_ / "server.log"
+        return Server(ground.data, port, *FLAGS, command=command, env=env, log=log)
 
     server = start()
     clients = Clients(port, dir_, seed, load)
@@ -120,7 +141,7 @@ def run(cycles: int, seed: int, base: Path, *, load: str = "mixed", defect: str 
                 ready_s.append(time.monotonic() - started_s)
                 time.sleep(dice.uniform(*SERVE_S))
             clients.check()
-            server.kill()
+            ground.strike(server)
             server = start()
         server.wait_ready()
         clients.tell("drain")
@@ -142,6 +163,7 @@ def run(cycles: int, seed: int, base: Path, *, load: str = "mixed", defect: str 
     finally:
         clients.kill()
         server.kill()
+        ground.remove()
     if defect or not violations:
         shutil.rmtree(dir_)
     seconds = time.monotonic() - began_s
@@ -250,10 +272,10 @@ async def fill_results(port: int, finals: Iterator[Final]) -> None:
     http.close()
 
 
-def show(report: Report) -> None:
+def show(report: Report, what: str = "kills") -> None:
     counts = report.counts
     print(
-        f"{report.cycles} kills: {counts.jobs_acked} jobs acknowledged,"
+        f"{report.cycles} {what}: {counts.jobs_acked} jobs acknowledged,"
         f" {counts.jobs_stored} in the store; {counts.deliveries} deliveries;"
         f" {counts.reports_acked} reports acknowledged, {counts.reports_refused} refused as stale"
         f" or repeated; {counts.replays} submits repeated;"

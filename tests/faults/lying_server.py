@@ -7,6 +7,7 @@ A checker that finds nothing proves nothing until it has found these.
 ack-before-commit     answers leave before the write
 stale-lease           a report counts though a later attempt has begun
 keys-forgotten        an idempotency key holds until its commit only
+no-sync               the disk is told to write, and not waited for
 limits-ignored        limits and quotas are kept, and not acted on
 rates-full-after-a-start      a rate has all its starts again after a start
 leases-forgotten-at-a-start   leases from before a start count at no limit
@@ -16,6 +17,7 @@ import os
 import time
 from typing import Any, Final
 
+import lmdb
 import msgspec
 
 from headrace.cli import main
@@ -27,6 +29,8 @@ from headrace.core.gates import GateTable
 from headrace.core.live import Live
 from headrace.core.tokens import token_parse
 from headrace.runtime.pump import Pump
+from headrace.store import lmdb as rows_lmdb
+from headrace.store import pylmdb
 from headrace.store.store import Store
 
 WRITE_DELAY_S: Final = float(os.environ.get("WRITE_DELAY_S", "0.03"))
@@ -35,6 +39,7 @@ WRITE_DELAY_S: Final = float(os.environ.get("WRITE_DELAY_S", "0.03"))
 _commit = Pump._commit
 _write = Store.write
 _report = reporting.report
+_open = lmdb.open
 _restore_lease = Live.restore_lease
 
 
@@ -64,6 +69,10 @@ def report_for_whoever_asks(
     return msgspec.structs.replace(ack, lease=told.lease)
 
 
+def open_without_sync(path: str, **options: Any) -> Any:
+    return _open(path, **{**options, "sync": False, "metasync": False})
+
+
 def key_of_this_batch(self: Live, digest: bytes) -> tuple[bytes, bytes] | None:
     return self.fresh_keys.get(digest)
 
@@ -84,6 +93,9 @@ def lie(defect: str) -> None:
         reporting.report = report_for_whoever_asks
     elif defect == "keys-forgotten":
         Live.key = key_of_this_batch  # type: ignore[method-assign]
+    elif defect == "no-sync":
+        rows_lmdb._environment = lambda: pylmdb.Environment
+        lmdb.open = open_without_sync
     elif defect == "limits-ignored":
         ClassTable.limit_set = lambda *_: None  # type: ignore[method-assign]
     elif defect == "rates-full-after-a-start":

@@ -92,13 +92,14 @@ class Server(Process):
         command: list[str] | None = None,
         prefix: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
+        log: Path | None = None,
     ) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         base = HEADRACE if command is None else command
         super().__init__(
             [*prefix, *base, "serve", "--data", str(data_dir), "--port", str(port), *flags],
-            data_dir.with_name(data_dir.name + ".log"),
+            log or data_dir.with_name(data_dir.name + ".log"),
             env,
         )
 
