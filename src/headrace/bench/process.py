@@ -210,12 +210,16 @@ def _signals_held() -> Iterator[None]:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this process as Ctrl-C does, so that it tidies up."""
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does, so that it tidies up.
+
+    Also where Ctrl-C is ignored, as in what a shell's script runs in the background.
+    """
 
     def interrupt(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)  # whose handler knows how to end a loop that runs
 
     before = {number: signal.signal(number, interrupt) for number in ENDING - {signal.SIGINT}}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
