@@ -1,6 +1,6 @@
 """Lists, single jobs, stats and explain over a large store, while W4 runs beside them.
 
-    python bench/bench_lists.py [--jobs 1000000] [--asks 200] [--dir DIR] [--idle]
+    python bench/bench_lists.py [--jobs 1000000] [--asks 200] [--dir DIR] [--store DIR] [--idle]
 
 The store gets that many queued and as many finished jobs, of 50 owners: a thousand types, one in a
 hundred thousand of a type, tag and label of its own, one in a thousand of the finished ones failed.
@@ -9,7 +9,8 @@ the questions are asked one at a time from a process of its own, each kind in tu
 the time until the whole answer is there.
 
 What the numbers do not say: three processes share the cores, so the asker waits for its turn as
-well. With `--idle` there is no W4.
+well. With `--idle` there is no W4. With `--store` the filled store is kept there, and made only if
+it is not; what is measured is a copy of it, since W4 adds its own jobs.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -130,6 +132,22 @@ def fill(store: Store, jobs: int) -> None:
         store.write(batch)
         store.settle(batch)
         made = []
+
+
+def make(place: Path, jobs: int) -> int:
+    """Make a filled store, unless there is one of as many jobs; return its bytes."""
+    store = open_store(place, accept_any_filesystem=True)
+    store.restore()
+    found = store.stats()
+    if (found.jobs_live, found.jobs_finished) != (jobs, jobs):
+        if found.jobs_live or found.jobs_finished:
+            raise SystemExit(f"{place} has other jobs")
+        began_s = time.perf_counter()
+        fill(store, jobs)
+        print(f"filled in {time.perf_counter() - began_s:.0f} s", flush=True)
+    size = store.stats().bytes_used
+    store.close()
+    return size
 
 
 def questions(jobs: int) -> dict[str, Callable[[], str]]:
@@ -270,6 +288,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1_000_000, help="queued, and as many finished")
     parser.add_argument("--asks", type=int, default=200, help="of each kind of question")
     parser.add_argument("--dir", type=Path, default=SCRATCH)
+    parser.add_argument("--store", type=Path, help="where the filled store is kept")
     parser.add_argument("--name", default="lists", help="of the result file")
     parser.add_argument("--idle", action="store_true", help="without W4 beside")
     parser.add_argument("--probe", type=int, help=argparse.SUPPRESS)
@@ -282,17 +301,14 @@ def main() -> None:
     about = machine(args.dir)
     with tempfile.TemporaryDirectory(dir=args.dir) as directory:
         place = Path(directory) / "data"
-        store = open_store(place, accept_any_filesystem=True)
-        store.restore()
-        began_s = time.perf_counter()
-        fill(store, args.jobs)
-        size = store.stats().bytes_used
-        store.close()
-        print(
-            f"{args.jobs:,} queued, {args.jobs:,} finished: {size / (2 * args.jobs):.0f} bytes"
-            f" a job, filled in {time.perf_counter() - began_s:.0f} s",
-            flush=True,
-        )
+        if args.store is None:
+            size = make(place, args.jobs)
+        else:
+            size = make(args.store, args.jobs)
+            shutil.copytree(args.store, place)
+            os.sync()  # its pages are not for W4's commits to write
+        a_job = round(size / (2 * args.jobs))
+        print(f"{args.jobs:,} queued, {args.jobs:,} finished: {a_job} bytes a job", flush=True)
         pin_client()
         found = measure(place, args.jobs, args.asks, idle=args.idle)
     print(f"W4 beside it: {found['w4_jobs_per_s']:,} jobs/s")
@@ -301,7 +317,7 @@ def main() -> None:
         jobs = "" if row["jobs"] is None else row["jobs"]
         print(f"{kind:24}{jobs:>6}{row['p50_ms']:9.2f}{row['p99_ms']:9.2f}{row['max_ms']:9.2f}")
     settings = {"jobs": args.jobs, "asks": args.asks, "idle": args.idle}
-    settings["bytes_a_job"] = round(size / (2 * args.jobs))
+    settings["bytes_a_job"] = a_job
     print(save(args.name, {"machine": about, "settings": settings, **found}))
 
 
