@@ -24,8 +24,7 @@ class Rows:
         self.kv = kv
         self._disk = disk
         self.get = kv.get
-        self.get_many = kv.get_many
-        self.get_column = kv.get_column
+        self.get_columns = kv.get_columns
         self.scan = kv.scan
         self.walk_packed = kv.walk_packed
         self.count = kv.count

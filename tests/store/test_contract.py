@@ -24,8 +24,7 @@ def filled(kv: KeyValue) -> KeyValue:
 
 def test_empty_table_has_nothing(kv: KeyValue) -> None:
     assert kv.get(TABLE, b"a") is None
-    assert kv.get_many([(TABLE, b"a"), (OTHER, b"a")]) == [None, None]
-    assert kv.get_column(TABLE, [b"a", b"b"]) == [None, None]
+    assert kv.get_columns((TABLE, OTHER), [b"a", b"b"]) == [[None, None], [None, None]]
     assert kv.scan(TABLE) == kv.scan(TABLE, reverse=True) == []
     assert kv.count(TABLE) == 0
 
@@ -34,15 +33,12 @@ def test_written_rows_are_read_back(filled: KeyValue) -> None:
     assert filled.get(TABLE, b"ab") == b"value ab"
     assert filled.get(TABLE, b"ac") is None
     assert filled.get(OTHER, b"ab") is None
-    wanted = [(TABLE, b"b"), (OTHER, b"b"), (TABLE, b"a")]
-    assert filled.get_many(wanted) == [b"value b", None, b"value a"]
-    assert filled.get_column(TABLE, [b"b", b"ac", b"a", b"b"]) == [
-        b"value b",
-        None,
-        b"value a",
-        b"value b",
-    ]
-    assert filled.get_column(TABLE, []) == []
+    found = [b"value b", None, b"value a", b"value b"]
+    wanted = [b"b", b"ac", b"a", b"b"]
+    assert filled.get_columns((TABLE,), wanted) == [found]
+    assert filled.get_columns((OTHER, TABLE), wanted) == [[None] * 4, found]
+    assert filled.get_columns((OTHER, TABLE), []) == [[], []]
+    assert filled.get_columns((), wanted) == []
     assert filled.count(TABLE) == len(KEYS)
 
 

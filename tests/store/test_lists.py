@@ -331,6 +331,22 @@ def test_an_end_that_is_no_longer_the_jobs_counts_for_nothing(store: Store, kv: 
     assert ids(pages(store, ListQuery(order=Order.FINISHED))) == [job_id]
 
 
+def test_jobs_of_an_owner_that_is_damaged_are_in_no_tenants_list(kv: KeyValue) -> None:
+    store = Store(kv)
+    store.restore()
+    one_tenant = {1: ("a", "ann"), 2: ("a", "bob"), 3: ("a", "cy")}
+    commit(store, *(OwnerStored(number, *who) for number, who in one_tenant.items()))
+    commit(store, *(stored(job_id_at(number), owner_id=number) for number in one_tenant))
+    assert len(ids(pages(store, ListQuery(tenant="a")))) == 3
+    [(key, value)] = kv.scan(layout.OWNERS, layout.number_key(3))
+    kv.write({layout.OWNERS: {key: value[:-1] + b"!"}})
+    again = Store(kv)
+    again.restore()
+    assert ids(pages(again, ListQuery(tenant="a"))) == [job_id_at(2), job_id_at(1)]
+    commit(again, OwnerStored(4, "a", "dee"))
+    assert len(ids(pages(again, ListQuery(tenant="a")))) == 2
+
+
 # Cost -------------------------------------------------------------------------------------------
 
 
@@ -352,6 +368,18 @@ def test_page_ends_after_the_bytes_it_may_read(monkeypatch: pytest.MonkeyPatch) 
     found = pages(store, ListQuery(limit=90))
     assert len(found) > 5
     assert ids(found) == matching(JOBS, ListQuery())
+
+
+@pytest.mark.parametrize("bytes_max", [1, 300])
+def test_filtered_page_that_ends_by_its_bytes_has_a_cursor(
+    monkeypatch: pytest.MonkeyPatch, bytes_max: int
+) -> None:
+    monkeypatch.setattr(lists, "LIST_BYTES_MAX", bytes_max)
+    store = open_store(None)
+    store.restore()
+    fill(store, JOBS)
+    query = ListQuery(types=frozenset({"send"}), limit=90)
+    assert ids(pages(store, query)) == matching(JOBS, query)
 
 
 class CountingKeyValue:

@@ -8,13 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.store._rows import (
+    keys_behind,
     link,
+    may_be,
     may_match,
     put_completed,
     put_jobs,
     put_leased,
     seal,
     unseal,
+    unseal_column,
+    unseal_envelopes,
     unseal_records,
     unseal_specs,
 )
@@ -271,3 +275,62 @@ def test_what_may_match_is_of_an_owner_and_holds_a_text_of_each_group(
 
 def test_what_is_too_short_for_a_spec_is_kept_to_be_told() -> None:
     assert may_match(2, [b"k", b"l"], [b"", b"abcde"], frozenset({1}), [[b"x"]]) == [0, 1]
+
+
+def test_statuses_that_records_may_be_in_are_told_by_their_second_byte() -> None:
+    keys = [b"k%d" % at for at in range(5)]
+    values: list[bytes | None] = [seal(3, key, b"\1%c" % at) for at, key in enumerate(keys)]
+    values[1] = None
+    values[2] = b"\0" + (values[2] or b"")[1:]
+    values[4] = seal(3, keys[4], b"\4")
+    assert may_be(3, keys, values, [0, 1]) == [0, 2]
+    assert may_be(3, keys, values, frozenset()) == [2]
+    assert may_be(3, keys[3:], values[3:], {3, 255}) == [0]
+
+
+@given(
+    st.lists(st.none() | st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=6),
+    st.sets(st.integers(0, 5)),
+    st.sampled_from([b"", b"dd", b"ddrrr"]),
+)
+def test_columns_are_unsealed_but_for_their_corrupt_rows(
+    payloads: list[tuple[bytes, bytes] | None], spoilt: set[int], digests: bytes
+) -> None:
+    keys = [b"k%d" % at for at in range(len(payloads))]
+    head = (7).to_bytes(4, "big") + bytes([min(len(digests), 2), max(len(digests) - 2, 0)])
+    plain: list[bytes | None] = []
+    envelopes: list[bytes | None] = []
+    for key, payload in zip(keys, payloads, strict=True):
+        plain.append(payload and seal(2, key, payload[0]))
+        envelopes.append(payload and seal(2, key, head + digests + payload[1]))
+    corrupt = sorted(at for at in spoilt if at < len(payloads) and payloads[at] is not None)
+    for values in (plain, envelopes):
+        for at in corrupt:
+            values[at] = (values[at] or b"")[:3] + b"\0"
+    sound = [None if at in corrupt else payload for at, payload in enumerate(payloads)]
+    told = unseal_column(2, keys, plain)
+    assert told == ([payload and payload[0] for payload in sound], corrupt)
+    assert unseal_envelopes(2, keys, envelopes) == (
+        [7 if payload else 0 for payload in sound],
+        [payload and payload[1] for payload in sound],
+        corrupt,
+    )
+
+
+def test_an_envelope_that_is_too_short_is_corrupt() -> None:
+    values: list[bytes | None] = [seal(2, b"k", b"1234\2\1dd"), seal(2, b"k", b"1234\0")]
+    assert unseal_envelopes(2, [b"k", b"k"], values) == ([0, 0], [None, None], [0, 1])
+
+
+def test_keys_are_cut_and_corrupt_rows_told_if_they_are_looked_at() -> None:
+    rows = [(b"pa", seal(5, b"pa", b"")), (b"pbb", b"bad!"), (b"p", seal(5, b"p", b"x"))]
+    assert keys_behind(5, rows, 1, True) == ([b"a", b"bb", b""], [b"bb"])
+    assert keys_behind(5, rows, 1, False) == ([b"a", b"bb", b""], [])
+    with pytest.raises(ValueError):
+        keys_behind(5, rows, 2, False)
+
+
+@pytest.mark.parametrize("of", [unseal_column, unseal_envelopes])
+def test_a_column_is_as_long_as_its_keys(of: Any) -> None:
+    with pytest.raises(ValueError):
+        of(2, [b"k"], [])

@@ -395,34 +395,28 @@ cdef class Environment:
         return there
 
     def get(self, int table, bytes key not None):
-        return self.get_many([(table, key)])[0]
+        return self.get_columns((table,), (key,))[0][0]
 
-    def get_many(self, wanted not None):
-        """Read rows of one and the same moment, in the order wanted."""
-        cdef size_t i, count = len(wanted)
+    def get_columns(self, tables not None, keys not None):
+        """Read the rows of these keys in each table, all of one and the same moment."""
+        cdef size_t i, at = 0, count = len(keys)
+        cdef MDB_dbi dbi
         cdef int table
-        cdef Row* rows = rows_new(count)
+        cdef list found
+        cdef Row* rows = rows_new(len(tables) * count)
         try:
-            for i in range(count):
-                table, key = wanted[i]
-                rows[i].table = <MDB_dbi>self.table_at(table)
-                rows[i].key = val(<bytes?>key)
-            return self.rows_got(rows, count)
+            for table in tables:
+                dbi = <MDB_dbi>self.table_at(table)
+                for i in range(count):
+                    rows[at].table = dbi
+                    rows[at].key = val(<bytes?>keys[i])
+                    at += 1
+            found = self.rows_got(rows, at)
         finally:
             free(rows)
-
-    def get_column(self, int table, keys not None):
-        """Read rows of one table as `get_many` does; quickest for keys that lie close together."""
-        cdef size_t i, count = len(keys)
-        cdef MDB_dbi dbi = <MDB_dbi>self.table_at(table)
-        cdef Row* rows = rows_new(count)
-        try:
-            for i in range(count):
-                rows[i].table = dbi
-                rows[i].key = val(<bytes?>keys[i])
-            return self.rows_got(rows, count)
-        finally:
-            free(rows)
+        if len(tables) == 1:
+            return [found]
+        return [found[i * count : (i + 1) * count] for i in range(len(tables))]
 
     cdef list rows_got(self, Row* rows, size_t count):
         """Find rows without the GIL, and copy them with it."""

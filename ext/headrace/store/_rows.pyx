@@ -20,6 +20,7 @@ cdef enum:
     ENVELOPE_HEAD = 6
     ID_BYTES = 16
     OWNER_BYTES = 4
+    STATUS_AT = 1  # in a record
     FINISHED_BYTES_MAX = 128  # without record, worker and body
     SHORT_TEXT = 32  # bytes; these and more are long, in MessagePack
     BINARY = 0xC4
@@ -264,11 +265,36 @@ cdef bytes envelope(
     return value
 
 
+cdef Py_ssize_t spec_begin(int table, bytes key, bytes value) noexcept:
+    """Return where the spec begins in a sealed envelope; -1 for a row that is corrupt."""
+    cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(value)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
+    cdef Py_ssize_t begin = SEAL_BYTES_C + ENVELOPE_HEAD
+    if size >= begin:
+        begin += at[SEAL_BYTES_C + 4] + at[SEAL_BYTES_C + 5]
+    if size < begin or not is_sound(
+        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), <const char*>at, size
+    ):
+        return -1
+    return begin
+
+
+cdef inline uint32_t owner_of(const char* value) noexcept:
+    """Return the owner in a sealed envelope."""
+    cdef const unsigned char* at = <const unsigned char*>value + SEAL_BYTES_C
+    return <uint32_t>at[0] << 24 | <uint32_t>at[1] << 16 | <uint32_t>at[2] << 8 | at[3]
+
+
+cdef inline bytes behind(bytes value, Py_ssize_t begin):
+    return PyBytes_FromStringAndSize(
+        PyBytes_AS_STRING(value) + begin, PyBytes_GET_SIZE(value) - begin
+    )
+
+
 def unseal_specs(unsigned char table, list keys not None, list values not None):
     """Return the spec in each sealed envelope, None for None. Raises `RecordCorrupt`."""
     cdef bytes key, value
-    cdef const unsigned char* at
-    cdef Py_ssize_t i, begin, size
+    cdef Py_ssize_t i, begin
     cdef list specs = []
     if len(keys) != len(values):
         raise ValueError("each key has a value, or None")
@@ -277,24 +303,118 @@ def unseal_specs(unsigned char table, list keys not None, list values not None):
         if value is None:
             specs.append(None)
             continue
-        at = <const unsigned char*>PyBytes_AS_STRING(value)
-        size = PyBytes_GET_SIZE(value)
-        begin = SEAL_BYTES_C + ENVELOPE_HEAD
-        if size >= begin:
-            begin += at[SEAL_BYTES_C + 4] + at[SEAL_BYTES_C + 5]
-        if size < begin or not is_sound(
-            table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), <const char*>at, size
-        ):
+        begin = spec_begin(table, key, value)
+        if begin < 0:
             raise RecordCorrupt(table, key)
-        specs.append(PyBytes_FromStringAndSize(<const char*>at + begin, size - begin))
+        specs.append(behind(value, begin))
     return specs
+
+
+def unseal_envelopes(unsigned char table, list keys not None, list values not None):
+    """Return (owners, specs, positions of rows that fail their checksum).
+
+    Owners and specs are those in the sealed envelopes, 0 and None where there is no sound one.
+    """
+    cdef bytes key, value
+    cdef Py_ssize_t i, begin
+    cdef list owners = []
+    cdef list specs = []
+    cdef list corrupt = []
+    if len(keys) != len(values):
+        raise ValueError("each key has a value, or None")
+    for i in range(len(keys)):
+        key, value = keys[i], values[i]
+        begin = -1 if value is None else spec_begin(table, key, value)
+        if begin < 0:
+            owners.append(0)
+            specs.append(None)
+            if value is not None:
+                corrupt.append(i)
+            continue
+        owners.append(owner_of(PyBytes_AS_STRING(value)))
+        specs.append(behind(value, begin))
+    return owners, specs, corrupt
+
+
+def unseal_column(unsigned char table, list keys not None, list values not None):
+    """Return (payloads, positions of rows that fail their checksum); None for no sound row."""
+    cdef bytes key, value
+    cdef Py_ssize_t i
+    cdef list payloads = []
+    cdef list corrupt = []
+    if len(keys) != len(values):
+        raise ValueError("each key has a value, or None")
+    for i in range(len(keys)):
+        key, value = keys[i], values[i]
+        if value is None:
+            payloads.append(None)
+        elif is_sound(
+            table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
+            PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
+        ):
+            payloads.append(behind(value, SEAL_BYTES_C))
+        else:
+            payloads.append(None)
+            corrupt.append(i)
+    return payloads, corrupt
+
+
+def keys_behind(unsigned char table, list rows not None, Py_ssize_t skip, bint are_checked):
+    """Return what stands behind so many bytes in each row's key; and of rows that are corrupt.
+
+    `are_checked`: whether checksums are looked at.
+    """
+    cdef bytes key, value, rest
+    cdef list rests = []
+    cdef list corrupt = []
+    for key, value in rows:
+        if skip > PyBytes_GET_SIZE(key):
+            raise ValueError("a key is longer than what is skipped")
+        rest = behind(key, skip)
+        rests.append(rest)
+        if are_checked and not is_sound(
+            table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
+            PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
+        ):
+            corrupt.append(rest)
+    return rests, corrupt
+
+
+def may_be(unsigned char table, list keys not None, list values not None, numbers not None):
+    """Return the positions of sealed records that may be in one of these statuses, rising.
+
+    A row that fails its checksum is kept, one that is None is not.
+    """
+    cdef bytes key, value
+    cdef Py_ssize_t i, size
+    cdef const char* at
+    cdef list kept = []
+    cdef bint wanted[256]
+    cdef int number
+    if len(keys) != len(values):
+        raise ValueError("each key has a value, or None")
+    for i in range(256):
+        wanted[i] = False
+    for number in numbers:
+        wanted[number & 255] = True
+    for i in range(len(keys)):
+        key, value = keys[i], values[i]
+        if value is None:
+            continue
+        at = PyBytes_AS_STRING(value)
+        size = PyBytes_GET_SIZE(value)
+        if (
+            size > SEAL_BYTES_C + STATUS_AT and wanted[<unsigned char>at[SEAL_BYTES_C + STATUS_AT]]
+        ) or not is_sound(table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), at, size):
+            kept.append(i)
+    return kept
 
 
 def may_match(
     unsigned char table,
     list keys not None,
     list values not None,
-    frozenset owners,
+    owners,
     list groups not None,
 ):
     """Return the positions of sealed envelopes that may be of jobs asked for, rising.
@@ -307,7 +427,6 @@ def may_match(
     cdef Py_ssize_t i, size
     cdef list kept = []
     cdef list group
-    cdef uint32_t owner_id
     cdef bint held = True
     if len(keys) != len(values):
         raise ValueError("each key has a value, or None")
@@ -319,11 +438,7 @@ def may_match(
         size = PyBytes_GET_SIZE(value)
         held = size >= SEAL_BYTES_C + ENVELOPE_HEAD
         if held and owners is not None:
-            owner_id = (
-                <uint32_t><unsigned char>at[4] << 24 | <uint32_t><unsigned char>at[5] << 16
-                | <uint32_t><unsigned char>at[6] << 8 | <unsigned char>at[7]
-            )
-            held = owner_id in owners
+            held = owner_of(at) in owners
         if held:
             for group in groups:
                 held = False

@@ -28,10 +28,8 @@ class Environment:
     def tables_open(self, names: dict[int, bytes], create: bool) -> list[int]:
         """Open tables by name, all in one commit; return the numbers of those that are there."""
     def get(self, table: int, key: bytes) -> bytes | None: ...
-    def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
-        """Read rows of one and the same moment, in the order wanted."""
-    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Read rows of one table as `get_many` does; quickest for keys that lie close together."""
+    def get_columns(self, tables: Sequence[int], keys: Sequence[bytes]) -> list[list[bytes | None]]:
+        """Read the rows of these keys in each table, all of one and the same moment."""
     def scan(
         self,
         table: int,

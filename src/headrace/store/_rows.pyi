@@ -1,6 +1,6 @@
 """Seals of rows: the inner loops of `layout`."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Set
 
 def seal(table: int, key: bytes, payload: bytes) -> bytes: ...
 def put_jobs(
@@ -21,11 +21,40 @@ def put_jobs(
 def unseal_specs(table: int, keys: list[bytes], values: list[bytes | None]) -> list[bytes | None]:
     """Return the spec in each sealed envelope, None for None. Raises `RecordCorrupt`."""
 
+def unseal_envelopes(
+    table: int, keys: list[bytes], values: list[bytes | None]
+) -> tuple[list[int], list[bytes | None], list[int]]:
+    """Return (owners, specs, positions of rows that fail their checksum).
+
+    Owners and specs are those in the sealed envelopes, 0 and None where there is no sound one.
+    """
+
+def unseal_column(
+    table: int, keys: list[bytes], values: list[bytes | None]
+) -> tuple[list[bytes | None], list[int]]:
+    """Return (payloads, positions of rows that fail their checksum); None for no sound row."""
+
+def keys_behind(
+    table: int, rows: list[tuple[bytes, bytes]], skip: int, are_checked: bool
+) -> tuple[list[bytes], list[bytes]]:
+    """Return what stands behind so many bytes in each row's key; and of rows that are corrupt.
+
+    `are_checked`: whether checksums are looked at.
+    """
+
+def may_be(
+    table: int, keys: list[bytes], values: list[bytes | None], numbers: Iterable[int]
+) -> list[int]:
+    """Return the positions of sealed records that may be in one of these statuses, rising.
+
+    A row that fails its checksum is kept, one that is None is not.
+    """
+
 def may_match(
     table: int,
     keys: list[bytes],
     values: list[bytes | None],
-    owners: frozenset[int] | None,
+    owners: Set[int] | None,
     groups: list[list[bytes]],
 ) -> list[int]:
     """Return the positions of sealed envelopes that may be of jobs asked for, rising.

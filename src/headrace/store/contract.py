@@ -26,7 +26,7 @@ import msgspec
 
 from headrace.core.deliveries import Delivery
 from headrace.core.effects import Finished, Trail, Waits
-from headrace.core.job import Status
+from headrace.core.job import STATUSES, Status
 from headrace.core.live import ArchiveFault
 from headrace.core.resources import Requirements
 from headrace.core.sweeping import Ended
@@ -120,11 +120,11 @@ class KeyValue(Protocol):
 
     def get(self, table: int, key: bytes) -> bytes | None: ...
 
-    def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
-        """Read rows of one and the same moment, in the order wanted."""
+    def get_columns(self, tables: Sequence[int], keys: Sequence[bytes]) -> list[list[bytes | None]]:
+        """Read the rows of these keys in each table, all of one and the same moment.
 
-    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Read rows of one table as `get_many` does."""
+        Shape: a list for each table, in the order of the keys. Quickest where those rise or fall.
+        """
 
     def scan(
         self,
@@ -278,7 +278,7 @@ class StoredJob(msgspec.Struct, frozen=True):
 
     @property
     def status(self) -> Status:
-        return self.finished.status if self.finished else Status(self.record[1])
+        return self.finished.status if self.finished else STATUSES[self.record[1]]
 
 
 class StoredProgress(NamedTuple):

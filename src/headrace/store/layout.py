@@ -147,6 +147,10 @@ BY_FINISHED: Final = int(Table.BY_FINISHED)
 BY_SCHEDULED: Final = int(Table.BY_SCHEDULED)
 
 
+JOB_TABLES: Final = (SPEC, LIVE, DONE)
+"""What a job is; the row of its key is in the first, and in one of the others."""
+
+
 class MetaKey:
     """Rows of META. The first three are written once, when the store is made."""
 
@@ -326,10 +330,6 @@ def live_unpack(payload: bytes) -> tuple[bytes, Trail | None]:
     if len(payload) == RECORD_BYTES:
         return payload, None
     return payload[:RECORD_BYTES], _trail_decode(payload[RECORD_BYTES:])
-
-
-def record_status(record: bytes) -> int:
-    return record[1]
 
 
 def record_attempt(record: bytes) -> int:

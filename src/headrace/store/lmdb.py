@@ -85,8 +85,9 @@ class Environment(Protocol):
     def reader_check(self) -> None: ...
     def tables_open(self, names: dict[int, bytes], create: bool) -> list[int]: ...
     def get(self, table: int, key: bytes) -> bytes | None: ...
-    def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]: ...
-    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]: ...
+    def get_columns(
+        self, tables: Sequence[int], keys: Sequence[bytes]
+    ) -> list[list[bytes | None]]: ...
     def scan(
         self,
         table: int,
@@ -178,19 +179,11 @@ class LmdbKeyValue:
         except lmdb.Error as error:
             raise _translated(error) from error
 
-    def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
-        if not all(self._is_there(table) for table in {table for table, _ in wanted}):
-            return [None] * len(wanted)
+    def get_columns(self, tables: Sequence[int], keys: Sequence[bytes]) -> list[list[bytes | None]]:
+        if not all(self._is_there(table) for table in tables):
+            return [[None] * len(keys) for _ in tables]
         try:
-            return self._env.get_many(wanted)
-        except lmdb.Error as error:
-            raise _translated(error) from error
-
-    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        if not self._is_there(table):
-            return [None] * len(keys)
-        try:
-            return self._env.get_column(table, keys)
+            return self._env.get_columns(tables, keys)
         except lmdb.Error as error:
             raise _translated(error) from error
 

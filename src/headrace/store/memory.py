@@ -61,12 +61,9 @@ class MemoryKeyValue:
         rows = self._tables.get(table)
         return None if rows is None else rows.rows.get(key)
 
-    def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+    def get_columns(self, tables: Sequence[int], keys: Sequence[bytes]) -> list[list[bytes | None]]:
         with self._lock:
-            return [self.get(table, key) for table, key in wanted]
-
-    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self.get_many([(table, key) for key in keys])
+            return [[self.get(table, key) for key in keys] for table in tables]
 
     def scan(
         self,

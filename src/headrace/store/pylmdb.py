@@ -68,14 +68,11 @@ class Environment:
             value: bytes | None = txn.get(key)
         return value
 
-    def get_many(self, wanted: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
-        tables = self._tables
+    def get_columns(self, tables: Sequence[int], keys: Sequence[bytes]) -> list[list[bytes | None]]:
+        handles = [self._tables[table] for table in tables]
         with self._env.begin() as txn:
             get = txn.get
-            return [get(key, None, tables[table]) for table, key in wanted]
-
-    def get_column(self, table: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self.get_many([(table, key) for key in keys])
+            return [[get(key, None, handle) for key in keys] for handle in handles]
 
     def scan(
         self,

@@ -13,7 +13,7 @@ process must stop.
 
 import secrets
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
@@ -101,6 +101,9 @@ class Store:
         self._pending: deque[Batch] = deque()
         """Staged and not settled, oldest first: what the engine's reads look at first."""
         self._owners: dict[int, tuple[str, str]] = {}
+        self._owners_of_tenant: dict[str, set[int]] = {}
+        self._owners_all_known = False
+        """No row of one was corrupt at the start."""
         self.documents = DocumentTable()
         """As committed."""
         self._commits = 0
@@ -168,7 +171,7 @@ class Store:
                     self._unlist_finished(rows, effect.job_id)
                 translation(rows, effect)
                 if type(effect) is OwnerStored:
-                    self._owners[effect.owner_id] = (effect.tenant, effect.user)
+                    self._know_owner(effect.owner_id, (effect.tenant, effect.user))
             elif type(effect) is JobDeleted:
                 self._stage_deletion(rows, effect)
             else:
@@ -182,6 +185,10 @@ class Store:
             self._pending.pop()
         batch.position = self.position
         return batch
+
+    def _know_owner(self, owner_id: int, who: tuple[str, str]) -> None:
+        self._owners[owner_id] = who
+        self._owners_of_tenant.setdefault(who[0], set()).add(owner_id)
 
     @property
     def position(self) -> Position:
@@ -342,7 +349,7 @@ class Store:
         rows_kept = [row for row in rows if not any(row[0] in done for done in staged)]
         specs: list[bytes | None] = [None] * len(rows_kept)
         if types:
-            specs = self._kv.get_column(layout.SPEC, [job_id for job_id, _ in rows_kept])
+            [specs] = self._kv.get_columns((layout.SPEC,), [job_id for job_id, _ in rows_kept])
         found = []
         for (job_id, value), spec in zip(rows_kept, specs, strict=True):
             at_ms, record, job_type = NOT_KNOWN, b"", None
@@ -400,9 +407,10 @@ class Store:
     def job(self, job_id: bytes) -> StoredJob | None:
         """Return a job with its whole result. Raises `RecordCorrupt`."""
         tables = (layout.SPEC, layout.LIVE, layout.DONE, layout.BODIES)
-        values = self._kv.get_many([(table, job_id) for table in tables])
+        columns = self._kv.get_columns(tables, [job_id])
         spec, live, done, body = (
-            self._unseal(table, job_id, value) for table, value in zip(tables, values, strict=True)
+            self._unseal(table, job_id, value)
+            for table, (value,) in zip(tables, columns, strict=True)
         )
         if spec is None:
             if live is not None or done is not None:
@@ -410,7 +418,8 @@ class Store:
             return None
         if live is None and done is None:
             raise self._corrupt(layout.LIVE, job_id)
-        found = lists.job_of(job_id, layout.envelope_unpack(spec), live, done)
+        envelope = layout.envelope_unpack(spec)
+        found = lists.job_of(job_id, envelope.owner_id, envelope.spec, live, done)
         if found.finished is not None and done is not None and layout.body_apart(done):
             if body is None:
                 raise self._corrupt(layout.BODIES, job_id)
@@ -422,7 +431,7 @@ class Store:
 
     def specs(self, job_ids: list[bytes]) -> list[bytes | None]:
         """Return the specs of several jobs, as stored. Raises `RecordCorrupt`."""
-        values = self._kv.get_column(layout.SPEC, job_ids)
+        [values] = self._kv.get_columns((layout.SPEC,), job_ids)
         try:
             return unseal_specs(layout.SPEC, job_ids, values)
         except RecordCorrupt:
@@ -507,10 +516,22 @@ class Store:
 
         Raises: `OrderTooWide`.
         """
-        for page in lists.list_steps(self._kv, self._owners, query):
+        for page in lists.list_steps(self._kv, query, self._owners_of(query)):
             if page is not None:
                 self.corrupt_records += len(page.corrupt)
             yield page
+
+    def _owners_of(self, query: ListQuery) -> Set[int] | None:
+        """Return the owners that a query means; None: all there are."""
+        owners = self._owners
+        if query.owner_id is not None:
+            if query.tenant is not None and owners.get(query.owner_id, ("",))[0] != query.tenant:
+                return frozenset()
+            return frozenset({query.owner_id})
+        if query.tenant is None:
+            return None
+        found = self._owners_of_tenant.get(query.tenant, set())
+        return None if len(found) == len(owners) and self._owners_all_known else found
 
     def last_id(self) -> bytes:
         """Return the greatest id of all jobs that are known; empty if there is none."""
@@ -538,10 +559,9 @@ class Store:
             int.from_bytes(key, "big"): layout.class_unpack(payload)
             for key, payload in self._sound_rows(layout.CLASSES, corrupt)
         }
-        self._owners = {
-            int.from_bytes(key, "big"): layout.owner_unpack(payload)
-            for key, payload in self._sound_rows(layout.OWNERS, corrupt)
-        }
+        for key, payload in self._sound_rows(layout.OWNERS, corrupt):
+            self._know_owner(int.from_bytes(key, "big"), layout.owner_unpack(payload))
+        self._owners_all_known = len(self._owners) == self._kv.count(layout.OWNERS)
         for key, payload in self._sound_rows(layout.DOCUMENTS, corrupt):
             self.documents.put(layout.document_unpack(key, payload))
         self.documents.damaged = {key[0] for table, key in corrupt if table == layout.DOCUMENTS}

@@ -1,6 +1,5 @@
 """Jobs as their owners see and control them."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
@@ -18,7 +17,7 @@ from headrace.http.hot import Asked, Look, look
 from headrace.http.identity import caller
 from headrace.http.site import Site, path_job_id, site_of
 from headrace.http.views import job_view, result_view, spec_of, word
-from headrace.runtime.listing import NOBODY, page_of
+from headrace.runtime.listing import NOBODY, Turn, page_of
 from headrace.store.contract import ListQuery, OrderTooWide, Page, StoredJob
 from headrace.wire import limits
 from headrace.wire.documents import Kind
@@ -34,8 +33,8 @@ from headrace.wire.routes import (
 from headrace.wire.schema import JobAnswer, JobsAnswer, JobView, Spec
 
 PAGE_MAX: Final = 999_999_999
-VIEWS_AT_ONCE: Final = 64
-"""About 1 ms."""
+VIEWS_AT_ONCE: Final = 32
+"""Between two looks at the clock."""
 
 T = TypeVar("T")
 
@@ -44,23 +43,26 @@ T = TypeVar("T")
 
 
 async def jobs_list(request: web.Request) -> web.Response:
-    page, cursor = await find(request, STATUS_WORDS)
-    jobs = await views(site_of(request), page, lambda _stored, view: view)
+    turn = Turn()
+    page, cursor = await find(request, STATUS_WORDS, turn)
+    jobs = await views(site_of(request), page, lambda _stored, view: view, turn)
     return answer(request, JobsAnswer(jobs=jobs, count=len(jobs), next=cursor))
 
 
-async def views(site: Site, page: Page, of: Callable[[StoredJob, JobView], T]) -> list[T]:
-    """Return what a list shows of each job; others have their turn in between."""
+async def views(
+    site: Site, page: Page, of: Callable[[StoredJob, JobView], T], turn: Turn
+) -> list[T]:
+    """Return what a list shows of each job."""
     shown: list[T] = []
     for stored in page.jobs:
         if len(shown) % VIEWS_AT_ONCE == VIEWS_AT_ONCE - 1:
-            await asyncio.sleep(0)
+            await turn.pause_if_over()
         shown.append(of(stored, job_view(stored, spec_of(stored), site.progress(stored))))
     return shown
 
 
 async def find(
-    request: web.Request, words: Mapping[str, frozenset[Status]]
+    request: web.Request, words: Mapping[str, frozenset[Status]], turn: Turn
 ) -> tuple[Page, str | None]:
     """Return the jobs that a request asks for, and the cursor behind them.
 
@@ -75,11 +77,11 @@ async def find(
     number = queries.number(request, "page", 1, PAGE_MAX)
     try:
         if number is not None and number > 1:
-            rest = await _skip(site, query, (number - 1) * query.limit)
+            rest = await _skip(site, query, (number - 1) * query.limit, turn)
             if rest is None:
                 return Page([], None, 0), None
             query = rest
-        page = await page_of(site.pump, site.store, query)
+        page = await page_of(site.pump, site.store, query, turn)
     except OrderTooWide as wide:
         raise Problem(
             ProblemCode.LIST_TOO_WIDE,
@@ -101,14 +103,14 @@ def owner_id(site: Site, who: Caller, owner: str | None) -> int | None:
     return site.pump.owners.get((who.tenant, owner), NOBODY)
 
 
-async def _skip(site: Site, query: ListQuery, jobs: int) -> ListQuery | None:
+async def _skip(site: Site, query: ListQuery, jobs: int, turn: Turn) -> ListQuery | None:
     """Return the query for what follows after so many jobs; None if nothing does."""
     examined = 0
     if jobs > limits.LIST_SKIPPED_MAX:
         raise _too_far()
     while jobs:
         some = replace(query, limit=min(jobs, limits.LIST_LIMIT_MAX))
-        page = await page_of(site.pump, site.store, some)
+        page = await page_of(site.pump, site.store, some, turn)
         jobs -= len(page.jobs)
         examined += page.examined
         if page.next is None:

@@ -20,6 +20,7 @@ from headrace.http.hot import Asked, Look, Question, carry, look
 from headrace.http.queries import WASM_TYPE_WORD, number
 from headrace.http.site import Site, path_job_id, site_of
 from headrace.http.views import job_view, result_view, word
+from headrace.runtime.listing import Turn
 from headrace.store.contract import StoredJob
 from headrace.wire import limits
 from headrace.wire.document_routes import GroupView, TypeView
@@ -109,8 +110,9 @@ def _submit_one(site: Site, asked: Asked) -> Question | Look | Coroutine[Any, An
 
 
 async def root_list(request: web.Request) -> web.Response:
-    page, cursor = await jobs.find(request, FILTERS)
-    found = await jobs.views(site_of(request), page, _listed)
+    turn = Turn()
+    page, cursor = await jobs.find(request, FILTERS, turn)
+    found = await jobs.views(site_of(request), page, _listed, turn)
     return answer(request, RootJobs(success=True, jobs=found, count=len(found), next=cursor))
 
 
