@@ -64,6 +64,40 @@ def odd(ctx: Any, params: str) -> Any:
     raise AssertionError(params)
 
 
+@worker.job("slow-thread")
+def slow_thread(ctx: Any, params: Any) -> None:
+    time.sleep(3)
+
+
+@worker.job("leave-thread")
+def leave_thread(ctx: Any, params: str) -> None:
+    if params == "exit":
+        os._exit(0)
+    if params == "abort":
+        os.abort()
+    if params == "exec":
+        os.execlp("true", "true")
+    if params == "fork":
+        os.fork()  # both come back
+    if params == "fork and exit":
+        if os.fork() == 0:
+            os._exit(3)
+        os.wait()
+    if params == "thread":
+        helper = threading.Thread(target=os._exit, args=(4,))
+        helper.start()
+        helper.join()
+
+
+@worker.job("leave-async")
+async def leave_async(ctx: Any, params: str) -> None:
+    if params == "exit":
+        os._exit(0)
+    if params == "fork":
+        os.fork()
+        await ctx.sleep(0.01)
+
+
 @worker.job("deaf", run="process")
 def deaf(ctx: Any, params: Any) -> None:
     while True:

@@ -41,6 +41,14 @@ ENDS = {
 }
 
 
+def is_over(pid: int) -> bool:
+    """Say whether nothing of a process is left but its number, which its parent never asked for."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 @pytest.fixture
 def working(serve: Callable[..., Server], disk: Path) -> Iterator[tuple[Server, Process]]:
     with ExitStack() as stack:
@@ -61,6 +69,40 @@ def test_no_exception_is_too_odd_for_its_job_to_end(working: tuple[Server, Proce
     good = server.submit(type="good-thread", params=1)
     assert server.wait_status(good, "completed")["result"]["result"] == 1
     assert worker.popen.poll() is None
+
+
+def test_what_would_end_the_workers_process_ends_one_attempt(
+    working: tuple[Server, Process],
+) -> None:
+    server, worker = working
+    slow = server.submit(type="slow-thread", max_retries=0)
+    server.wait_status(slow, "running")
+    ends = {
+        ("leave-thread", "exit"): "handler_exited",
+        ("leave-thread", "abort"): "handler_exited",
+        ("leave-thread", "exec"): "handler_exited",
+        ("leave-thread", "fork"): None,
+        ("leave-thread", "fork and exit"): None,
+        ("leave-thread", "thread"): None,
+        ("leave-async", "exit"): "handler_exited",
+        ("leave-async", "fork"): None,
+    }
+    ids = {end: server.submit(type=end[0], params=end[1], max_retries=0) for end in ends}
+    good = [server.submit(type="good-thread", params=n, max_retries=0) for n in range(50)]
+    for end, job_id in ids.items():
+        ended = server.wait_status(job_id, "completed", "failed")
+        code = ended["result"].get("code")
+        assert (ended["job"]["attempt"], code) == (1, ends[end]), (end, ended)
+    for number, job_id in enumerate(good):
+        ended = server.wait_status(job_id, "completed")
+        assert (ended["job"]["attempt"], ended["result"]["result"]) == (1, number)
+    assert server.wait_status(slow, "completed")["job"]["attempt"] == 1
+    assert worker.popen.poll() is None
+    ends_s = time.monotonic() + 20
+    while copies := [pid for pid in running_children(worker.pid) if not is_over(pid)]:
+        assert time.monotonic() < ends_s, f"copies of the worker are left: {copies}"
+        time.sleep(0.05)
+    assert worker.terminate() == 0, worker.output()
 
 
 def test_what_ruins_a_process_ruins_one_of_its_own(working: tuple[Server, Process]) -> None:

@@ -1,7 +1,6 @@
 """`headrace work`: a worker."""
 
 import asyncio
-import os
 import signal
 import sys
 import threading
@@ -140,6 +139,8 @@ def work_command(target: str | None, reload: bool, log_level: Level, **options: 
 
 
 async def _run(agent: "Agent") -> None:
+    from headrace.worker.exits import guard
+
     def stop(_number: int, _frame: object) -> None:
         if agent.draining:
             agent.release_now()
@@ -152,6 +153,7 @@ async def _run(agent: "Agent") -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _nothing)
         signal.signal(number, stop)
+    guard(loop)
     await agent.run(on_drained=_leave_soon)
 
 
@@ -161,6 +163,8 @@ def _nothing() -> None:
 
 def _leave_soon() -> None:
     """Everything is reported. A handler that does not stop shall not keep the process."""
-    timer = threading.Timer(EXIT_GRACE_S, os._exit, (EXIT_OK,))
+    from headrace.worker.exits import leave
+
+    timer = threading.Timer(EXIT_GRACE_S, leave, (EXIT_OK,))
     timer.daemon = True
     timer.start()

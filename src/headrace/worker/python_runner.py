@@ -9,6 +9,7 @@ attempt is stopped differs:
 """
 
 import asyncio
+import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -17,6 +18,7 @@ from threading import Condition, Lock, Thread
 from typing import Final
 
 from headrace.worker.attempt import Assignment, Ending, StopReason
+from headrace.worker.exits import leave
 from headrace.worker.handlers import Context, Feed, Handler, JobFeed, call_plain
 from headrace.worker.handlers_async import AsyncContext, call_async
 
@@ -153,6 +155,7 @@ class ThreadPool:
     def __init__(self, threads_max: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._threads_max = threads_max
+        self._pid = os.getpid()
         self._work: deque[ThreadRun] = deque()
         self._there_is_work = Condition(Lock())
         self._threads = 0
@@ -206,6 +209,8 @@ class ThreadPool:
                         return
                 run = self._work.popleft()
             run.whole()
+            if os.getpid() != self._pid:
+                leave(0)  # a copy that came back from the handler: no more jobs are its to run
             del run  # it holds the job
 
 
