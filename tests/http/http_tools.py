@@ -91,6 +91,10 @@ class Server:
         finally:
             writer.close()
 
+    async def lease_soon(self) -> str:
+        """Take one job as soon as it is ready; return its lease."""
+        return str((await self.poll(wait="9s"))["jobs"][0]["lease"])
+
     async def close(self) -> None:
         await self.session.close()
         await self.runner.cleanup()

@@ -13,6 +13,7 @@ from http_tools import Server, open_server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.dashboard import load
 from headrace.http.handlers import HANDLERS
 from headrace.http.openapi import build, document
 from headrace.wire.problems import ProblemCode
@@ -26,6 +27,8 @@ def filled(route: Route) -> str:
         "lease": "x",
         "name": "default",
         "delivery": "x",
+        "version": load().version,
+        "file": "app.js",
     }
     return re.sub(r"\{(\w+)\}", lambda found: known[found[1]], route.path)
 
@@ -89,7 +92,7 @@ def test_every_problem_is_documented_somewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/v1", "/api/v1/", "/api/v1/jobs/", "/api/v2/jobs", "/%00"]
+    "path", ["/api", "/api/v1", "/api/v1/", "/api/v1/jobs/", "/api/v2/jobs", "/%00"]
 )
 async def test_other_paths_are_unknown(server: Server, path: str) -> None:
     reply = await server.send("GET", path)

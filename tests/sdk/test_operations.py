@@ -26,6 +26,7 @@ METHODS = {
     "job_retry": "retry",
     "job_logs": "logs",
     "job_progress": "progress",
+    "job_attempts": "attempts",
     "job_events": "events",
     "events": "events",
     "job_explain": "explain",
@@ -79,6 +80,7 @@ METHODS = {
     "delivery_replay": "replay_delivery",
     "jobs_secret": "rotate_jobs_secret",
     "stats": "stats",
+    "stats_history": "stats_history",
     "readyz": "probe",
 }
 OTHERS = {
@@ -87,6 +89,9 @@ OTHERS = {
     *("module_get", "module_head"),
     # of balancers, scrapers and people
     *("health", "health_head", "livez", "livez_head", "readyz_head", "metrics", "openapi", "docs"),
+    # of browsers
+    *("home", "ui", "ui_folder", "ui_file", "session_get", "session_begin", "session_end"),
+    "stats_events",  # `stats_history` has it
     "job_result",  # `get` has it
 }
 
@@ -231,6 +236,21 @@ async def test_progress_is_told_with_its_history(rig: Rig) -> None:
     assert [row.progress for row in told.history] == [0.25]
 
 
+async def test_attempts_are_told_with_how_they_ended(rig: Rig) -> None:
+    client = rig.client
+    job_id = (await client.submit("a", retry_delay=0)).job_id
+    assert list(await client.attempts(job_id)) == []
+    for outcome in ("fail", "complete"):
+        (job,) = (await rig.poll(free={"cpu_cores": 4}, wait="9s"))["jobs"]
+        told = {"error": "e"} if outcome == "fail" else {}
+        await client.call("POST", f"/api/v1/leases/{job['lease']}/{outcome}", told)
+    told = await client.attempts(job_id)
+    assert [(one.attempt, one.outcome, one.worker, one.error) for one in told] == [
+        (1, "retry", "w1", "e"),
+        (2, "completed", "w1", None),
+    ]
+
+
 async def test_webhooks_are_registered_tested_replayed_and_removed(rig: Rig) -> None:
     client = rig.client
     made = await client.add_webhook(rig.hook_url, events=["job.completed"], description="d")
@@ -294,6 +314,12 @@ async def test_events_of_all_jobs_go_on_behind_the_end_of_one(rig: Rig) -> None:
             await asyncio.sleep(0.05)
     listening.cancel()
     assert {status for _, status in seen} == {"queued", "cancelled"}
+
+
+async def test_the_last_hour_is_told_by_columns(rig: Rig) -> None:
+    told = await rig.client.stats_history()
+    assert told.every == 2
+    assert {"at", "submitted", "wait_p99"} < told.columns.keys()
 
 
 async def test_what_is_no_name_is_not_sent(rig: Rig) -> None:

@@ -101,10 +101,14 @@ class Spans:
         jobs = sum(counts.values())
         if not jobs:
             return SpanView()
-        p50_ms, p90_ms, p99_ms = _quantiles(
-            counts, [-(-jobs * part // 100) for part in (50, 90, 99)]
-        )
+        p50_ms, p90_ms, p99_ms = span_quantiles(counts, (50, 90, 99))
         return SpanView(jobs, total_ms / jobs, p50_ms, p90_ms, p99_ms)
+
+
+def span_quantiles(counts: dict[int, int], percents: tuple[int, ...]) -> list[int]:
+    """Return durations in ms below which so many of a hundred are, by counts of `span_bucket`."""
+    jobs = sum(counts.values())
+    return _quantiles(counts, [-(-jobs * part // 100) for part in percents])
 
 
 def _put_together(whole: _Slice, part: _Slice) -> None:

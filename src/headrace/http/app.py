@@ -10,8 +10,9 @@ from headrace.http.answers import SERVER_NAME
 from headrace.http.decode import BODIES, BodyBudget
 from headrace.http.errors import Handler, problems
 from headrace.http.handlers import HANDLERS
-from headrace.http.identity import IDENTITY, TENANT_HEADER, USER_HEADER, check_scopes
+from headrace.http.identity import IDENTITY, check_scopes
 from headrace.http.origin import check_origin
+from headrace.http.sessions import who_asks
 from headrace.http.site import SITE, Site
 from headrace.http.watching import watched
 from headrace.wire import limits
@@ -41,8 +42,10 @@ def make_app(node: "Node") -> web.Application:
             name=route.name,
             expect_handler=_expect,
         )
+    app.on_startup.append(_begin_history)
     app.on_shutdown.append(_drain)
     app.on_cleanup.append(_close_spans)
+    app.on_cleanup.append(_end_history)
     return app
 
 
@@ -54,13 +57,7 @@ async def _guarded(
     if not site.config.insecure and site.identities.is_open():
         check_origin(request)
     if not route.public:
-        headers = request.headers
-        who = site.identities.who(
-            headers.get(hdrs.AUTHORIZATION),
-            headers.get(USER_HEADER),
-            headers.get(TENANT_HEADER),
-            request.remote or "",
-        )
+        who = who_asks(request, site.identities, site.sessions, site.clock.wall_ms())
         check_scopes(who, scopes_of(route), of_server=route.of_server)
         site.admit(who, request.remote or "")
         request[IDENTITY] = who
@@ -97,6 +94,14 @@ async def _expect(request: web.Request) -> None:
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
+
+
+async def _begin_history(app: web.Application) -> None:
+    app[SITE].history.start()
+
+
+async def _end_history(app: web.Application) -> None:
+    app[SITE].history.stop()
 
 
 async def _close_spans(app: web.Application) -> None:

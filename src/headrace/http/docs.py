@@ -139,7 +139,7 @@ def _route(method: str, path: str, operation: dict[str, Any], schemas: dict[str,
     ]
     content = operation.get("requestBody", {}).get("content", {})
     success, answer = next(
-        (status, answer) for status, answer in operation["responses"].items() if status < "300"
+        (status, answer) for status, answer in operation["responses"].items() if status < "400"
     )
     answered = answer.get("content", {})
     shown = _example(answered)

@@ -182,6 +182,19 @@ class Identities:
             raise _unauthenticated("no key is like this")
         if kept.revoked_at_ms:
             raise _unauthenticated("the key was revoked")
+        return self._identity(kept, user, tenant)
+
+    def of_key(self, key_id: str, user: str | None, tenant: str | None) -> Identity:
+        """Say who it is that has shown a key before. Raises: Problem UNAUTHENTICATED and others."""
+        document = self._keys.get(key_id)
+        kept: KeyDocument | None = None if document is None else document.value()
+        now_ms = self._wall_ms()
+        if kept is None or not kept.is_live(now_ms):
+            raise _unauthenticated("the key of this session was revoked, or has expired")
+        self.last_used_ms[key_id] = now_ms
+        return self._identity(kept, user, tenant)
+
+    def _identity(self, kept: KeyDocument, user: str | None, tenant: str | None) -> Identity:
         user, tenant = _name(user, USER_HEADER), _name(tenant, TENANT_HEADER)
         rate = self._rates.of_key(kept)
         return Identity(_speaker(kept, user, tenant), kept.scope, kept.expires_at_ms, rate)

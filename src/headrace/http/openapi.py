@@ -32,6 +32,8 @@ _PATH_TEXT: Final = {
     "sha256": "sha256 of the module's bytes, in hex",
     "lease": "The lease, as the poll gave it",
     "delivery": "The webhook-id of a delivery",
+    "version": "Of the dashboard's files, as its page names it",
+    "file": "The name of a file",
 }
 TAGS: Final = {
     "jobs": "Submit jobs, look at them, and steer them. Durable when answered.",
@@ -48,6 +50,7 @@ TAGS: Final = {
     "batches": "Jobs that belong together, and what follows when all have ended.",
     "audit": "Who changed what when.",
     "operations": "Whether the server is well, and what it counts.",
+    "dashboard": "The page for people at /ui, its files, and how a browser signs in.",
 }
 """In the order of the page."""
 _COMMIT_POSITION: Final = {

@@ -14,6 +14,8 @@ from aiohttp import web
 from headrace.wire.problems import Problem, ProblemCode
 
 MISDIRECTED: Final = 421
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
+"""Of `Sec-Fetch-Site`; none: the address was typed."""
 _LOOPBACK: Final = re.compile(
     r"(?:localhost|[a-z0-9-]+\.localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE
 )
@@ -30,9 +32,29 @@ def check_origin(request: web.Request) -> None:
             " localhost; behind a proxy that keeps strangers out, start it with --insecure",
             extra={"status": MISDIRECTED},
         )
-    origin = headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != host:
+    if not _is_own(headers.get("Origin"), host):
         raise Problem(ProblemCode.FORBIDDEN, "pages of other origins may not use this server")
+
+
+def check_same_origin(request: web.Request) -> None:
+    """See that a browser sends its cookie for a page of this server, or of none.
+
+    `SameSite` alone lets in pages of the host's other ports. Raises: Problem FORBIDDEN.
+    """
+    headers = request.headers
+    if (
+        not _is_own(headers.get("Origin"), headers.get("Host"))
+        or headers.get("Sec-Fetch-Site", "none") not in _OWN_SITES
+    ):
+        raise Problem(
+            ProblemCode.FORBIDDEN,
+            "pages of other origins may not use a session; a proxy before this server must pass"
+            " Host on as it came",
+        )
+
+
+def _is_own(origin: str | None, host: str | None) -> bool:
+    return origin is None or origin.partition("://")[2] == host
 
 
 @lru_cache(256)

@@ -12,11 +12,13 @@ from headrace.core.ids import JobIds, id_parse
 from headrace.core.intake import Templates, Translator, submission
 from headrace.core.job_types import TypeBook
 from headrace.http.alarms import Alarms
+from headrace.http.history import History
 from headrace.http.identity import Identities, Identity
 from headrace.http.metrics import Meters
 from headrace.http.modules import ModuleChecks
 from headrace.http.passages import Passages
 from headrace.http.rates import Rates
+from headrace.http.sessions import Sessions
 from headrace.http.streams import Streams
 from headrace.http.tracing import Spans, provider_of
 from headrace.http.views import Progress, progress_of, spec_of
@@ -54,6 +56,7 @@ class Site:
         self.ids = JobIds(os.urandom, node.store.last_id())
         self.modules = ModuleChecks(node.store)
         self.meters = Meters(node)
+        self.history = History(node.pump, node.clock.wall_ms)
         self.spans = Spans(provider_of())
         self.draining = False
         self.types = TypeBook(
@@ -66,6 +69,7 @@ class Site:
             self.rates,
             may_be_open=self.config.may_be_open,
         )
+        self.sessions = Sessions()
         self.alarms = Alarms(node.pump, node.hooks)
         self.identities.on_failure = self.alarms.failed
         self.passages = Passages(self.identities)
@@ -191,8 +195,9 @@ class Site:
         self.rates.leave(self._polls.pop(command.ticket, ""))
 
     async def revoked(self, key_id: str) -> None:
-        """Send the parked polls of a key home, and end its streams: it hears no more."""
+        """Send the parked polls of a key home, end its streams and sessions: it hears no more."""
         self.streams.end(key_id)
+        self.sessions.end_of_key(key_id)
         tickets = [ticket for ticket, of in self._polls.items() if of == key_id]
         await asyncio.gather(*(self.pump.ask(Withdraw(ticket)) for ticket in tickets))
 

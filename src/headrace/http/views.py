@@ -5,16 +5,20 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from headrace.core.ids import id_text
-from headrace.core.job import LEASED, Job, Status
+from headrace.core.job import LEASED, Event, Job, Status
+from headrace.store.attempts import AttemptEnd
 from headrace.store.contract import StoredJob
 from headrace.store.store import Store
 from headrace.wire import limits
 from headrace.wire.durations import rfc3339
+from headrace.wire.routes import AttemptView
 from headrace.wire.schema import ABSENT, JobView, ReportBody, ResultView, Spec
 
 _WORDS: Final = {status: status.name.lower() for status in Status}
 ETA_MS_MAX: Final = limits.OPERATOR_SPAN_MS_MAX
 """What is further away is not told."""
+_OUTCOMES: Final = {Event.FAIL: "failed", Event.TIME_OUT: "timeout", Event.CANCELED: "cancelled"}
+"""Of an attempt with which its job ended; of others it is the event's name."""
 NULL: Final = msgspec.Raw(b"null")
 
 _spec_decode: Final = msgspec.json.Decoder(Spec).decode
@@ -156,6 +160,40 @@ def result_view(stored: StoredJob) -> ResultView:
     view.finished_at = rfc3339(finished.finished_at_ms)
     view.worker_id = finished.worker or None
     return view
+
+
+def attempt_views(stored: StoredJob, ends: list[AttemptEnd]) -> list[AttemptView]:
+    """Return how attempts went: those that are kept, and the last one as the job tells of it."""
+    job = Job.unpack(stored.job_id, stored.record)
+    views = [
+        AttemptView(
+            attempt=end.attempt,
+            outcome=_OUTCOMES.get(end.event) or end.event.name.lower(),
+            worker=end.worker,
+            started_at=rfc3339(end.started_at_ms),
+            ended_at=rfc3339(end.ended_at_ms),
+            error=end.error or None,
+            code=end.code or None,
+        )
+        for end in ends
+        if end.attempt < job.attempt or stored.status not in LEASED
+    ]
+    if not job.attempt or (views and views[-1].attempt == job.attempt):
+        return views
+    told = stored.finished or stored.trail
+    if told is None or not (stored.finished or stored.status in LEASED):
+        return views
+    finished = stored.finished
+    last = AttemptView(
+        attempt=job.attempt,
+        outcome="running" if finished is None else word(stored.status),
+        worker=told.worker or None,
+        started_at=rfc3339(told.started_at_ms),
+        ended_at=None if finished is None else rfc3339(finished.finished_at_ms),
+        error=None if finished is None else finished.error or None,
+        code=None if finished is None else finished.code or None,
+    )
+    return [*views, last]
 
 
 def labels_view(labels: frozenset[str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from headrace.sdk.operations import Operations
 from headrace.sdk.views import JobAnswer, JobsPage, JobView
 from headrace.wire import limits
 from headrace.wire.durations import duration_ms
-from headrace.wire.routes import ProgressAnswer
+from headrace.wire.routes import AttemptsAnswer, AttemptView, ProgressAnswer
 from headrace.wire.schema import Instant, ResultView, Submitted
 
 TERMINAL: Final = frozenset({"completed", "failed", "timeout", "cancelled", "skipped"})
@@ -311,6 +311,11 @@ class AsyncClient(Operations):
         """Return how far a job is, and the reports of its progress, one a second at most."""
         path = f"/api/v1/jobs/{_segment(job_id)}/progress"
         return await self._ask("GET", path, ProgressAnswer, again=True)
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptView]:
+        """Return by which workers the job was tried, and how each attempt ended; oldest first."""
+        path = f"/api/v1/jobs/{_segment(job_id)}/attempts"
+        return (await self._ask("GET", path, AttemptsAnswer, again=True)).attempts
 
     async def logs(
         self, job_id: str, *, follow: bool = False, tail: int | None = None

@@ -27,6 +27,7 @@ from headrace.wire.document_routes import (
     TypeView,
 )
 from headrace.wire.operator_routes import DemandAnswer, WorkerDetail, WorkerView
+from headrace.wire.stats import HistoryAnswer
 from headrace.wire.webhook_routes import (
     DeliveryView,
     MadeSecret,
@@ -410,6 +411,10 @@ class Operations(Connection):
 
     async def stats(self) -> dict[str, Any]:
         return await self._ask("GET", "/api/v1/stats", dict[str, Any], again=True)
+
+    async def stats_history(self) -> HistoryAnswer:
+        """Return what the server was at in the last hour, by columns."""
+        return await self._ask("GET", "/api/v1/stats/history", HistoryAnswer, again=True)
 
     async def probe(self) -> None:
         """Return if the server is ready. Raises: ServerProblem, ServerUnreachable."""

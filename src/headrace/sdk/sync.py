@@ -22,8 +22,9 @@ from headrace.wire.document_routes import (
     TypeView,
 )
 from headrace.wire.operator_routes import DemandAnswer, WorkerDetail, WorkerView
-from headrace.wire.routes import ProgressAnswer
+from headrace.wire.routes import AttemptView, ProgressAnswer
 from headrace.wire.schema import Instant, Submitted
+from headrace.wire.stats import HistoryAnswer
 from headrace.wire.webhook_routes import (
     DeliveryView,
     MadeSecret,
@@ -177,6 +178,9 @@ class Client:
 
     def progress(self, job_id: str) -> ProgressAnswer:
         return self._do(self._client.progress(job_id))
+
+    def attempts(self, job_id: str) -> Sequence[AttemptView]:
+        return self._do(self._client.attempts(job_id))
 
     def logs(self, job_id: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
         return self._each(self._client.logs(job_id, follow=follow, tail=tail))
@@ -434,6 +438,9 @@ class Client:
 
     def stats(self) -> dict[str, Any]:
         return self._do(self._client.stats())
+
+    def stats_history(self) -> HistoryAnswer:
+        return self._do(self._client.stats_history())
 
     def probe(self) -> None:
         self._do(self._client.probe())

@@ -50,11 +50,13 @@ from headrace.core.effects import (
 )
 from headrace.core.job import RECORD_BYTES, Status
 from headrace.core.resources import Requirements
+from headrace.store import attempts
 from headrace.store._rows import put_completed, put_jobs, put_leased
 from headrace.store._rows import seal as seal
 from headrace.store._rows import unseal as unseal
+from headrace.store.attempts import AttemptEnd
 from headrace.wire.documents import AuditEntry, Document, Kind
-from headrace.wire.limits import AUDIT_ENTRIES_MAX, DELIVERIES_KEPT, PROGRESS_KEPT
+from headrace.wire.limits import ATTEMPTS_KEPT, AUDIT_ENTRIES_MAX, DELIVERIES_KEPT, PROGRESS_KEPT
 from headrace.wire.webhook_ids import endpoint_of
 
 FORMAT: Final = 1
@@ -81,7 +83,9 @@ class Table(IntEnum):
         MODULES         sha256              the module
         MODULE_SIZES    sha256              u32 bytes of the module: is it here, without 4 MiB
         LOGS            job + u64 position  a piece of the log; from `PROGRESS_FIRST` on, progress:
-                                            (at_ms, attempt, share, details) (MessagePack)
+                                            (at_ms, attempt, share, details) (MessagePack); from
+                                            `ATTEMPTS_FIRST` on, attempts that ended, but for those
+                                            that completed: `AttemptEnd` (MessagePack)
         CHECKPOINTS     job                 JSON
         DOCUMENTS       u8 kind + name      Document (MessagePack) without kind and name
         AUDIT           u64 number          AuditEntry (MessagePack); the newest `AUDIT_ENTRIES_MAX`
@@ -176,6 +180,8 @@ ANY_OWNER: Final = b"\xff" * 4
 """No owner's number."""
 PROGRESS_FIRST: Final = 1 << 63
 """In the place of a position: reports of progress lie behind the log, for both go together."""
+ATTEMPTS_FIRST: Final = PROGRESS_FIRST + (1 << 62)
+"""Likewise attempts, by their numbers."""
 
 NewRows = defaultdict[int, dict[bytes, bytes | None]]
 """`Changes` in the making: per table and key, what came last."""
@@ -261,6 +267,10 @@ def progress_key(job_id: bytes, number: int) -> bytes:
 def progress_number(key: bytes) -> int:
     """Return the number of a report; negative for a piece of the log."""
     return log_position(key) - PROGRESS_FIRST
+
+
+def attempt_key(job_id: bytes, attempt: int) -> bytes:
+    return log_key(job_id, ATTEMPTS_FIRST + attempt)
 
 
 def document_key(kind: Kind, name: str) -> bytes:
@@ -463,6 +473,14 @@ def _jobs_stored(rows: NewRows, effect: JobsStored) -> None:
 def _job_changed(rows: NewRows, effect: JobChanged) -> None:
     job_id = effect.job_id
     rows[LIVE][job_id] = seal(LIVE, job_id, live_pack(effect.record, effect.trail))
+    _attempt_ended(rows, job_id, attempts.of_change(effect, record_attempt(effect.record)))
+
+
+def _attempt_ended(rows: NewRows, job_id: bytes, end: AttemptEnd | None) -> None:
+    if end is not None:
+        _put(rows, LOGS, attempt_key(job_id, end.attempt), attempts.pack(end))
+        if end.attempt > ATTEMPTS_KEPT:
+            rows[LOGS][attempt_key(job_id, end.attempt - ATTEMPTS_KEPT)] = None
 
 
 def _job_finished(rows: NewRows, effect: JobFinished) -> None:
@@ -479,6 +497,7 @@ def _job_finished(rows: NewRows, effect: JobFinished) -> None:
     )
     if body is not None:
         _put(rows, BODIES, job_id, body)
+    _attempt_ended(rows, job_id, attempts.of_finish(effect, record_attempt(finished.record)))
 
 
 def _jobs_leased(rows: NewRows, effect: JobsLeased) -> None:

@@ -38,6 +38,7 @@ from headrace.core.job import RECORD_BYTES, TERMINAL
 from headrace.core.sweeping import NOT_KNOWN, Ended
 from headrace.store import layout, lists, outbox
 from headrace.store._rows import link, unseal_records, unseal_specs
+from headrace.store.attempts import AttemptEnd, unpack
 from headrace.store.contract import (
     KeyValue,
     ListQuery,
@@ -325,12 +326,12 @@ class Store:
         return None if payload is None else layout.live_unpack(payload)[1]
 
     def noted(self, job_id: bytes) -> int:
-        start, stop = layout.progress_key(job_id, 0), prefix_end(job_id)
+        start, stop = layout.progress_key(job_id, 0), layout.attempt_key(job_id, 0)
         rows = self._kv.scan(layout.LOGS, start, stop, reverse=True, limit=1)
         numbers = [layout.progress_number(key) for key, _ in rows]
         for batch in self._pending:
             for key in batch.changes.get(layout.LOGS, ()):
-                if key.startswith(job_id):
+                if start <= key < stop:
                     numbers.append(layout.progress_number(key))
         return max(numbers, default=-1) + 1 if numbers else 0
 
@@ -467,7 +468,7 @@ class Store:
         self, job_id: bytes, limit: int = 1, *, newest_first: bool = True
     ) -> list[StoredProgress]:
         """Return reports of a job's progress."""
-        start, stop = layout.progress_key(job_id, 0), prefix_end(job_id)
+        start, stop = layout.progress_key(job_id, 0), layout.attempt_key(job_id, 0)
         rows = self._kv.scan(layout.LOGS, start, stop, reverse=newest_first, limit=limit)
         return [
             StoredProgress(
@@ -476,6 +477,12 @@ class Store:
             )
             for key, value in rows
         ]
+
+    def attempts(self, job_id: bytes) -> list[AttemptEnd]:
+        """Return how a job's attempts ended, oldest first; those that completed are not told."""
+        start, stop = layout.attempt_key(job_id, 0), prefix_end(job_id)
+        rows = walk(self._kv, layout.LOGS, start, stop)
+        return [unpack(self._unseal(layout.LOGS, key, value) or b"") for key, value in rows]
 
     def audit(self, before: int | None, limit: int) -> list[AuditEntry]:
         """Return entries of the audit log below a number, newest first."""

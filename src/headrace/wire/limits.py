@@ -78,6 +78,11 @@ PROGRESS_EVERY_MS: Final = SECOND_MS
 PROGRESS_DETAILS_CHARS: Final = 500
 """Of the details of each, on disk."""
 
+ATTEMPTS_KEPT: Final = 100
+"""Attempts of a job whose ends are on disk; the newest."""
+ATTEMPT_ERROR_CHARS: Final = 1_000
+"""Of the error of each, on disk."""
+
 # Finished jobs ----------------------------------------------------------------------------------
 RETENTION_MS_DEFAULT: Final = DAY_MS
 CLEANUP_EVERY_MS_DEFAULT: Final = HOUR_MS
@@ -182,6 +187,12 @@ STREAM_STEPS_MAX: Final = 2_000
 """Events of one job that its follower has not been sent yet; it is cut off."""
 STREAM_READ_MAX: Final = 256
 """Events that are written for one follower before others get their turn."""
+
+# The dashboard ---------------------------------------------------------------------------------
+SIGN_IN_MS: Final = 12 * HOUR_MS
+"""A browser that has shown a key shows it again after so long: a working day."""
+SIGN_INS_PER_KEY_MAX: Final = 32
+"""Browsers that are signed in with one key; the oldest of them makes room."""
 
 # Connections ------------------------------------------------------------------------------------
 HEADER_MS_MAX: Final = 10 * SECOND_MS

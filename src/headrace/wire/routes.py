@@ -6,6 +6,7 @@ import msgspec
 
 from headrace.wire import schema
 from headrace.wire.bulk_routes import BULK_ROUTES
+from headrace.wire.dashboard_routes import DASHBOARD_ROUTES
 from headrace.wire.document_routes import DOCUMENT_ROUTES
 from headrace.wire.event_views import EVENT_FILTERS, EVENT_PARAMS, FOR, LAST_ID, EventView
 from headrace.wire.keys import Scope
@@ -32,7 +33,7 @@ from headrace.wire.route import (
     Route,
 )
 from headrace.wire.schema import Duration
-from headrace.wire.stats import StatsAnswer
+from headrace.wire.stats import HistoryAnswer, Sample, StatsAnswer
 from headrace.wire.webhook_routes import WEBHOOK_ROUTES
 
 OF_A_LEASE: Final = (P.LEASE_UNKNOWN, P.LEASE_STALE, P.LEASE_ALREADY_REPORTED)
@@ -88,6 +89,28 @@ class ProgressView(msgspec.Struct, kw_only=True):
     attempt: int
     progress: float
     details: str | None
+
+
+class AttemptView(msgspec.Struct, kw_only=True):
+    """One delivery of a job to a worker."""
+
+    attempt: int
+    outcome: str
+    """`running`, `completed`, `failed`, `timeout`, `cancelled`; of one after which the job went
+    on: `retry` (it failed), `lapse` (its worker was not heard of), `release`, `snooze`,
+    `checkpoint`."""
+    worker: str | None
+    started_at: str | None
+    ended_at: str | None
+    error: str | None
+    code: str | None
+
+
+class AttemptsAnswer(msgspec.Struct, kw_only=True):
+    job_id: str
+    status: str
+    attempts: list[AttemptView]
+    """Oldest first: the latest 100 that ended otherwise than well, and the last one."""
 
 
 class ProgressAnswer(msgspec.Struct, kw_only=True):
@@ -236,6 +259,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=OF_A_JOB,
     ),
     Route(
+        name="job_attempts",
+        method="GET",
+        path="/api/v1/jobs/{id}/attempts",
+        summary="By which workers a job was tried, when, and how each attempt ended",
+        tag="jobs",
+        params=WHO,
+        answer=AttemptsAnswer,
+        problems=OF_A_JOB,
+    ),
+    Route(
         name="job_events",
         method="GET",
         path="/api/v1/jobs/{id}/events",
@@ -344,6 +377,25 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="operations",
         answer=StatsAnswer,
     ),
+    Route(
+        name="stats_history",
+        method="GET",
+        path="/api/v1/stats/history",
+        summary="Rates, depths, waits and run times of the last hour, every two seconds",
+        tag="operations",
+        answer=HistoryAnswer,
+    ),
+    Route(
+        name="stats_events",
+        method="GET",
+        path="/api/v1/stats/events",
+        summary="The latest sample of the history, then each new one, as server-sent events",
+        tag="operations",
+        params=(FOR,),
+        answer=Sample,
+        answer_media="text/event-stream",
+        problems=(P.STREAMS_TOO_MANY,),
+    ),
     *(
         Route(
             name=name,
@@ -387,6 +439,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         public=True,
         answer_media="text/html",
     ),
+    *DASHBOARD_ROUTES,
 )
 
 assert len({route.name for route in ROUTES}) == len(ROUTES), "names are unique"

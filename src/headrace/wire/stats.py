@@ -61,6 +61,45 @@ class QueueFigures(msgspec.Struct, kw_only=True):
     """Jobs that may run at once; null: no limit."""
 
 
+class Sample(msgspec.Struct, kw_only=True):
+    """How the server does, over the seconds before `at`."""
+
+    at: float
+    """Seconds since 1970."""
+    submitted: float
+    """Jobs a second, as the next three."""
+    started: float
+    """Times a job was given to a worker."""
+    completed: float
+    failed: float
+    """Jobs that failed for good, or ran out of their time."""
+    queued: int
+    """Jobs that wait for a worker and for nothing else, now."""
+    running: int
+    """Jobs that workers hold, now."""
+    scheduled: int
+    initializing: int
+    suspended: int
+    workers: int
+    """Workers heard of lately."""
+    workers_busy: int
+    wait_p50: float | None
+    """Seconds from ready to lease, of what started within this sample; null: nothing did."""
+    wait_p99: float | None
+    run_p50: float | None
+    """Seconds from lease to end, of what ended within this sample; null: nothing did."""
+    run_p99: float | None
+    commits: int
+    """Since the start: the same number says that nothing has changed."""
+
+
+class HistoryAnswer(msgspec.Struct, kw_only=True):
+    every: float
+    """Seconds from one sample to the next."""
+    columns: dict[str, list[float | int | None]]
+    """By the name of a field of a sample: its values, oldest first."""
+
+
 class StatsAnswer(msgspec.Struct, kw_only=True):
     jobs: JobFigures
     recent: RecentFigures

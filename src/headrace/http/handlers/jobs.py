@@ -16,7 +16,7 @@ from headrace.http.encode import answer, encoded
 from headrace.http.hot import Asked, Look, look
 from headrace.http.identity import caller
 from headrace.http.site import Site, path_job_id, site_of
-from headrace.http.views import job_view, result_view, spec_of, word
+from headrace.http.views import attempt_views, job_view, result_view, spec_of, word
 from headrace.runtime.listing import NOBODY, Turn, page_of
 from headrace.store.contract import ListQuery, OrderTooWide, Page, StoredJob
 from headrace.wire import limits
@@ -24,6 +24,7 @@ from headrace.wire.documents import Kind
 from headrace.wire.durations import rfc3339, seconds
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.routes import (
+    AttemptsAnswer,
     ExplainAnswer,
     LimitExplained,
     ProgressAnswer,
@@ -247,6 +248,14 @@ def progress_kept(site: Site, job_id: bytes) -> list[ProgressView]:
         )
         for one in site.store.progress(job_id, limits.PROGRESS_KEPT, newest_first=False)
     ]
+
+
+async def job_attempts(request: web.Request) -> web.Response:
+    site, job_id = site_of(request), path_job_id(request)
+    stored, _ = site.read(caller(request), job_id)
+    views = attempt_views(stored, site.store.attempts(job_id))
+    status = word(stored.status)
+    return answer(request, AttemptsAnswer(job_id=id_text(job_id), status=status, attempts=views))
 
 
 async def job_explain(request: web.Request) -> web.Response:

@@ -1,0 +1,63 @@
+"""The dashboard's files: what a browser gets under `/ui`, read once and named by their contents.
+
+`static/` is written by hand and served as it is: one page, a module of plain JavaScript for each
+view, one style sheet. `static/vendor/` has the plotting library, with its licence.
+"""
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Final, NamedTuple
+
+PAGE: Final = "index.html"
+VERSION_MARK: Final = b"{{version}}"
+"""Stands in the page for the version of the files that belong to it."""
+VERSION_CHARS: Final = 16
+MEDIA: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+
+class File(NamedTuple):
+    body: bytes
+    media: str
+    etag: str
+
+
+class Files(NamedTuple):
+    version: str
+    """Changes with any of them, so that a browser may keep what it got under it for ever."""
+    page: File
+    by_name: dict[str, File]
+    """All others; a name has no folder in it."""
+
+
+@cache
+def load() -> Files:
+    """Read the files of the package. They are the same for every server of this version."""
+    bodies = dict(sorted(_bodies(files(__name__) / "static")))
+    digest = hashlib.sha256()
+    for name, body in bodies.items():
+        digest.update(name.encode() + b"\0" + hashlib.sha256(body).digest())
+    version = digest.hexdigest()[:VERSION_CHARS]
+    page = bodies.pop(PAGE).replace(VERSION_MARK, version.encode())
+    return Files(
+        version, _file(PAGE, page), {name: _file(name, body) for name, body in bodies.items()}
+    )
+
+
+def _bodies(folder: Traversable) -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    for entry in folder.iterdir():
+        found += _bodies(entry) if entry.is_dir() else [(entry.name, entry.read_bytes())]
+    return found
+
+
+def _file(name: str, body: bytes) -> File:
+    suffix = name[name.rindex(".") :]
+    return File(body, MEDIA[suffix], f'"{hashlib.sha256(body).hexdigest()[:VERSION_CHARS]}"')
