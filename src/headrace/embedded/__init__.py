@@ -16,9 +16,11 @@ from headrace.embedded.config import QueueConfig
 from headrace.embedded.errors import QueueClosed, QueueFull
 from headrace.embedded.inner import Metrics
 from headrace.embedded.queue import AsyncQueue, Queue
+from headrace.sdk.client import Event
 
 __all__ = [
     "AsyncQueue",
+    "Event",
     "Metrics",
     "Queue",
     "QueueClosed",

@@ -34,6 +34,12 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):
     """After a crash of the program, a job that was running is given out again this much later."""
     retention: float | str | None = limits.RETENTION_MS_DEFAULT / 1000
     """How long jobs that have ended are kept: seconds, or text such as "12h". None: for ever."""
+    webhook_http: bool = False
+    """Send to the `webhook_url` of a job over http:// too; for networks of one's own."""
+    webhook_ports: list[int] = msgspec.field(default_factory=lambda: [443, 8443])
+    """Ports that webhooks are sent to; 0: any."""
+    webhook_allow_networks: list[str] = []
+    """Networks, such as 10.0.0.0/8, that webhooks may reach though they are not public."""
     accept_any_filesystem: bool = False
     """Use a filesystem that may lose acknowledged jobs, such as tmpfs or NFS."""
 
@@ -66,6 +72,9 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):
             lease_ms=round(self.lease_s * 1000),
             queue_size=self.max_queue_size,
             queue_capacities=dict(self.queues),
+            webhook_http=self.webhook_http,
+            webhook_ports=self.webhook_ports,
+            webhook_allow_networks=self.webhook_allow_networks,
             accept_any_filesystem=self.accept_any_filesystem,
         )
         try:

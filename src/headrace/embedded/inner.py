@@ -21,6 +21,7 @@ from headrace.core.stats import SpanView
 from headrace.embedded.config import QueueConfig
 from headrace.embedded.enqueues import Enqueues
 from headrace.embedded.link import LocalLink
+from headrace.embedded.listening import Listening, OnEvent
 from headrace.http.handlers import jobs as job_handlers
 from headrace.http.handlers.operations import clean_up
 from headrace.http.handlers.submit import submit
@@ -47,6 +48,8 @@ WORKER_NAME: Final = "embedded"
 SESSION: Final = "embedded"
 WAIT_MS: Final = 30_000
 """Of one look at a job that is waited for."""
+EVENTS_S_MIN: Final = 1.0
+"""At the end, for events that were not told yet."""
 LIST_MAX: Final = limits.LIST_LIMIT_MAX
 ME: Final = Caller()
 EVERYTHING: Final = Offer(
@@ -102,12 +105,15 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 class Inner:
     """All methods belong to the loop on which it was made, but `enqueues.add`."""
 
-    def __init__(self, config: QueueConfig, worker: Worker) -> None:
+    def __init__(
+        self, config: QueueConfig, worker: Worker, on_event: OnEvent | None = None
+    ) -> None:
         """Open the store. Raises: StoreError, UsageError."""
         self.config = config
         self.node = Node(config.node())
         self.site = Site(self.node)
         self.enqueues = Enqueues(self.site)
+        self._listening = None if on_event is None else Listening(self.site, on_event)
         self._worker = worker
         self._agent: asyncio.Task[None] | None = None
         self._agent_loop: AgentLoop | None = None
@@ -282,12 +288,14 @@ class Inner:
     async def _close(self, timeout_s: float) -> bool:
         self.enqueues.close()
         ended = True
+        ends = time.monotonic() + timeout_s
         if self._agent_loop is not None and self._agent is not None:
             self._agent_loop.drain(timeout_s)
-            ends = time.monotonic() + timeout_s
             await asyncio.wait({self._agent})
             ended = time.monotonic() < ends
         await self.site.drain()
+        if self._listening is not None:
+            await self._listening.end(max(EVENTS_S_MIN, ends - time.monotonic()))
         await self.node.stop()
         return ended
 

@@ -14,6 +14,7 @@ from headrace.core.commands import Act
 from headrace.embedded.config import DRAIN_S_DEFAULT, QueueConfig
 from headrace.embedded.errors import QueueClosed, error_of
 from headrace.embedded.inner import LIST_MAX, Inner, Metrics
+from headrace.embedded.listening import OnEvent
 from headrace.sdk.client import Job
 from headrace.sdk.errors import UsageError
 from headrace.sdk.views import JobView
@@ -38,11 +39,14 @@ class _Face:
         handler: Handler | Worker | None = None,
         *,
         run: Mode | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
         """Open the queue; what a directory holds of an earlier time goes on at once.
 
         handler: a function `(ctx)` or `(ctx, params)` for all jobs; or a `Worker` with a function
         for each type; None: nothing is run here. run: as in `Worker.job`, of a function.
+        on_event: a plain function that is told whatever happens to a job, when it is durable: one
+        `Event` after the other, on a thread of their own.
         Raises: UsageError; StoreBusy and other StoreErrors of a directory.
         """
         self.config = config or QueueConfig()
@@ -56,13 +60,13 @@ class _Face:
             _thread(self._handlers_loop, "headrace-handlers")
         self._thread = _thread(self._loop, "headrace-queue")
         try:
-            self._inner = self._ask(self._open()).result()
+            self._inner = self._ask(self._open(on_event)).result()
         except BaseException:
             self._end_loops()
             raise
 
-    async def _open(self) -> Inner:
-        inner = Inner(self.config, self._worker)
+    async def _open(self, on_event: OnEvent | None) -> Inner:
+        inner = Inner(self.config, self._worker, on_event)
         await inner.start(self._handlers_loop)
         return inner
 

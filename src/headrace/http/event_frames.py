@@ -104,11 +104,17 @@ def cursor_parse(text: str, epoch: int) -> Cursor | None:
 
 
 def step_frame(epoch: int, step: Step, head: Head, change: Change | None) -> bytes:
+    name, cursor, view = step_event(step, head, change)
+    return frame(name, cursor_text(epoch, cursor), _encode(view))
+
+
+def step_event(step: Step, head: Head, change: Change | None) -> tuple[str, Cursor, EventView]:
+    """Return the name of the event that tells of a step, the place behind it, and its data."""
     name, view = _view(step, change)
     view.at = rfc3339(step.at_ms)
     view.job_id = id_text(step.job_id)
     _of_head(view, head)
-    return frame(name, cursor_text(epoch, Cursor(step.batch, step.number)), _encode(view))
+    return name, Cursor(step.batch, step.number), view
 
 
 def _of_head(view: EventView, head: Head) -> None:
