@@ -132,16 +132,25 @@ def test_failed_open_lets_the_directory_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bytes_kept", [0, 1, 100])
-def test_file_without_a_whole_header_is_damaged_or_new(
+def test_file_without_a_whole_header_is_damaged(
     tmp_path: Path, make: Make, bytes_kept: int
 ) -> None:
-    """LMDB takes an empty file for a new one; that is a store without jobs, not a crash."""
+    """LMDB itself takes an empty file for a new one; to us it has lost all it had."""
     (tmp_path / DATA_FILE).write_bytes(b"\0" * bytes_kept)
-    if bytes_kept:
-        with pytest.raises(StoreDamaged):
-            make(tmp_path)
-    else:
-        assert list(make(tmp_path)._kv.scan(layout.SPEC)) == []
+    with pytest.raises(StoreDamaged):
+        make(tmp_path)
+    assert (tmp_path / DATA_FILE).stat().st_size == bytes_kept
+
+
+def test_new_file_is_whole_before_it_has_its_name(tmp_path: Path, make: Make) -> None:
+    """What a power cut left of an earlier try is thrown away."""
+    draft = tmp_path / rows_lmdb.DRAFT_DIR
+    draft.mkdir()
+    (draft / DATA_FILE).write_bytes(b"half")
+    store = make(tmp_path)
+    assert not draft.exists()
+    commit(store, stored(JOB))
+    assert store.job(JOB) is not None
 
 
 def test_newer_format_is_refused_without_a_changed_byte(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from indexes import check_indexes
 from store_samples import ENDINGS, commit, content, finished, job_id_at, record_of, stored
 
 from headrace.core.commands import PollReply
@@ -24,7 +25,7 @@ from headrace.core.effects import (
     OwnerStored,
     Trail,
 )
-from headrace.core.job import TERMINAL, Event, Status
+from headrace.core.job import Event, Status
 from headrace.core.resources import Amounts, Requirements
 from headrace.store import Store, layout, open_store
 from headrace.store.contract import (
@@ -455,35 +456,6 @@ def effects_of(steps: list[tuple[str, int, int]]) -> list[list[Effect]]:
         elif step == "checkpoint" and number in live:
             batch.append(CheckpointStored(job_id, b"c" * choice))
     return batches
-
-
-def check_indexes(kv: KeyValue) -> None:
-    """I10: live and done partition the jobs, and each index is what the jobs say. I19: seals."""
-    rows = {
-        table: {key: layout.unseal(table, key, value) for key, value in content(kv)[table.name]}
-        for table in Table
-        if table is not Table.META
-    }
-    envelopes = {id_: layout.envelope_unpack(p) for id_, p in rows[Table.SPEC].items()}
-    live, done = rows[Table.LIVE], rows[Table.DONE]
-    assert not live.keys() & done.keys()
-    assert live.keys() | done.keys() == envelopes.keys()
-    assert rows[Table.BY_OWNER].keys() == {
-        layout.by_owner_key(envelope.owner_id, id_) for id_, envelope in envelopes.items()
-    }
-    endings = {id_: layout.finished_unpack(payload) for id_, payload in done.items()}
-    assert rows[Table.BY_STATUS].keys() == {
-        layout.by_status_key(ending.status, id_) for id_, ending in endings.items()
-    }
-    assert all(ending.status in TERMINAL for ending in endings.values())
-    assert rows[Table.BODIES].keys() == {id_ for id_ in done if layout.body_apart(done[id_])}
-    assert rows[Table.KEYS] == {
-        envelope.key_digest: id_ + envelope.request_digest
-        for id_, envelope in envelopes.items()
-        if envelope.key_digest
-    }
-    assert {key[:16] for key in rows[Table.LOGS]} <= envelopes.keys()
-    assert rows[Table.CHECKPOINTS].keys() <= envelopes.keys()
 
 
 @settings(max_examples=80, deadline=None)

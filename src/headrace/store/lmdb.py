@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -51,6 +52,8 @@ READERS_CHECK_S: Final = 60
 SHORT_WRITE_BYTES_FREE_MAX: Final = 1 * limits.MIB
 """With less than this, and twice the batch, a disk counts as full: pages, branches, free lists."""
 DATA_FILE: Final = "data.mdb"
+DRAFT_DIR: Final = "new"
+"""Where a new file is made; left behind only by a cut in that moment."""
 OTHERS_WRITE: Final = 0o022
 """Mode bits of a directory in which files could be put in the place of ours."""
 ENGINE: Final = "lmdb.cpython"
@@ -140,7 +143,12 @@ class LmdbKeyValue:
             raise StoreExposed(str(path))
         self._lock = _lock(self._path)
         try:
-            self._env = _open(self._path, environment or _environment())
+            way = environment or _environment()
+            if not (self._path / DATA_FILE).exists():
+                _create(self._path, way)
+            elif not self.bytes_used():
+                raise StoreDamaged(f"{DATA_FILE} is empty")
+            self._env = _open(self._path, way)
             try:
                 _check_length(self._env, self._path / DATA_FILE)
                 self._tables = set(self._env.tables_open(_NAMES, create=False))
@@ -295,6 +303,22 @@ def _open(path: Path, open_environment: OpenEnvironment) -> Environment:
         env = open_environment(str(path), MAP_BYTES_FALLBACK, READERS_MAX)
     env.reader_check()
     return env
+
+
+def _create(path: Path, way: OpenEnvironment) -> None:
+    """Put a whole file without rows in place.
+
+    LMDB writes the first pages of a new file and does not wait for them: what a power cut leaves of
+    it then cannot be told from a store that lost its header.
+    """
+    draft = path / DRAFT_DIR
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    _open(draft, way).close()
+    with (draft / DATA_FILE).open("rb") as file:
+        os.fsync(file.fileno())
+    (draft / DATA_FILE).rename(path / DATA_FILE)
+    shutil.rmtree(draft)
 
 
 def _check_length(env: Environment, file: Path) -> None:
