@@ -12,7 +12,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from headrace._native import id_text, id_texts, ids_after, json_is_plain, reference_text
+from headrace._native import (
+    id_text,
+    id_texts,
+    ids_after,
+    instant_text,
+    json_is_plain,
+    reference_text,
+)
+from headrace.wire.durations import rfc3339
 
 plain_text = st.text(st.characters(codec="ascii", exclude_characters='"\\\x7f', min_codepoint=32))
 plain_values = st.recursive(
@@ -37,6 +45,21 @@ def test_an_id_is_written_as_a_uuid(job_id: bytes) -> None:
 def test_what_is_no_id_is_refused(make: Callable[[bytes], str]) -> None:
     with pytest.raises(ValueError, match="16 bytes"):
         make(b"short")
+
+
+@given(st.integers(0, 253_402_300_799_999))
+@example(0)
+@example(951_782_400_000)
+@example(253_402_300_799_999)
+def test_an_instant_is_written_as_on_the_wire(at_ms: int) -> None:
+    assert instant_text(at_ms) == reference_text.instant_text(at_ms) == rfc3339(at_ms)
+
+
+@pytest.mark.parametrize("make", [instant_text, reference_text.instant_text])
+@pytest.mark.parametrize("at_ms", [-1, 253_402_300_800_000])
+def test_an_instant_without_a_text_is_refused(make: Any, at_ms: int) -> None:
+    with pytest.raises(ValueError, match="1970 to 9999"):
+        make(at_ms)
 
 
 IDS = st.lists(st.binary(min_size=16, max_size=16), max_size=5).map(b"".join)

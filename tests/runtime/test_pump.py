@@ -85,6 +85,32 @@ async def test_a_reply_without_effects_waits_for_what_it_could_see(house: House)
     assert first.done()
 
 
+async def test_why_a_job_waits_is_told_while_only_others_are_written(house: House) -> None:
+    job_id = await house.submit()
+    close_gate(house)
+    other = asyncio.create_task(house.submit())
+    await arrived(house)
+    explained = await house.pump.ask(Explain(CALLER, job_id))
+    assert (explained.status, explained.position_min) == (Status.QUEUED, 0)
+    assert not other.done()
+    # From here on something is done to this job, and is not on disk.
+    poll = asyncio.create_task(house.poll())
+    await turns()
+    explain = asyncio.create_task(house.pump.ask(Explain(CALLER, job_id)))
+    await turns()
+    assert not explain.done()
+    house.gate.open.set()
+    assert [grant.job_id for grant in (await poll).jobs] == [job_id]
+    assert (await explain).status is Status.LOCKED
+    await other
+
+
+async def test_a_stranger_is_not_told_why_a_job_waits(house: House) -> None:
+    job_id = await house.submit()
+    with pytest.raises(Problem):
+        await house.pump.ask(Explain(Caller("another", "user"), job_id))
+
+
 async def test_a_job_is_told_only_after_its_lease_is_written(house: House) -> None:
     poll = asyncio.create_task(house.poll(wait_ms=60_000))
     await turns()

@@ -167,6 +167,14 @@ def status_told_is_true(model: "Model", command: Control | Explain, reply: Any) 
         fail("status_told_is_true", f"{command}: {told!r}, it is {status!r}")
 
 
+def explains_what_is_on_disk(model: "Model", command: Explain, reply: Any) -> bool:
+    """Say whether what is told of a job itself is so on disk, whatever is on its way there."""
+    known = model.durable.get(command.job_id)
+    if known is None or known.finished is not None:
+        return False
+    return isinstance(reply, Problem) or reply.status is Status(known.record[1])
+
+
 def submit_tells_status(model: "Model", reply: Any) -> None:
     if isinstance(reply, Problem):
         return

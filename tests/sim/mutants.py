@@ -98,6 +98,16 @@ def grant_before_commit(stack: ExitStack) -> None:
 
 
 @planted
+def explains_before_commit(stack: ExitStack) -> None:
+    """Why a job waits is told at once, also while something done to it is on its way to disk."""
+
+    def is_durable(self: Pump, job_id: bytes) -> bool:
+        return self.is_live(job_id)
+
+    put(stack, Pump, "_is_durable", is_durable)
+
+
+@planted
 def reads_do_not_wait(stack: ExitStack) -> None:
     """A reply without effects of its own leaves while what it saw is still being written."""
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from unittest import mock
 
 from headrace.core import passing, polling, sweeping
-from headrace.core.commands import Command, Poll, StartBulk
+from headrace.core.commands import Command, Explain, Poll, StartBulk
 from headrace.core.effects import Answered, Effect
 from headrace.core.engine import Engine
 from headrace.core.live import EngineConfig
@@ -270,7 +270,10 @@ class Server:
             self.model.refused(command)
         elif code != ProblemCode.OUTCOME_UNKNOWN:
             seen = self.seen.pop(id(command), None)
-            if seen is None or seen > self.durable:
+            explained = type(command) is Explain and checkers.explains_what_is_on_disk(
+                self.model, command, reply
+            )
+            if seen is None or (seen > self.durable and not explained):
                 raise Violation(
                     "ack_after_commit",
                     f"the reply to {command!r} leaves with {self.durable} effects on disk"

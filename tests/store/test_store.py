@@ -66,6 +66,7 @@ def test_committed_job_is_read_back(store: Store) -> None:
     assert (job.owner_id, job.spec, job.record) == (7, b'{"a":1}', effect.records)
     assert (job.status, job.trail, job.finished) == (Status.QUEUED, None, None)
     assert store.spec(JOB) == b'{"a":1}'
+    assert (store.record(JOB), store.record(OTHER)) == (effect.records, None)
     assert store.specs([OTHER, JOB]) == [None, b'{"a":1}']
     assert store.job(OTHER) is None
 
@@ -78,6 +79,7 @@ def test_changed_job_has_its_new_record_and_trail(store: Store) -> None:
     job = store.job(JOB)
     assert job is not None
     assert (job.status, job.record, job.trail) == (Status.LOCKED, record, trail)
+    assert store.record(JOB) == record
 
 
 @pytest.mark.parametrize("size", [0, 10, layout.BODY_INLINE_BYTES_MAX, 100_000])
@@ -296,11 +298,12 @@ def test_corrupt_row_fails_its_job_and_no_other(store: Store, kv: KeyValue) -> N
         flip(kv, table, JOB)
         assert store.job(JOB) is not None
     flip(kv, layout.LIVE, JOB)
+    assert store.record(JOB) is None
     assert store.job(OTHER) is not None
     page = store.list_jobs(ListQuery(newest_first=False))
     assert [job.job_id for job in page.jobs] == [OTHER]
     assert page.corrupt == [JOB]
-    assert store.stats().corrupt_records == 3
+    assert store.stats().corrupt_records == 4
 
 
 @pytest.mark.parametrize("table", [layout.DONE, layout.BODIES])

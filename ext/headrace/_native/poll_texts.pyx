@@ -14,14 +14,11 @@ from libc.string cimport memcmp, memcpy
 
 from headrace._native.json_text cimport DEPTH_MAX, ESCAPED, space_end, string_end, value_end
 from headrace._native.record cimport RECORD_BYTES_C, Record
+from headrace._native.text cimport INSTANT_CHARS, instant_write
 from headrace._native.token_text cimport TEXT_CHARS
 
 cdef enum:
     NUMBER_CHARS = 10   # of an attempt
-    INSTANT_CHARS = 24
-    DAY_S = 86_400
-
-cdef int64_t INSTANT_MS_MAX = 253_402_300_799_999  # the last of the year 9999
 
 cdef bytes RESULT = b'{"result":'
 cdef bytes LEASE = b'{"lease":"'
@@ -311,41 +308,3 @@ cdef inline char* number_written(char* at, uint32_t number) noexcept:
         at[0] = digits[count]
         at += 1
     return at
-
-
-cdef inline void digits_write(char* at, uint32_t number, int count) noexcept:
-    while count:
-        count -= 1
-        at[count] = <char>(c"0" + number % 10)
-        number //= 10
-
-
-cdef int instant_write(char* at, int64_t at_ms) except -1:
-    """Write RFC 3339 UTC with milliseconds, as `wire.durations.rfc3339` does.
-
-    Source: H. Hinnant, chrono-Compatible Low-Level Date Algorithms: years begin in March, eras
-    have 400 of them.
-    """
-    cdef int64_t days, second
-    cdef uint32_t day_of_era, year_of_era, day_of_year, month, year
-    if not 0 <= at_ms <= INSTANT_MS_MAX:
-        raise ValueError("an instant is within the years 1970 to 9999")
-    second = at_ms // 1000
-    days = second // DAY_S + 719_468
-    second %= DAY_S
-    day_of_era = <uint32_t>(days % 146_097)
-    year_of_era = (
-        day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096
-    ) // 365
-    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    month = (5 * day_of_year + 2) // 153
-    year = year_of_era + <uint32_t>(days // 146_097) * 400 + (month >= 10)
-    memcpy(at, b"0000-00-00T00:00:00.000Z", INSTANT_CHARS)
-    digits_write(at, year, 4)
-    digits_write(at + 5, month + 3 if month < 10 else month - 9, 2)
-    digits_write(at + 8, day_of_year - (153 * month + 2) // 5 + 1, 2)
-    digits_write(at + 11, <uint32_t>(second // 3_600), 2)
-    digits_write(at + 14, <uint32_t>(second // 60 % 60), 2)
-    digits_write(at + 17, <uint32_t>(second % 60), 2)
-    digits_write(at + 20, <uint32_t>(at_ms % 1000), 3)
-    return 0

@@ -21,7 +21,13 @@ from headrace._native.record import (
     learn_life,
 )
 from headrace._native.restart import take_ready
-from headrace._native.text import id_text, id_texts, ids_after, json_is_plain
+from headrace._native.text import (
+    id_text,
+    id_texts,
+    ids_after,
+    instant_text,
+    json_is_plain,
+)
 from headrace._native.timers import TimerIndex
 from headrace._native.token_text import TOKEN_CHARS, Tokens
 
@@ -47,6 +53,7 @@ __all__ = [
     "id_text",
     "id_texts",
     "ids_after",
+    "instant_text",
     "job_texts",
     "job_texts_each",
     "json_is_plain",

@@ -9,11 +9,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from headrace._native.reference import ID_BYTES, RECORD_BYTES, Job, JobTable
-from headrace._native.reference_text import TOKEN_CHARS, Tokens, json_is_plain
+from headrace._native.reference_text import TOKEN_CHARS, Tokens, instant_text, json_is_plain
 
 SPAN_BUCKETS = 304
 
@@ -400,23 +399,11 @@ def work_json(
                 token,
                 spec,
                 attempt,
-                _instant(at_ms),
+                (instant_text(at_ms) or "").encode(),
                 b"" if checkpoint is None else b',"checkpoint":' + checkpoint,
             )
         )
     return b",".join(found)
-
-
-def _instant(at_ms: int) -> bytes:
-    if at_ms == 0:
-        return b""
-    try:
-        if at_ms < 0:
-            raise OverflowError
-        moment = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=at_ms)
-    except OverflowError:
-        raise ValueError("an instant is within the years 1970 to 9999") from None
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.").encode() + b"%03dZ" % (at_ms % 1000)
 
 
 def _parts(joined: bytes, size: int) -> list[bytes]:

@@ -7,11 +7,14 @@ import base64
 import json
 import re
 import struct
+from datetime import UTC, datetime, timedelta
 
 from headrace._native.reference import ID_BYTES
 from headrace._native.reference_heap import KEY_MAX
 
 TOKEN_CHARS = 54
+INSTANT_MS_MAX = 253_402_300_799_999
+"""The last of the year 9999."""
 
 
 class Tokens:
@@ -87,6 +90,15 @@ def id_text(job_id: bytes) -> str:
 def id_texts(job_ids: bytes, before: bytes, after: bytes) -> bytes:
     ids = _ids(job_ids)
     return b",".join(before + id_text(job_id).encode() + after for job_id in ids)
+
+
+def instant_text(at_ms: int) -> str | None:
+    if not 0 <= at_ms <= INSTANT_MS_MAX:
+        raise ValueError("an instant is within the years 1970 to 9999")
+    if at_ms == 0:
+        return None
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=at_ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def ids_after(job_id: bytes, steps: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Ids of jobs and their text, and JSON that need not be decoded to be trusted."""
+"""Ids of jobs and instants as text, and JSON that need not be decoded to be trusted."""
 
 def id_text(job_id: bytes) -> str:
     """Return an id as clients see it."""
@@ -18,4 +18,10 @@ def json_is_plain(data: bytes, depth_max: int) -> bool:
     True: one valid value, ASCII, no escapes by number, no exponents, numbers of at most 15 digits,
     nested at most `depth_max` deep (at most 64). False: it may still be good JSON; a decoder has
     to say.
+    """
+
+def instant_text(at_ms: int) -> str | None:
+    """Return RFC 3339 UTC with milliseconds; None for 0, which means "not yet".
+
+    As `wire.durations.rfc3339`. Raises: ValueError beyond the years 1970 to 9999.
     """

@@ -28,7 +28,7 @@ from headrace.http.handlers.submit import submit
 from headrace.http.hot import Asked, ask, look
 from headrace.http.metrics import spans_of
 from headrace.http.site import Site
-from headrace.http.views import job_view, spec_of, word
+from headrace.http.views import job_view, word
 from headrace.runtime.node import Node
 from headrace.sdk.client import Job
 from headrace.sdk.errors import UsageError
@@ -191,7 +191,7 @@ class Inner:
         while len(found) < most:
             page = self.site.store.list_jobs(query)
             for stored in page.jobs[: most - len(found)]:
-                view = job_view(stored, spec_of(stored), self.site.progress(stored))
+                view = job_view(stored, ME.tenant, self.site.progress(stored))
                 found.append(_view(_encode(view)))
             if page.next is None:
                 break

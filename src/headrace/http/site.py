@@ -168,7 +168,8 @@ class Site:
         return stored, spec
 
     def progress(self, stored: StoredJob) -> Progress:
-        return progress_of(stored, self.pump.progress(stored.job_id), self.store)
+        told = None if stored.finished is not None else self.pump.progress(stored.job_id)
+        return progress_of(stored, told, self.store)
 
     # Parking ------------------------------------------------------------------------------------
 

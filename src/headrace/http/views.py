@@ -1,18 +1,18 @@
 """What clients read, put together from the committed state and the progress in memory."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast, get_args, get_type_hints
 
 import msgspec
 
+from headrace._native import instant_text
 from headrace.core.ids import id_text
 from headrace.core.job import LEASED, Event, Job, Status
 from headrace.store.attempts import AttemptEnd
 from headrace.store.contract import StoredJob
 from headrace.store.store import Store
 from headrace.wire import limits
-from headrace.wire.durations import rfc3339
 from headrace.wire.routes import AttemptView
-from headrace.wire.schema import ABSENT, JobView, ReportBody, ResultView, Spec
+from headrace.wire.schema import JobView, ReportBody, ResultView, Spec
 
 _WORDS: Final = {status: status.name.lower() for status in Status}
 ETA_MS_MAX: Final = limits.OPERATOR_SPAN_MS_MAX
@@ -21,7 +21,28 @@ _OUTCOMES: Final = {Event.FAIL: "failed", Event.TIME_OUT: "timeout", Event.CANCE
 """Of an attempt with which its job ended; of others it is the event's name."""
 NULL: Final = msgspec.Raw(b"null")
 
+
+def _shown() -> type[JobView]:
+    """Return `JobView` with defaults, so that a spec can be decoded to it.
+
+    They are what a spec leaves out: those of `Spec`, None where that is an empty text or nothing.
+    """
+    asked = {field.name: field for field in msgspec.structs.fields(Spec)}
+    fields: list[tuple[str, Any, Any]] = []
+    for name, annotation in get_type_hints(JobView).items():
+        default: Any = None
+        if name in asked and type(None) not in get_args(annotation):
+            default = asked[name].default
+            if asked[name].default_factory is not msgspec.NODEFAULT:
+                default = msgspec.field(default_factory=asked[name].default_factory)
+        fields.append((name, msgspec.Raw if name == "params" else annotation, default))
+    made = msgspec.defstruct("Shown", fields, bases=(JobView,), kw_only=True)
+    assert made.__struct_fields__ == JobView.__struct_fields__, "it is encoded alike"
+    return cast(type[JobView], made)
+
+
 _spec_decode: Final = msgspec.json.Decoder(Spec).decode
+_shown_decode: Final = msgspec.json.Decoder(_shown()).decode
 _body_decode: Final = msgspec.json.Decoder(ReportBody).decode
 
 
@@ -82,62 +103,38 @@ def progress_of(stored: StoredJob, told: tuple[float, str] | None, store: Store)
     return Progress(share, details, last.at_ms, ends_at_ms)
 
 
-def job_view(stored: StoredJob, spec: Spec, progress: Progress) -> JobView:
+def job_view(stored: StoredJob, tenant: str, progress: Progress) -> JobView:
+    """Return what is shown of a job of a tenant."""
+    view = _shown_decode(stored.spec)
     job = Job.unpack(stored.job_id, stored.record)
     status = stored.status
     trail, finished = stored.trail, stored.finished
-    started_at_ms = trail.started_at_ms if trail is not None else 0
-    updated_at_ms = trail.updated_at_ms if trail is not None else 0
-    error = trail.error if trail is not None else ""
-    finished_at_ms = 0
+    view.tenant_id = tenant
+    view.status = _WORDS[status]
+    view.attempt, view.failures = job.attempt, job.failures
+    view.crashes, view.stops = job.crashes, job.stops
+    updated_at_ms = 0
     if finished is not None:
-        started_at_ms, error = finished.started_at_ms, finished.error
-        finished_at_ms = updated_at_ms = finished.finished_at_ms
-    updated_at_ms = max(updated_at_ms, progress.at_ms)
-    scheduled_at = spec.scheduled_at
+        view.error = finished.error or None
+        view.started_at = instant_text(finished.started_at_ms)
+        view.finished_at = instant_text(finished.finished_at_ms)
+        updated_at_ms = finished.finished_at_ms
+    elif trail is not None:
+        view.error = trail.error or None
+        view.started_at = instant_text(trail.started_at_ms)
+        updated_at_ms = trail.updated_at_ms
+        if status in LEASED:
+            view.locked_by = trail.worker or None
+    view.progress = 1.0 if status is Status.COMPLETED else progress.share
+    if progress is not NO_PROGRESS:
+        view.progress_details = progress.details or None
+        view.eta = instant_text(progress.ends_at_ms)
+        updated_at_ms = max(updated_at_ms, progress.at_ms)
+    view.updated_at = instant_text(updated_at_ms) or view.created_at
     if status is Status.SCHEDULED and job.attempt:
-        scheduled_at = rfc3339(job.due_ms)  # the engine's clock follows the wall's closely enough
-    return JobView(
-        id=spec.id,
-        name=spec.name,
-        type=spec.type or None,
-        owner=spec.owner,
-        tenant_id=spec.tenant,
-        status=word(status),
-        priority=spec.priority,
-        queue=spec.queue,
-        tags=spec.tags,
-        params=spec.params if spec.params is not ABSENT and bytes(spec.params) else None,
-        wasm_sha256=spec.wasm_sha256 or None,
-        entry_point=spec.entry_point or None,
-        arguments=spec.arguments,
-        environment=spec.environment,
-        requirements=spec.requirements,
-        timeout=spec.timeout,
-        max_retries=spec.max_retries,
-        retry_delay=spec.retry_delay,
-        retry_backoff=spec.retry_backoff,
-        idempotency_key=spec.idempotency_key,
-        traceparent=spec.traceparent or None,
-        tracestate=spec.tracestate or None,
-        attempt=job.attempt,
-        failures=job.failures,
-        crashes=job.crashes,
-        stops=job.stops,
-        progress=1.0 if status is Status.COMPLETED else progress.share,
-        progress_details=progress.details or None,
-        eta=rfc3339(progress.ends_at_ms),
-        error=error or None,
-        locked_by=trail.worker or None if trail is not None and status in LEASED else None,
-        created_at=spec.created_at or None,
-        updated_at=rfc3339(updated_at_ms) or spec.created_at or None,
-        scheduled_at=scheduled_at,
-        start_before=spec.start_before,
-        after=spec.after,
-        after_any_end=spec.after_any_end,
-        started_at=rfc3339(started_at_ms),
-        finished_at=rfc3339(finished_at_ms),
-    )
+        # The engine's clock follows the wall's closely enough.
+        view.scheduled_at = instant_text(job.due_ms)
+    return view
 
 
 def result_view(stored: StoredJob) -> ResultView:
@@ -145,7 +142,7 @@ def result_view(stored: StoredJob) -> ResultView:
     view = ResultView(job_id=id_text(stored.job_id), status=word(stored.status), result=NULL)
     if stored.finished is None:
         if stored.trail is not None and stored.status in LEASED:
-            view.started_at = rfc3339(stored.trail.started_at_ms)
+            view.started_at = instant_text(stored.trail.started_at_ms)
             view.worker_id = stored.trail.worker or None
         return view
     finished = stored.finished
@@ -156,8 +153,8 @@ def result_view(stored: StoredJob) -> ResultView:
         view.output, view.output_cut = body.output, body.output_cut
         view.exit_code, view.metrics = body.exit_code, body.metrics
     view.error, view.code = finished.error or None, finished.code or None
-    view.started_at = rfc3339(finished.started_at_ms)
-    view.finished_at = rfc3339(finished.finished_at_ms)
+    view.started_at = instant_text(finished.started_at_ms)
+    view.finished_at = instant_text(finished.finished_at_ms)
     view.worker_id = finished.worker or None
     return view
 
@@ -170,8 +167,8 @@ def attempt_views(stored: StoredJob, ends: list[AttemptEnd]) -> list[AttemptView
             attempt=end.attempt,
             outcome=_OUTCOMES.get(end.event) or end.event.name.lower(),
             worker=end.worker,
-            started_at=rfc3339(end.started_at_ms),
-            ended_at=rfc3339(end.ended_at_ms),
+            started_at=instant_text(end.started_at_ms),
+            ended_at=instant_text(end.ended_at_ms),
             error=end.error or None,
             code=end.code or None,
         )
@@ -188,8 +185,8 @@ def attempt_views(stored: StoredJob, ends: list[AttemptEnd]) -> list[AttemptView
         attempt=job.attempt,
         outcome="running" if finished is None else word(stored.status),
         worker=told.worker or None,
-        started_at=rfc3339(told.started_at_ms),
-        ended_at=None if finished is None else rfc3339(finished.finished_at_ms),
+        started_at=instant_text(told.started_at_ms),
+        ended_at=None if finished is None else instant_text(finished.finished_at_ms),
         error=None if finished is None else finished.error or None,
         code=None if finished is None else finished.code or None,
     )

@@ -7,6 +7,9 @@ Rule: no reply leaves before the effects it rests on are committed. That holds f
 effects and for those it could see: a reply without effects waits for the batch then in flight.
 If a commit fails, memory is ahead of disk, and the process must stop (`failed`); only a full
 disk is waited out, since the same batch can be written again.
+
+One question needs no batch: why a job waits, if all that was done to this job is on disk. What else
+it tells are counts of now, like those of `stats`.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ from headrace.core.commands import (
     Caller,
     Command,
     Completions,
+    Explain,
     LimitState,
     Outcome,
     Poll,
@@ -236,6 +240,9 @@ class Pump:
         """
         cost = _cost_bytes(command)
         self._admit(command, cost)
+        if isinstance(command, Explain) and self._is_durable(command.job_id):
+            taker.set_result(self._engine.apply(self._clock.now_ms(), command)[0])
+            return
         self._inbox.append(_Asked(command, taker, cost))
         self._pending += 1
         self._pending_bytes += cost
@@ -278,6 +285,12 @@ class Pump:
                 retry_after_ms=5_000,
                 extra={"outcome": "not_applied"},
             )
+
+    def _is_durable(self, job_id: bytes) -> bool:
+        """Say whether a live job is on disk as the engine has it."""
+        live = self._engine.live
+        handle = live.jobs.find(job_id)
+        return handle >= 0 and live.load(handle).pack() == self._store.record(job_id)
 
     # One turn -----------------------------------------------------------------------------------
 

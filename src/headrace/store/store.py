@@ -427,6 +427,14 @@ class Store:
             found.finished.body = body
         return found
 
+    def record(self, job_id: bytes) -> bytes | None:
+        """Return the record of a live job; None for no such job, or for a corrupt row."""
+        try:
+            payload = self._committed(layout.LIVE, job_id)
+        except RecordCorrupt:
+            return None
+        return None if payload is None else payload[:RECORD_BYTES]
+
     def spec(self, job_id: bytes) -> bytes | None:
         return self.specs([job_id])[0]
 

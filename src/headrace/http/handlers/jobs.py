@@ -16,7 +16,7 @@ from headrace.http.encode import answer, encoded
 from headrace.http.hot import Asked, Look, look
 from headrace.http.identity import caller
 from headrace.http.site import Site, path_job_id, site_of
-from headrace.http.views import attempt_views, job_view, result_view, spec_of, word
+from headrace.http.views import attempt_views, job_view, result_view, word
 from headrace.runtime.listing import NOBODY, Turn, page_of
 from headrace.store.contract import ListQuery, OrderTooWide, Page, StoredJob
 from headrace.wire import limits
@@ -46,19 +46,20 @@ T = TypeVar("T")
 async def jobs_list(request: web.Request) -> web.Response:
     turn = Turn()
     page, cursor = await find(request, STATUS_WORDS, turn)
-    jobs = await views(site_of(request), page, lambda _stored, view: view, turn)
+    jobs = await views(request, page, lambda _stored, view: view, turn)
     return answer(request, JobsAnswer(jobs=jobs, count=len(jobs), next=cursor))
 
 
 async def views(
-    site: Site, page: Page, of: Callable[[StoredJob, JobView], T], turn: Turn
+    request: web.Request, page: Page, of: Callable[[StoredJob, JobView], T], turn: Turn
 ) -> list[T]:
-    """Return what a list shows of each job."""
+    """Return what a list shows of each job; all are of the caller's tenant."""
+    site, tenant = site_of(request), caller(request).tenant
     shown: list[T] = []
     for stored in page.jobs:
         if len(shown) % VIEWS_AT_ONCE == VIEWS_AT_ONCE - 1:
             await turn.pause_if_over()
-        shown.append(of(stored, job_view(stored, spec_of(stored), site.progress(stored))))
+        shown.append(of(stored, job_view(stored, tenant, site.progress(stored))))
     return shown
 
 
@@ -151,7 +152,7 @@ def asked_of(request: web.Request) -> Asked:
 def job(site: Site, asked: Asked) -> Look:
     def told(found: tuple[StoredJob, Spec]) -> Answer:
         stored, spec = found
-        view = job_view(stored, spec, site.progress(stored))
+        view = job_view(stored, spec.tenant, site.progress(stored))
         return encoded(JobAnswer(job=view, result=result_view(stored)), asked.accept, {})
 
     return Look(asked.caller, asked.job_id, asked.wait_ms, told)
@@ -222,7 +223,7 @@ def _limit(state: LimitState) -> LimitExplained:
 async def job_progress(request: web.Request) -> web.Response:
     site, job_id = site_of(request), path_job_id(request)
     stored, spec = site.read(caller(request), job_id)
-    view = job_view(stored, spec, site.progress(stored))
+    view = job_view(stored, spec.tenant, site.progress(stored))
     return answer(
         request,
         ProgressAnswer(

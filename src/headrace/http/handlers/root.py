@@ -112,7 +112,7 @@ def _submit_one(site: Site, asked: Asked) -> Question | Look | Coroutine[Any, An
 async def root_list(request: web.Request) -> web.Response:
     turn = Turn()
     page, cursor = await jobs.find(request, FILTERS, turn)
-    found = await jobs.views(site_of(request), page, _listed, turn)
+    found = await jobs.views(request, page, _listed, turn)
     return answer(request, RootJobs(success=True, jobs=found, count=len(found), next=cursor))
 
 
@@ -121,7 +121,7 @@ async def root_get(request: web.Request) -> web.Response:
 
     def told(found: tuple[StoredJob, Spec]) -> Answer:
         stored, spec = found
-        view = job_view(stored, spec, site.progress(stored))
+        view = job_view(stored, spec.tenant, site.progress(stored))
         shown = RootJob(
             **msgspec.structs.asdict(_listed(stored, view)), result=result_view(stored).result
         )
