@@ -17,6 +17,7 @@ KEY = re.compile(r"hr_[0-9A-Za-z]{10}_[0-9A-Za-z]{49}")
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEADRACE_API_KEY", raising=False)
+    monkeypatch.delenv("HEADRACE_API_KEY_FILE", raising=False)
 
 
 def keys(*arguments: str) -> Result:
@@ -70,6 +71,18 @@ def test_the_first_key_is_made_without_a_server_and_opens_it(tmp_path: Path) -> 
         assert server.stop() == 0
     assert offline(data, "revoke", one["id"]).exit_code == 0
     assert "revoked" in offline(data, "list").stdout
+
+
+def test_a_key_is_made_into_a_file_once(tmp_path: Path) -> None:
+    data, file = tmp_path / "data", tmp_path / "keys" / "first"
+    for said in ("is in", "is there; no key is made"):
+        made = offline(data, "create", "--scopes", "admin", "--into", str(file))
+        assert (made.exit_code, made.stdout) == (0, "")
+        assert said in made.stderr
+    assert KEY.fullmatch(file.read_text().strip())
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [*file.parent.iterdir()] == [file]
+    assert len(json.loads(offline(data, "list", "--json").stdout)["keys"]) == 1
 
 
 def test_scopes_that_do_not_exist_are_told(tmp_path: Path) -> None:

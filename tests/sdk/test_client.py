@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from headrace.sdk import AsyncClient, Client, ServerProblem, ServerUnreachable, UsageError
+from headrace.sdk.connection import api_key_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -257,3 +258,14 @@ async def test_the_plain_client_does_the_same(stub: Stub) -> None:
     value, pieces = await asyncio.to_thread(use)
     assert value == 7
     assert len(pieces) == 1
+
+
+def test_a_key_comes_from_the_environment_or_the_file_that_it_names(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("hr_of_file\n")
+    named = {"HEADRACE_API_KEY_FILE": str(file)}
+    assert api_key_of({}) is None
+    assert api_key_of(named) == "hr_of_file"
+    assert api_key_of({**named, "HEADRACE_API_KEY": "hr_itself"}) == "hr_itself"
+    with pytest.raises(UsageError, match=r"HEADRACE_API_KEY_FILE: .*none"):
+        api_key_of({"HEADRACE_API_KEY_FILE": str(tmp_path / "none")})

@@ -105,7 +105,8 @@ Start here:
   headrace list --status running
 
 \b
-Environment: HEADRACE_URL (http://127.0.0.1:8080), HEADRACE_API_KEY, HEADRACE_USER.
+Environment: HEADRACE_URL (http://127.0.0.1:8080), HEADRACE_API_KEY or HEADRACE_API_KEY_FILE,
+HEADRACE_USER.
 
 \b
 Exit codes: {EXIT_OK} done, {EXIT_JOB_FAILED} the job did not complete, {EXIT_USAGE} wrong usage,

@@ -38,6 +38,7 @@ _COLUMNS: Final = {
 Examples:
   headrace keys create --data headrace-data --scopes admin      the first key; no server runs there
   headrace keys create --scopes submit,read --tenant acme --user ann --expires 90d
+  headrace keys create --data headrace-data --scopes work --into worker.key    once, for a machine
   headrace keys revoke 3kTz0bXQ9a
 
 \b
@@ -84,6 +85,11 @@ def _target(function: Function) -> Function:
     "--jobs-per-second", type=float, help="How many jobs it may submit. Default: as configured."
 )
 @click.option("--jobs-burst", type=int, help="Of which at once; default: one second's.")
+@click.option(
+    "--into",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File for the secret, for its owner alone. If it is there, no key is made.",
+)
 @_target
 def create_command(
     scopes: str,
@@ -95,12 +101,16 @@ def create_command(
     requests_burst: int | None,
     jobs_per_second: float | None,
     jobs_burst: int | None,
+    into: Path | None,
     data: Path | None,
     accept_any_filesystem: bool,
     as_json: bool,
     **server: Any,
 ) -> int:
     """Make a key, and print it: nobody can show it again."""
+    if into is not None and into.exists():
+        click.echo(f"{into} is there; no key is made.", err=True)
+        return EXIT_OK
     body: dict[str, Any] = {
         "name": name,
         "scopes": [word.strip() for word in scopes.split(",") if word.strip()],
@@ -122,12 +132,30 @@ def create_command(
         made = with_client(server, lambda client: client.call("POST", API, body))
     else:
         made = _offline(data, accept_any_filesystem, lambda shop: shop.create(body))
-    if as_json:
+    if into is not None:
+        _write_secret(into, made["key"])
+        click.echo(f"Key {made['id']} is in {into}.", err=True)
+    elif as_json:
         _print_json(made)
     else:
         click.echo(made["key"])
         click.echo(f"Key {made['id']}. This is the only time its secret is shown.", err=True)
     return EXIT_OK
+
+
+def _write_secret(file: Path, secret: str) -> None:
+    """Write it whole or not at all, for the owner's eyes."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+            opened.write(f"{secret}\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        part.rename(file)
+    except OSError as error:
+        fail(f"{file} cannot be written: {error}. The key that was made is lost", EXIT_PROBLEM)
 
 
 @keys_command.command("list")

@@ -187,7 +187,7 @@ def advice(error: SdkError, url: str) -> tuple[str, int]:
         later = "\nThe server asks to try again later." if error.retryable else ""
         key = ""
         if error.status == 401:
-            key = "\nGive a key with --api-key or HEADRACE_API_KEY."
+            key = "\nGive a key with --api-key, HEADRACE_API_KEY or HEADRACE_API_KEY_FILE."
         elif error.code == "job_unknown":
             key = "\n`headrace list` shows your jobs; others' are not shown (see --user)."
         code = f" [{error.code}]" if error.code else ""

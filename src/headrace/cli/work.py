@@ -12,6 +12,8 @@ import click
 from headrace.cli.app import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, fail
 from headrace.cli.options import DURATION, pairs, words
 from headrace.runtime.logs import Level, log_to_console
+from headrace.sdk.connection import api_key_of
+from headrace.sdk.errors import UsageError
 from headrace.wire import limits
 
 if TYPE_CHECKING:
@@ -55,7 +57,11 @@ reached is waited for.""",
     show_envvar=True,
     help="Address of the server.",
 )
-@click.option("--api-key", show_envvar=True, help="Key for the server.")
+@click.option(
+    "--api-key",
+    show_envvar=True,
+    help="Key for the server; or HEADRACE_API_KEY_FILE names its file.",
+)
 @click.option("--name", default="", help="Shown as the worker of a job. [host name and process]")
 @click.option(
     "--concurrency",
@@ -109,7 +115,7 @@ def work_command(target: str | None, reload: bool, log_level: Level, **options: 
         agent = Agent(
             AgentConfig(
                 url=options["url"],
-                api_key=options["api_key"],
+                api_key=options["api_key"] or api_key_of(os.environ),
                 name=options["name"],
                 concurrency=options["concurrency"] or 0,
                 cpu_milli=None if options["cpu"] is None else round(options["cpu"] * 1000),
@@ -123,7 +129,7 @@ def work_command(target: str | None, reload: bool, log_level: Level, **options: 
             ),
             worker,
         )
-    except (AgentError, WorkerDefinitionError) as error:
+    except (AgentError, UsageError, WorkerDefinitionError) as error:
         fail(str(error), EXIT_USAGE)
     served = sorted(agent.handlers) + (["WASM modules"] if agent.config.wasm else [])
     click.echo(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 URL_DEFAULT: Final = "http://127.0.0.1:8080"
 URL_VARIABLE: Final = "HEADRACE_URL"
 API_KEY_VARIABLE: Final = "HEADRACE_API_KEY"
+API_KEY_FILE_VARIABLE: Final = "HEADRACE_API_KEY_FILE"
 ANSWER_S_MAX: Final = 60.0
 CONNECT_S_MAX: Final = 10.0
 TRIES_MAX: Final = 4
@@ -27,6 +29,18 @@ RETRY_S_MAX: Final = 5.0
 
 Answer = TypeVar("Answer")
 Duration = float | str
+
+
+def api_key_of(environ: Mapping[str, str]) -> str | None:
+    """Return the key that the environment holds or names the file of. Raises: UsageError."""
+    key = environ.get(API_KEY_VARIABLE)
+    path = environ.get(API_KEY_FILE_VARIABLE)
+    if key or not path:
+        return key
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{API_KEY_FILE_VARIABLE}: {path} cannot be read: {error}") from None
 
 
 class _Page(msgspec.Struct):
@@ -46,8 +60,8 @@ class Connection:
         user: str | None = None,
         tenant: str | None = None,
     ) -> None:
-        """url: else from HEADRACE_URL. api_key: else from HEADRACE_API_KEY. user, tenant: who
-        asks, of a server in open mode.
+        """url: else from HEADRACE_URL. api_key: else from HEADRACE_API_KEY, or the file that
+        HEADRACE_API_KEY_FILE names. user, tenant: who asks, of a server in open mode.
 
         Raises: UsageError.
         """
@@ -56,7 +70,7 @@ class Connection:
             raise UsageError(f"{url!r} is not an address such as {URL_DEFAULT}")
         self.url = url.rstrip("/")
         self._headers = {"User-Agent": f"headrace-sdk/{__version__}", "Accept": "application/json"}
-        api_key = api_key or os.environ.get(API_KEY_VARIABLE)
+        api_key = api_key or api_key_of(os.environ)
         for name, value in (
             ("Authorization", f"Bearer {api_key}" if api_key else None),
             ("X-User-ID", user),

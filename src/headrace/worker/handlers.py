@@ -285,7 +285,7 @@ class Worker:
         run: `async` in the event loop (the default for `async def`), `thread` (the default for
         `def`; stops only if it looks at `ctx.should_stop()`), or `process` (a child process that
         is killed on cancel and timeout: the choice for anything that computes for long; it sees the
-        worker's environment without HEADRACE_API_KEY).
+        worker's environment without HEADRACE_API_KEY and HEADRACE_API_KEY_FILE).
         """
         if not 0 < len(name) <= limits.NAME_CHARS_MAX:
             raise WorkerDefinitionError(

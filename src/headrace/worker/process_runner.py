@@ -53,7 +53,7 @@ BOOTSTRAP: Final = (
     "from headrace.worker.python_child import main; main(int(sys.argv[2]))"
 )
 """Finds this very package, whatever `PYTHONPATH` says."""
-WITHHELD: Final = ("HEADRACE_API_KEY",)
+WITHHELD: Final = ("HEADRACE_API_KEY", "HEADRACE_API_KEY_FILE")
 """Of the worker's environment, what handlers do not get: its key may do more than any job may."""
 
 
