@@ -68,7 +68,8 @@ def test_the_deployed_commands_run_jobs_and_answer_who_watches(
         key = dict(zip(environment, here([*environment.values()]), strict=True))
         worker = start("worker", *HEADRACE, *here(services()["worker"]["command"]), **key)
         path = f"/api/v1/jobs/{made[2]['job_id']}?wait=30s"
-        assert server.ask("GET", path, headers=admin)[1]["job"]["status"] == "completed"
+        while server.ask("GET", path, headers=admin)[1]["job"]["status"] != "completed":
+            assert worker.popen.poll() is None, worker.output()
         assert worker.terminate() == 0, worker.output()
         assert server.terminate() == 0, server.output()
     finally:
