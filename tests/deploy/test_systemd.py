@@ -21,6 +21,7 @@ from .files import DEPLOY, need, option, seconds
 UNITS = ["headrace.service", "headrace-worker.service"]
 EXPOSURE_MAX = 20
 """In tenths; systemd calls up to 5.0 fine, and what is not told anything has 9.6."""
+JOB_S_MAX = 120.0
 DENY_WRITE_EXECUTE = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0);"  # PR_SET_MDWE
     "os.execv(sys.argv[1], sys.argv[1:])"
@@ -121,7 +122,7 @@ def test_server_and_worker_need_no_more_than_their_units_allow(
             module = client.submit_wasm(module_that_prints("hi"), requirements={"memory_mb": 16})
             typed = client.submit("burn", {"seconds": 0.1}, requirements={"memory_mb": 64})
             for job in (module, typed):
-                assert client.wait(job.job_id).completed
+                assert client.wait(job.job_id, timeout_s=JOB_S_MAX).completed, worker.output()
         for process in (worker, server):
             for pid in running_children(process.pid)[:1]:  # strace itself hears nothing
                 with suppress(ProcessLookupError):

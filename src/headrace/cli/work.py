@@ -1,6 +1,7 @@
 """`headrace work`: a worker."""
 
 import asyncio
+import os
 import signal
 import sys
 import threading
