@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from headrace import __version__
-from headrace.cli.app import COMMANDS, app
+from headrace.cli.app import COMMANDS, app, show
 
 
 @pytest.mark.parametrize("command", list(COMMANDS))
@@ -20,6 +21,23 @@ def test_every_command_has_help(command: str) -> None:
 def test_help_lists_every_command() -> None:
     output = CliRunner().invoke(app, ["--help"]).output
     assert all(f"\n  {command} " in output for command in COMMANDS)
+
+
+def test_an_error_on_a_terminal_ends_its_lines_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    said = "there is no way to do it that could be told in so few columns"
+    show(click.UsageError(f"{said}\n{said}", click.Context(app, info_name="headrace")))
+    lines = capsys.readouterr().err.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert " ".join(" ".join(lines[:-1]).split()) == f"Error: {said} {said}"
+    assert lines[-1] == "`headrace --help` says how it is used."
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    show(click.ClickException(said))
+    assert capsys.readouterr().err == f"Error: {said}\n", "a pipe gets it as it is"
 
 
 def test_version_is_that_of_the_package() -> None:

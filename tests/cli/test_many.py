@@ -1,10 +1,13 @@
 """`headrace submit` of many jobs, against a real server and a real worker."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from headrace.cli.many import Tally
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("worker")]
 
@@ -22,10 +25,28 @@ def test_each_line_of_a_file_is_a_job_and_its_end_is_waited_for(
     assert done.returncode == 0, done.stderr
     ids = done.stdout.split()
     assert len(set(ids)) == 1_200
-    assert "1200 jobs submitted, 0 refused" in done.stderr
+    assert "1,200 jobs submitted in " in done.stderr
     assert "headrace: 1200 completed" in done.stderr
     first = json.loads(headrace("get", ids[0], "--json").stdout)
     assert (first["result"]["result"], first["job"]["tags"]) == (0, ["many"])
+
+
+@pytest.mark.parametrize(("jobs", "shown"), [(3, 3), (21, 0)])
+def test_on_a_terminal_ids_do_not_chase_progress_away(
+    jobs: int,
+    shown: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    tally = Tally()
+    for number in range(jobs):
+        tally.take(f"job-{number}")
+    assert capsys.readouterr().out == "", "while it goes on"
+    tally.tell(stopped=False)
+    out, err = capsys.readouterr()
+    assert len(out.split()) == shown
+    assert f"{jobs} jobs submitted" in err
 
 
 def test_a_pipe_of_jobs_is_read_to_its_end_and_jobs_go_before_options(headrace: Any) -> None:
@@ -42,7 +63,7 @@ def test_wrong_lines_are_named_and_nothing_of_their_batch_is_taken(headrace: Any
     assert done.stdout == ""
     assert "line 2: timeout: " in done.stderr
     assert "line 3: " in done.stderr
-    assert "0 jobs submitted, 2 refused; stopped there, --skip-wrong goes on" in done.stderr
+    assert "0 jobs submitted; 2 refused; stopped there, --skip-wrong goes on" in done.stderr
 
 
 def test_wrong_lines_can_be_left_out(headrace: Any) -> None:
@@ -53,7 +74,7 @@ def test_wrong_lines_can_be_left_out(headrace: Any) -> None:
     assert len(done.stdout.split()) == 2
     for number in (2, 3, 4):
         assert f"line {number}: " in done.stderr
-    assert "2 jobs submitted, 3 refused" in done.stderr
+    assert "2 jobs submitted; 3 refused" in done.stderr
     assert "2 completed" in done.stderr
 
 

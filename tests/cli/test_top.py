@@ -8,7 +8,7 @@ from rich.console import Console
 
 from headrace.cli.top import Screen, spark
 from headrace.sdk import ServerProblem
-from headrace.sdk.views import JobsPage
+from headrace.sdk.views import JobsPage, JobView
 from headrace.wire.document_routes import QueueView
 
 WORKER = {
@@ -67,7 +67,16 @@ class Stub:
         return {"workers": [WORKER]}
 
     async def list(self, **_: Any) -> JobsPage:
-        return JobsPage(jobs=[], count=0)
+        job = JobView(
+            **dict.fromkeys(JobView.__struct_fields__)
+            | {
+                "name": "a name that is longer than " + "any that is " * 9 + "shown",
+                "locked_by": "far.some.where.in.a.large.network.example",
+                "progress": 0.25,
+                "progress_details": "step 1 of 4",
+            }
+        )
+        return JobsPage(jobs=[job], count=1)
 
 
 def text_of(screen: Screen, width: int) -> str:
@@ -87,11 +96,15 @@ async def test_a_picture_fits_its_width_and_tells_what_matters(width: int) -> No
     for said in (
         "14 waiting",
         "14 running",
-        "2 ms / 1.5 s",
+        "p50 2 ms  p99 1.5 s",
         "mail",
         "12,345",
         "paused",
         "draining",
+        "a name that is longer",
+        "far.some",
+        " 25%",
+        "step 1 of 4",
     ):
         assert said in text, said
     assert "1.5 of 4" in text

@@ -2,7 +2,10 @@
 
 import difflib
 import importlib
+import os
+import shutil
 import sys
+import textwrap
 from typing import Final, NoReturn
 
 import click
@@ -121,7 +124,7 @@ def run() -> None:
     try:
         status = app(prog_name="headrace", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        show(error)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
@@ -129,6 +132,22 @@ def run() -> None:
         sys.stderr.close()  # what reads our output has gone; so do we
         sys.exit(EXIT_OK)
     sys.exit(status if isinstance(status, int) else EXIT_OK)
+
+
+def show(error: click.ClickException) -> None:
+    """Tell a person of an error. On a terminal lines end between words, not in them."""
+    text = f"Error: {error.format_message()}"
+    if sys.stderr.isatty():
+        cells = shutil.get_terminal_size().columns
+        fill = textwrap.TextWrapper(
+            width=cells, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        ).fill
+        text = "\n".join(map(fill, text.splitlines()))
+        if "NO_COLOR" not in os.environ:
+            text = click.style("Error:", fg="red", bold=True) + text.removeprefix("Error:")
+    click.echo(text, err=True)
+    if isinstance(error, click.UsageError) and error.ctx is not None and "--help" not in text:
+        click.echo(f"`{error.ctx.command_path} --help` says how it is used.", err=True)
 
 
 class CommandFailed(click.ClickException):

@@ -24,7 +24,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 PROGRESS_LOOK: Final = "300ms"
 """How often a progress bar looks, at least."""
-BAR_CELLS: Final = 20
 BAR_NAME_CHARS_MAX: Final = 24
 """Of a job's name beside its bar."""
 LIST_LIMIT_DEFAULT: Final = 50
@@ -141,20 +140,20 @@ def show_end(job: Job, *, as_json: bool) -> int:
 
 async def watch(client: AsyncClient, job_id: str, timeout_s: float | None = None) -> Job:
     """Wait for a job's end; on a terminal with a progress bar."""
-    from headrace.cli.output import console, cut_text
+    from headrace.cli.output import bar_column, console, cut_text
 
     out = console(stderr=True)
     if not out.is_terminal:
         return await client.wait(job_id, timeout_s=timeout_s)
     from rich.markup import escape
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     loop = asyncio.get_running_loop()
     ends = float("inf") if timeout_s is None else loop.time() + timeout_s
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(BAR_CELLS),
+        bar_column(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[details]}"),

@@ -9,6 +9,7 @@ import asyncio
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,6 +31,8 @@ STANDARD_INPUT: Final = "-"
 BATCH_JOBS: Final = 500
 BATCH_BYTES: Final = 4 * limits.MIB
 LINE_BYTES_MAX: Final = limits.SPEC_BYTES_MAX
+IDS_SHOWN_MAX: Final = 20
+"""On a terminal; a pipe or a file gets all."""
 LOOKS_AT_ONCE: Final = 16
 """Jobs whose ends are waited for at the same time."""
 WRONG_SHOWN_MAX: Final = 20
@@ -55,6 +58,25 @@ class Tally:
     def __init__(self) -> None:
         self.job_ids: list[str] = []
         self.wrong: list[Wrong] = []
+        self._seen = sys.stdout.isatty()
+        self._begun_s = time.monotonic()
+
+    def take(self, job_id: str) -> None:
+        """Note a job that is durable. Somebody who looks would see ids pass, and no progress."""
+        self.job_ids.append(job_id)
+        if not self._seen:
+            click.echo(job_id)
+
+    def tell(self, *, stopped: bool) -> None:
+        if self._seen and len(self.job_ids) <= IDS_SHOWN_MAX:
+            click.echo("\n".join(self.job_ids))
+        jobs, taken_s = len(self.job_ids), time.monotonic() - self._begun_s
+        rate = f" in {taken_s:.1f} s, {jobs / taken_s:,.0f}/s" if jobs > IDS_SHOWN_MAX else ""
+        click.echo(
+            f"headrace: {jobs:,} jobs submitted{rate}; {len(self.wrong):,} refused"
+            + ("; stopped there, --skip-wrong goes on" if stopped else ""),
+            err=True,
+        )
 
     def refuse(self, number: int, reason: str) -> None:
         self.wrong.append(Wrong(number, reason))
@@ -84,7 +106,7 @@ async def submit_many(
         return await _submit_directory(client, Path(target), fields, wait=wait)
     tally = Tally()
     size = None if target == STANDARD_INPUT else _size(target)
-    with _opened(target) as stream, count_bars() as bars:
+    with _opened(target) as stream, count_bars(known=size is not None) as bars:
         bar = bars.add_task("submitted", total=size, jobs=0)
         run = secrets.token_hex(8)
         for batch in _batches(_lines(stream, tally, skip=skip), fields, run):
@@ -112,8 +134,7 @@ async def _submit_directory(
             except ServerProblem as problem:
                 tally.refuse(number, f"{path.name}: {problem.detail}")
             else:
-                click.echo(submitted.job_id)
-                tally.job_ids.append(submitted.job_id)
+                tally.take(submitted.job_id)
             bars.update(bar, advance=1, jobs=len(tally.job_ids))
     return await _end(client, tally, wait=wait, skip=True)
 
@@ -122,11 +143,7 @@ async def _end(client: AsyncClient, tally: Tally, *, wait: bool, skip: bool) -> 
     more = len(tally.wrong) - WRONG_SHOWN_MAX
     if more > 0:
         click.echo(f"headrace: {more} more lines are wrong", err=True)
-    stopped = "" if skip or not tally.wrong else "; stopped there, --skip-wrong goes on"
-    click.echo(
-        f"headrace: {len(tally.job_ids)} jobs submitted, {len(tally.wrong)} refused{stopped}",
-        err=True,
-    )
+    tally.tell(stopped=bool(tally.wrong) and not skip)
     if wait and await _wait_all(client, tally.job_ids):
         return EXIT_JOB_FAILED
     return EXIT_PROBLEM if tally.wrong else EXIT_OK
@@ -202,8 +219,7 @@ async def _send(client: AsyncClient, batch: Sequence[Line], tally: Tally, *, ski
             batch = [line for at, line in enumerate(batch) if at not in wrong]
             continue
         for one in submitted:
-            click.echo(one.job_id)
-            tally.job_ids.append(one.job_id)
+            tally.take(one.job_id)
         return
 
 
@@ -255,17 +271,23 @@ async def _wait_all(client: AsyncClient, job_ids: Sequence[str]) -> int:
     return len(job_ids) - ends.get("completed", 0)
 
 
-def count_bars() -> "Progress":
-    """Return a line of progress on standard error; nothing where that is no terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def count_bars(*, known: bool = True) -> "Progress":
+    """Return a line of progress on standard error; nothing where that is no terminal.
 
-    from headrace.cli.output import console
+    known: how much there is.
+    """
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from headrace.cli.output import bar_column, console
 
     out = console(stderr=True)
+    share, left = TextColumn("{task.percentage:>3.0f}%"), TextColumn("left", style="dim")
     return Progress(
-        BarColumn(20),
+        bar_column(),
+        *([share] if known else []),
         TextColumn("{task.fields[jobs]:,} {task.description}"),
         TimeElapsedColumn(),
+        *([TimeRemainingColumn(), left] if known else []),
         console=out,
         transient=True,
         disable=not out.is_terminal,

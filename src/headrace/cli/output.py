@@ -10,6 +10,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import BarColumn
 
     from headrace.sdk.client import Job
     from headrace.sdk.views import JobView
@@ -57,6 +58,8 @@ LIST_CELLS_ALL: Final = 120
 CUT_CELLS_MIN: Final = 10
 """What is cut keeps so much."""
 GAP_CELLS: Final = 2
+BAR_CELLS: Final = 20
+"""Of a bar of progress."""
 LIST_CELLS_PIPE: Final = 200
 """A pipe has no width; nothing is cut for one."""
 
@@ -65,6 +68,13 @@ def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def bar_column() -> "BarColumn":
+    """Return a bar of progress; rich's own is red, which says that something is wrong."""
+    from rich.progress import BarColumn
+
+    return BarColumn(BAR_CELLS, complete_style="cyan", pulse_style="cyan", finished_style="green")
 
 
 def print_json(body: bytes) -> None:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 INTERVAL_S_DEFAULT: Final = 1.0
 HISTORY: Final = 120
 """Looks that are remembered."""
-ROWS_MAX: Final = 8
-"""Of each table; a screen has about 24 lines."""
+ROWS_MIN: Final = 8
+ROWS_MAX: Final = 50
+"""Of each table."""
+LINES_ABOVE: Final = 16
+"""What stands above jobs and workers, with three queues."""
 BARS: Final = "▁▂▃▄▅▆▇█"
 RATES: Final = (
     ("submitted", "enqueued", "cyan"),
@@ -98,6 +101,7 @@ async def _live(client: AsyncClient, screen: "Screen", interval_s: float) -> Non
         while True:
             live.update(screen.picture(out.width), refresh=True)
             await asyncio.sleep(interval_s)
+            screen.rows = min(ROWS_MAX, max(ROWS_MIN, out.height - LINES_ABOVE))
             try:
                 await screen.look(client)
             except (ServerUnreachable, ServerProblem) as error:
@@ -119,6 +123,8 @@ class Screen:
         """None: this caller may not see them."""
         self._jobs: Sequence[Any] = ()
         self._seen_s = 0.0
+        self.rows = ROWS_MIN
+        """Of each table."""
         self._rates: dict[str, deque[float]] = {
             counter: deque(maxlen=HISTORY) for _, counter, _ in RATES
         }
@@ -129,9 +135,9 @@ class Screen:
         self._stats = await client.stats()
         self._seen_s = time.monotonic()
         self._queues = await _allowed(client.queues()) or ()
-        listed = await _allowed(client.call("GET", f"/api/v1/workers?limit={ROWS_MAX}"))
+        listed = await _allowed(client.call("GET", f"/api/v1/workers?limit={self.rows}"))
         self._workers = None if listed is None else listed["workers"]
-        page = await _allowed(client.list(status=["processing"], limit=ROWS_MAX))
+        page = await _allowed(client.list(status=["processing"], limit=self.rows))
         self._jobs = page.jobs if page is not None else ()
         self.trouble = ""
         if before:
@@ -172,8 +178,8 @@ class Screen:
         )
         line.add_row(
             Text(
-                f"wait {_span(wait['p50'])} / {_span(wait['p99'])}   "
-                f"run {_span(run['p50'])} / {_span(run['p99'])}   (half / all but 1 % of late)",
+                f"waited p50 {_span(wait['p50'])}  p99 {_span(wait['p99'])}    "
+                f"ran p50 {_span(run['p50'])}  p99 {_span(run['p99'])}",
                 style="dim",
             ),
             "",
@@ -193,7 +199,7 @@ class Screen:
             rates = self._rates[counter]
             latest = rates[-1] if rates else 0.0
             table.add_row(
-                Text(shown, style="dim"), f"{latest:,.0f}/s", Text(spark(rates, cells), style=style)
+                Text(shown, style="dim"), _rate(latest), Text(spark(rates, cells), style=style)
             )
         return table
 
@@ -207,7 +213,7 @@ class Screen:
             if queue.depth or queue.running or queue.paused or queue.name in QUEUE_ROWS_ALWAYS
         ]
         busy.sort(key=lambda queue: (-queue.depth - queue.running, queue.name))
-        for queue in busy[:ROWS_MAX]:
+        for queue in busy[:ROWS_MIN]:
             capacity = "no limit" if queue.capacity is None else f"{queue.capacity:,}"
             full = queue.capacity is not None and queue.running >= queue.capacity
             table.add_row(
@@ -217,8 +223,8 @@ class Screen:
                 capacity,
                 Text("paused", style="magenta") if queue.paused else "",
             )
-        if len(busy) > ROWS_MAX:
-            table.add_row(f"{len(busy) - ROWS_MAX} more", "", "", "", "")
+        if len(busy) > ROWS_MIN:
+            table.add_row(f"{len(busy) - ROWS_MIN} more", "", "", "", "")
         return table
 
     def _jobs_table(self, width: int) -> "Table | None":
@@ -228,13 +234,23 @@ class Screen:
         if not self._jobs:
             return None
         table = _table("running", "by", "", "")
+        wide = width >= WIDE_CELLS
+        room = width // 2 if wide else width
+        said = [
+            len(job.name + (job.locked_by or "") + (job.progress_details or ""))
+            for job in self._jobs
+        ]
+        if max(said) > room - 24:  # cut where it tells least
+            table.columns[0].max_width = round(room * 0.35)
+            table.columns[1].max_width = round(room * 0.25)
         for job in self._jobs:
+            bar = ProgressBar(1.0, job.progress, 12, complete_style="cyan", finished_style="green")
             table.add_row(
                 Text(job.name, overflow="ellipsis", no_wrap=True),
                 Text(job.locked_by or "", style="dim", overflow="ellipsis", no_wrap=True),
-                ProgressBar(total=1.0, completed=job.progress, width=12),
+                bar if wide else f"{job.progress:4.0%}",
                 Text(
-                    f"{job.progress:.0%} {job.progress_details or ''}".rstrip(),
+                    (f"{job.progress:4.0%} " if wide else "") + (job.progress_details or ""),
                     overflow="ellipsis",
                     no_wrap=True,
                 ),
@@ -288,6 +304,10 @@ def spark(values: Sequence[float], cells: int) -> str:
         return BARS[0] * len(shown)
     top = len(BARS) - 1
     return "".join(BARS[min(top, round(value / most * top))] for value in shown)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}/s" if rate >= 10 or not rate else f"{rate:.1f}/s"
 
 
 def _span(seconds: float) -> str:

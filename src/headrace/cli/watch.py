@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from headrace.cli.app import EXIT_JOB_FAILED, EXIT_OK
-from headrace.cli.jobs import BAR_CELLS, with_client
+from headrace.cli.jobs import with_client
 from headrace.cli.options import DURATION, server_options
 from headrace.sdk.client import AsyncClient, Event
 
@@ -86,9 +86,9 @@ class Shown:
     """Prints events for people. On a terminal progress is a bar below the lines."""
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        from headrace.cli.output import console
+        from headrace.cli.output import bar_column, console
 
         self.status = "unknown"
         self._line = ""
@@ -97,7 +97,7 @@ class Shown:
         self._bars: Progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(BAR_CELLS),
+            bar_column(),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[details]}"),

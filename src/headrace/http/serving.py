@@ -7,6 +7,7 @@ a failed commit     the process must not go on: 74, within a second
 import asyncio
 import gc
 import logging
+import os
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -57,9 +58,8 @@ async def serve(node: "Node", ready: Callable[[str, int], None] | None = None) -
             listener = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG)
             await listener.start()
         except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {config.host}:{config.port}: {error.strerror or error}"
-            ) from error
+            reason = os.strerror(error.errno).lower() if error.errno else str(error)
+            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
         node.hooks.addresses.listens(config.host, listener.port)
         log.info("listening on %s", listener.name)
         if ready is not None:

@@ -168,7 +168,7 @@ class Connection:
                     return data
                 raise problem_of(response.status, data, response.headers)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._unreachable(error) from error
+            raise self._unreachable(error) from None  # it says all; theirs are fifty lines
 
     def _open(self) -> "aiohttp.ClientSession":
         import aiohttp  # with the first request: it takes most of what importing this package took
@@ -222,5 +222,7 @@ def _reason(error: BaseException) -> str:
     import aiohttp
 
     if isinstance(error, aiohttp.ClientConnectorError):
+        if (number := error.os_error.errno or 0) > 0:
+            return os.strerror(number).lower()  # asyncio's words show a tuple for the address
         return error.strerror or str(error.os_error)
     return str(error) or type(error).__name__

@@ -6,6 +6,7 @@ LinkError
 """
 
 import asyncio
+import os
 import random
 from typing import Any, Final, Protocol
 
@@ -126,6 +127,8 @@ class Link:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
+        if (number := error.os_error.errno or 0) > 0:
+            return os.strerror(number).lower()  # asyncio's words show a tuple for the address
         return error.strerror or str(error.os_error)  # its own text speaks of SSL where none is
     return str(error) or type(error).__name__
 
