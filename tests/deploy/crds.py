@@ -1,7 +1,7 @@
 """Schemas of the custom resources that the manifests use, as far as they use them.
 
 Written after the reference pages of KEDA 2.12 (ScaledObject, TriggerAuthentication, metrics-api)
-and of the Prometheus operator 0.70 (ServiceMonitor, PrometheusRule). What is not named here is
+and of the Prometheus operator 0.70 (ServiceMonitor). What is not named here is
 refused, so a field that those do not know cannot slip in; one that we come to use is added.
 """
 
@@ -37,11 +37,6 @@ _TRIGGER = _object(
     {"name": TEXT, "type": {"const": "metrics-api"}, "metadata": _METRICS_API},
     authenticationRef=_object({"name": TEXT}),
 )
-_RULE = _object(
-    {"expr": TEXT, "labels": TEXTS, "annotations": TEXTS, "alert": TEXT},
-    **{"for": SPAN},
-)
-
 SPECS = {
     ("keda.sh/v1alpha1", "ScaledObject"): _object(
         {"scaleTargetRef": _object({"name": TEXT}), "triggers": _list(_TRIGGER)},
@@ -80,10 +75,6 @@ SPECS = {
             ),
         }
     ),
-    ("monitoring.coreos.com/v1", "PrometheusRule"): _object(
-        {"groups": _list(_object({"name": TEXT, "rules": _list(_RULE)}))}
-    ),
-    ("kustomize.config.k8s.io/v1beta1", "Kustomization"): None,
 }
 """Of each kind the schema of its `spec`."""
 

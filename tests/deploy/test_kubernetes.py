@@ -48,7 +48,7 @@ def test_the_schemas_find_a_field_that_does_not_exist() -> None:
 
 def test_kustomize_takes_what_needs_no_operator_and_no_more() -> None:
     [kustomization] = documents("kubernetes/kustomization.yaml")
-    operators = {"servicemonitor.yaml", "keda.yaml", "prometheusrule.yaml", "kustomization.yaml"}
+    operators = {"servicemonitor.yaml", "keda.yaml", "kustomization.yaml"}
     files = {Path(name).name for name in manifests()}
     assert {*kustomization["resources"]} == files - operators
 
