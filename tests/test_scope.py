@@ -20,7 +20,7 @@ SCOPE = [
     *(f"S3.{number}" for number in range(2, 6)),
     *(f"S4.{number}" for number in range(1, 7)),
     *("S5.1", "S5.2"),
-    *("X3", "X4", "X5", "X6", "X8", "X10", "X11"),
+    *("X3", "X4", "X5", "X6", "X8", "X10", "X11", "X12"),
 ]
 SECURITY = [f"SEC{number}" for number in range(1, 49)]
 PROMISED = {"SCOPE.md": SCOPE, "SECURITY.md": SECURITY}

@@ -133,7 +133,7 @@ export function table(caption, columns, keyOf, nothing) {
         if (at === heading) {
           return h("th", { scope: "row", role: "rowheader", class: kind }, cell(item));
         }
-        const label = typeof title === "string" && title;
+        const label = (typeof title === "string" && title) || null;
         return h("td", { role: "cell", class: kind, "data-label": label }, cell(item));
       }),
     );

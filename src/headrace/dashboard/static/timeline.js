@@ -44,7 +44,12 @@ function point(at, name, about, kind = "over") {
   return h(
     "li",
     { class: kind },
-    h("div", { class: "what" }, h("strong", {}, name), about && h("span", { class: "soft" }, about)),
+    h(
+      "div",
+      { class: "what" },
+      h("strong", {}, name),
+      about && [" ", h("span", { class: "soft" }, about)],
+    ),
     at && h("time", { datetime: at, title: instant(at) }, clock(at)),
   );
 }
@@ -62,10 +67,11 @@ function attempt(one, history) {
       "div",
       { class: "what" },
       h("strong", {}, `Attempt ${count(number)}`),
-      worker && h("span", {}, `on ${worker}`),
+      worker && [" ", h("span", {}, `on ${worker}`)],
+      " ",
       badge(status, word),
-      from && to && h("span", { class: "soft num" }, `after ${between(from, to)}`),
-      code && h("code", {}, code),
+      from && to && [" ", h("span", { class: "soft num" }, `after ${between(from, to)}`)],
+      code && [" ", h("code", {}, code)],
     ),
     begun && h("time", { datetime: begun, title: instant(begun) }, clock(begun)),
     error && h("p", { class: "error" }, plain(error)),
