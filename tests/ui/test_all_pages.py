@@ -38,7 +38,7 @@ def places(rig: Rig) -> Iterator[dict[str, str]]:
     rig.ask("PUT", "/queues/night", {"capacity": 2, "paused": True})
     rig.ask("PUT", "/job-types/send_mail", {"name": "Send a mail", "max_retries": 3})
     failed = rig.submit(type="fails", name="nightly import", max_retries=1, retry_delay=0)
-    rig.submit(type="send_mail", name="at night", queue="night", params={"to": "ann"})
+    night = rig.submit(type="send_mail", name="at night", queue="night", params={"to": "ann"})
     waits = rig.submit(type="train", name="train", requirements={"gpu_count": 1})
     mails = [{"type": "send_mail", "name": f"mail {n}", "params": {"to": "ann"}} for n in range(9)]
     rig.ask("POST", "/jobs", mails)
@@ -62,7 +62,7 @@ def places(rig: Rig) -> Iterator[dict[str, str]]:
         "webhook": f"#/webhooks/{hook['id']}",
         "keys": "#/keys",
     }
-    for job_id in (runs, waits):
+    for job_id in (runs, waits, night):
         rig.ask("POST", f"/jobs/{job_id}/cancel")
     rig.ask("DELETE", f"/webhooks/{hook['id']}")
 
