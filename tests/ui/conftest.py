@@ -35,11 +35,15 @@ class Hook:
     """A receiver of webhooks on this machine."""
 
     def __init__(self) -> None:
-        got = self.got = list[str]()
+        got, changed = list[str](), threading.Condition()
+        self._got, self._changed = got, changed
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["type"])
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                with changed:
+                    got.append(json.loads(body)["type"])
+                    changed.notify_all()
                 self.send_response(204)
                 self.end_headers()
 
@@ -48,6 +52,16 @@ class Hook:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def forget(self) -> None:
+        self._got.clear()
+
+    def hears(self, event: str, times: int) -> bool:
+        """Wait until an event has come so often."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._got.count(event) >= times, PATIENCE_MS / 1000
+            )
 
 
 class Rig:
