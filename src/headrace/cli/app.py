@@ -25,6 +25,9 @@ SECTIONS: Final = {
         "work": ("work", "Run a worker: take jobs and run them."),
         "config": ("config", "Show the server's settings, and where each comes from."),
         "keys": ("keys", "Make, list and revoke API keys."),
+        "backup": ("backup", "Copy a store while its server runs."),
+        "restore": ("backup", "Make a store of a backup."),
+        "inspect": ("backup", "Look at every row of a store that no server has open."),
     },
     "Jobs": {
         "submit": ("submit", "Submit a typed job or a WASM module, or many."),

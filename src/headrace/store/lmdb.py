@@ -278,6 +278,9 @@ class LmdbKeyValue:
 
     # The rest -----------------------------------------------------------------------------------
 
+    def page_bytes(self) -> int:
+        return self._env.page_bytes()
+
     def bytes_used(self) -> int:
         return (self._path / DATA_FILE).stat().st_size
 
