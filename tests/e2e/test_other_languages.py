@@ -1,4 +1,4 @@
-"""The workers of src/WORKERS.md, as printed, do their jobs, obey, and lose nothing at their end."""
+"""The workers that docs/workers.md prints do their jobs, obey, and lose nothing at their end."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from processes import Process, Server
 
 pytestmark = pytest.mark.e2e
 
-PAGE = Path(__file__).resolve().parents[2] / "src" / "WORKERS.md"
+PAGE = Path(__file__).resolve().parents[2] / "src" / "headrace" / "docs" / "workers.md"
 COMMANDS = {"node": ("worker.mjs", ["node"]), "go": ("worker.go", ["go", "run"])}
 START_S_MAX = 120.0
 """`go run` compiles first."""

@@ -37,7 +37,7 @@ _COLUMNS: Final = {
     epilog="""\b
 Examples:
   headrace keys create --data headrace-data --scopes admin      the first key; no server runs there
-  headrace keys create --scopes submit,read --tenant acme --user ann --expires 90d
+  headrace keys create --scopes submit,read --tenant acme --for ann --expires 90d
   headrace keys create --data headrace-data --scopes work --into worker.key    once, for a machine
   headrace keys revoke 3kTz0bXQ9a
 

@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document as a page for people, without a script and without the network.
+"""`/docs/api`: the OpenAPI document as a page for people, without a script and without the network.
 
 All of it is made here from the same document, once. Its style is inline and named by its hash in
 the policy, so that a browser runs and fetches nothing else.
@@ -98,7 +98,8 @@ def page() -> bytes:
         "<!doctype html><html lang=en><head><meta charset=utf-8>",
         '<meta name=viewport content="width=device-width, initial-scale=1">',
         f"<title>{escape(title)}: HTTP API</title><style>{_STYLE}</style></head><body>",
-        f'<div class=page><nav aria-label="Routes">{_contents(tags, by_tag)}</nav><main>',
+        '<div class=page><nav aria-label="Routes"><p><a href="../docs">All pages</a></p>'
+        f"{_contents(tags, by_tag)}</nav><main>",
         f"<h1>{escape(title)}</h1><p>{escape(info['description'])}",
         ' The same as a document: <a href="/openapi.json">openapi.json</a>.</p>',
     ]

@@ -70,6 +70,7 @@ PATHS: Final[dict[str, str]] = {
     "name": "default",
     "sha256": SHA256,
     "lease": LEASE,
+    "page": "quick-start",
 }
 """By the name of the parameter in the path."""
 

@@ -1,7 +1,7 @@
 """`/metrics`: counters that others keep, shown in Prometheus' words when asked for.
 
 Labels hold statuses, routes, status classes and the queues that an operator has named: never a
-client's words, so their number is bounded. `src/METRICS.md` lists all metrics.
+client's words, so their number is bounded. `src/headrace/docs/metrics.md` lists all metrics.
 """
 
 from bisect import bisect_left

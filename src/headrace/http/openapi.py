@@ -34,6 +34,7 @@ _PATH_TEXT: Final = {
     "delivery": "The webhook-id of a delivery",
     "version": "Of the dashboard's files, as its page names it",
     "file": "The name of a file",
+    "page": "The name of a page",
 }
 TAGS: Final = {
     "jobs": "Submit jobs, look at them, and steer them. Durable when answered.",

@@ -128,6 +128,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "metrics": operations.metrics,
     "openapi": operations.openapi,
     "docs": operations.docs,
+    "docs_page": operations.docs,
     "home": dashboard.home,
     "ui_folder": dashboard.ui_folder,
     "ui": dashboard.ui,

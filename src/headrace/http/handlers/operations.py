@@ -10,18 +10,20 @@ from headrace.core.commands import Caller, Cleanup, Swept
 from headrace.core.intake import span_ms
 from headrace.core.job import Status
 from headrace.core.stats import WINDOW_MS, SpanView
+from headrace.docs import HOME, PAGES
 from headrace.http.decode import decode, read_json
-from headrace.http.docs import POLICY, page
 from headrace.http.encode import JSON, answer
 from headrace.http.identity import caller
 from headrace.http.metrics import CONTENT_TYPE, spans_of
 from headrace.http.openapi import document
+from headrace.http.pages import rendered
 from headrace.http.site import Site, site_of
 from headrace.http.views import plain
 from headrace.runtime.sweeper import pause_s
 from headrace.wire import limits
 from headrace.wire.document_routes import CleanupAnswer, CleanupRequest
 from headrace.wire.durations import seconds
+from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.routes import HealthAnswer, Ok, ReadyAnswer
 from headrace.wire.stats import (
     JobFigures,
@@ -152,13 +154,17 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=site_of(request).meters.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
-async def docs(_request: web.Request) -> web.Response:
+async def docs(request: web.Request) -> web.Response:
+    name = request.match_info.get("page", HOME)
+    if name not in PAGES:
+        raise Problem(ProblemCode.ROUTE_UNKNOWN, "no page has this name; /docs lists them")
+    body, policy = await asyncio.to_thread(rendered, name)
     return web.Response(
-        body=await asyncio.to_thread(page),
+        body=body,
         content_type="text/html",
         charset="utf-8",
         headers={
-            "Content-Security-Policy": POLICY,
+            "Content-Security-Policy": policy,
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
         },
