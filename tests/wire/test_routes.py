@@ -25,4 +25,4 @@ def test_only_routes_that_change_something_have_a_body() -> None:
 
 def test_path_parameters_are_words_that_the_document_explains() -> None:
     found = {name for route in ROUTES for name in re.findall(r"\{(\w+)\}", route.path)}
-    assert found == {"id", "sha256", "lease", "name", "delivery", "version", "file"}
+    assert found == {"id", "sha256", "lease", "name", "delivery", "version", "file", "page"}
