@@ -105,10 +105,11 @@ def fill(store: Store, jobs: int) -> None:
         ids = [job_id(number) for number in numbers]
         joined = b"".join(ids)
         like = (5, 1, owner_id, (FIRST_MS + first) << 18, 60_000, 1_000, 200, 2)
-        records = Job(ids[0], Status.QUEUED, *like).pack_alike(count, 1)
-        made.append(JobsStored(owner_id, joined, records, [spec_of(n, encode) for n in numbers]))
+        specs = [spec_of(n, encode) for n in numbers]
+        records, _ = Job(ids[0], Status.QUEUED, *like).pack_alike(specs, 1)
+        made.append(JobsStored(owner_id, joined, records, specs))
         if first < jobs:
-            done = Job(ids[0], Status.COMPLETED, *like, attempt=1).pack_alike(count, 1)
+            done, _ = Job(ids[0], Status.COMPLETED, *like, attempt=1).pack_alike(specs, 1)
             failed = Job(ids[0], Status.FAILED, *like, attempt=1).pack()
             for at in range(0, count, POLL_JOBS):
                 some = min(POLL_JOBS, count - at)

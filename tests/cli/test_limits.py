@@ -21,11 +21,12 @@ def test_limits_are_set_shown_and_removed(headrace: Any) -> None:
 def test_tenants_are_set_shown_and_removed(headrace: Any) -> None:
     made = headrace(
         *("tenants", "set", "acme", "--weight", "3", "--running-jobs", "5"),
-        *("--running-memory-mb", "64000", "--job-cpu", "2", "--json"),
+        *("--running-memory-mb", "64000", "--job-cpu", "2", "--bytes-max", "1.5GiB", "--json"),
     )
     view = json.loads(made.stdout)
     assert view["running_max"] == {"jobs": 5, "memory_mb": 64000}
     assert view["job_max"] == {"cpu_cores": 2}
+    assert view["bytes_max"] == 3 << 29
     shown = headrace("tenants").stdout
     assert "64,000 MB" in shown
     assert "0 of 5" in shown

@@ -83,6 +83,8 @@ def spec_of(number: int, need: Requirements, after: list[bytes], any_end: bool) 
     """Return a spec that says what its job needs, labels and models aside."""
     asked = {"cpu_cores": need.amounts.cpu_milli / 1_000, "memory_mb": need.amounts.memory_mb}
     told: dict[str, Any] = {"id": f"{number}", "name": "", "type": need.kind, "queue": need.queue}
+    if need.tenant:
+        told["tenant"] = need.tenant
     if after:
         told |= {"after": list(map(id_text, after)), "after_any_end": any_end}
     return msgspec.json.encode({**told, "requirements": asked})

@@ -30,7 +30,7 @@ def test_the_last_class_is_forgotten_when_it_is_dropped() -> None:
     assert classes.acquire(wanted, effects) is entry
     assert entry.jobs == 4
     for _ in range(4):
-        classes.release(entry, effects)
+        classes.release(entry, effects, 1, 0)
     again = classes.acquire(wanted, effects)
     assert again is not entry
     assert (again.jobs, len(classes)) == (1, 1)
@@ -43,8 +43,8 @@ def test_equal_requirements_are_one_class_as_long_as_a_job_has_them() -> None:
     first = classes.acquire(needs(cpu_milli=1), effects)
     assert classes.acquire(needs(cpu_milli=1), effects) is first
     other = classes.acquire(needs(cpu_milli=2), effects)
-    classes.release(first, effects)
-    classes.release(first, effects)
+    classes.release(first, effects, 1, 0)
+    classes.release(first, effects, 1, 0)
     again = classes.acquire(needs(cpu_milli=3), effects)
     assert effects == [
         ClassStored(0, needs(cpu_milli=1)),
@@ -69,7 +69,7 @@ def test_a_client_that_invents_names_leaves_nothing_behind() -> None:
     match, classes = table()
     for number in range(1_000):
         wanted = needs(queue=f"q{number}", kind=f"k{number}", labels=f"l={number}")
-        classes.release(classes.acquire(wanted, []), [])
+        classes.release(classes.acquire(wanted, []), [], 1, 0)
         profile = Profile(queues=frozenset({f"p{number}"}), labels=frozenset({f"m={number}"}))
         classes.shape_acquire(profile)
         classes.shape_release(profile)
@@ -87,7 +87,7 @@ def test_a_queues_capacity_outlives_its_jobs() -> None:
         assert not match.runnable(entry.number)
         assert classes.queue_leases("compute") == 1
         match.release(entry.number)
-        classes.release(entry, [])
+        classes.release(entry, [], 1, 0)
     assert classes.queue_leases("never named") == 0
     assert classes.queue_capacity("never named") is None
 

@@ -282,6 +282,52 @@ def test_a_tenant_has_no_more_live_jobs_than_its_quota(rig: Rig) -> None:
     rig.submit(of_tenant())
 
 
+def test_a_tenant_has_no_more_bytes_of_live_jobs_than_its_quota(rig: Rig) -> None:
+    one = len(rig.new(of_tenant()).specs[0])
+    rig.ids = 0  # it is not submitted
+    quota(rig, bytes_max=3 * one + 5)
+    rig.submit(of_tenant())
+    rig.submit(of_tenant(memory_mb=1))
+    problem = refusal(rig, rig.new(of_tenant(), count=2))
+    assert (problem.code, problem.row.status) == (ProblemCode.QUOTA_REACHED, 429)
+    assert (problem.retry_after_ms, problem.pointer) == (1_000, "/0")
+    assert f"jobs of {3 * one + 5} bytes" in problem.detail
+    assert refusal(rig, rig.new(of_tenant()), rig.new(of_tenant(memory_mb=9))).pointer == "/1"
+    rig.submit(of_tenant("other"))
+    rig.submit(needs())
+    rig.submit(of_tenant())
+    rig.open()
+    assert refusal(rig, rig.new(of_tenant())).pointer == ""
+    rig.control(job_id(1), Act.CANCEL)
+    rig.submit(of_tenant())
+
+
+def test_bytes_are_given_back_by_every_end_and_taken_by_a_retry(rig: Rig) -> None:
+    def size() -> int:
+        return int(rig.live.classes.tenant_bytes("acme"))
+
+    sizes = [len(spec) for spec in rig.new(of_tenant(), count=4).specs]
+    rig.ids = 0  # they are not submitted
+    rig.submit(of_tenant(), count=4, retries_max=0)
+    assert size() == sum(sizes)
+    leases = [grant.lease for grant in rig.poll(jobs_max=3).jobs]
+    rig.report(leases[0], Outcome.COMPLETED)
+    assert size() == sum(sizes[1:])
+    rig.open()
+    rig.report(leases[1], Outcome.FAILED)
+    rig.control(job_id(4), Act.CANCEL)
+    assert size() == sizes[2]
+    quota(rig, bytes_max=sizes[2])
+    problem = rig.control(job_id(2), Act.RETRY)
+    assert (problem.code, problem.pointer) == (ProblemCode.QUOTA_REACHED, None)
+    quota(rig, bytes_max=sum(sizes))
+    rig.control(job_id(2), Act.RETRY)
+    assert size() == sizes[1] + sizes[2]
+    rig.report(leases[2], Outcome.COMPLETED)
+    rig.control(job_id(2), Act.CANCEL)
+    assert size() == 0
+
+
 def test_a_job_larger_than_its_tenant_may_submit_is_refused(rig: Rig) -> None:
     quota(rig, job_max=RunningMax(cpu_milli=2_000, gpu_milli=0))
     problem = refusal(rig, rig.new(of_tenant(cpu_milli=2_001, memory_mb=9, gpu_milli=1)))

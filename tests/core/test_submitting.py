@@ -243,5 +243,6 @@ def test_a_job_is_read_back_as_it_was_submitted(rig: Rig) -> None:
         300,
         4,
         start_before_at_ms=START_MS + 5,
+        spec_bytes=len(rig.store.spec(job.job_id)),
     )
     assert job == expected

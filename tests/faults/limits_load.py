@@ -26,7 +26,10 @@ from http_client import Http, LostError, NotSentError
 from processes import LYING, Server, disk_dir, free_port
 
 SECONDS_DEFAULT: Final = 6.0
-DEFECTS: Final = ("limits-ignored", "rates-full-after-a-start", "leases-forgotten-at-a-start")
+DEFECTS: Final = (
+    *("limits-ignored", "bytes-ignored"),
+    *("rates-full-after-a-start", "leases-forgotten-at-a-start"),
+)
 TENANTS: Final = ("acme", "beta")
 TYPES: Final = ("few", "paced", "spaced", "free")
 OUTCOMES: Final = ("completed",) * 8 + ("released", "failed")
@@ -43,6 +46,10 @@ SLOW_BACKLOG: Final = 40
 ACME_JOBS: Final = 80
 ACME_RUNNING: Final = 6
 ACME_MEMORY_MB: Final = 1_000
+BETA_BYTES: Final = 60_000
+PAD_CHARS: Final = 6_000
+SPEC_BYTES: Final = 250
+"""Of any job beside its padding, at least."""
 DOCUMENTS: Final = {
     "limits/few": {"type": "few", "concurrency": FEW},
     "limits/paced": {"type": "paced", "rate": {"starts": PACED_STARTS, "per": PACED_MS / 1_000}},
@@ -52,6 +59,7 @@ DOCUMENTS: Final = {
         "jobs_max": ACME_JOBS,
         "running_max": {"jobs": ACME_RUNNING, "memory_mb": ACME_MEMORY_MB},
     },
+    "tenants/beta": {"bytes_max": BETA_BYTES},
     "queues/slow": {"capacity": SLOW_CAPACITY, "backlog_max": SLOW_BACKLOG},
 }
 
@@ -96,7 +104,8 @@ class Load:
         while not self.ending:
             jobs = []
             for _ in range(dice.randint(1, 8)):
-                job: dict[str, Any] = {"type": dice.choice(TYPES), "params": {"n": dice.random()}}
+                params = {"pad": "x" * dice.randint(0, PAD_CHARS)}
+                job: dict[str, Any] = {"type": dice.choice(TYPES), "params": params}
                 if dice.random() < 0.3:
                     job["tags"] = ["nightly"]
                 if dice.random() < 0.3:
@@ -214,8 +223,12 @@ def judge(load: Load, seconds: float) -> Outcome:
     live = [
         Seen(job, taken_s, taken_s, load.ended.get(job_id, float("inf")))
         for job_id, (taken_s, job) in load.taken.items()
-        if job["tenant"] == "acme"
     ]
+    of_acme, of_beta = ([one for one in live if one.job["tenant"] == tenant] for tenant in TENANTS)
+
+    def payload(one: Seen) -> float:
+        return float(SPEC_BYTES + len(one.job["params"]["pad"]))
+
     tagged = [seen for seen in load.seen if "nightly" in seen.job.get("tags", [])]
     peaks = {
         "concurrency of type few": (peak(of(type="few"), one), FEW),
@@ -223,7 +236,8 @@ def judge(load: Load, seconds: float) -> Outcome:
         "capacity of queue slow": (peak(of(queue="slow"), one), SLOW_CAPACITY),
         "running jobs of acme": (peak(acme, one), ACME_RUNNING),
         "running memory of acme": (peak(acme, memory), ACME_MEMORY_MB),
-        "live jobs of acme": (peak(live, one), ACME_JOBS),
+        "live jobs of acme": (peak(of_acme, one), ACME_JOBS),
+        "bytes of live jobs of beta": (peak(of_beta, payload), BETA_BYTES),
         "starts of type paced": (busiest(of(type="paced"), PACED_MS / 1_000), PACED_STARTS),
         "starts of type spaced": (busiest(of(type="spaced"), SPACED_MS / 1_000), SPACED_STARTS),
     }

@@ -9,6 +9,7 @@ stale-lease           a report counts though a later attempt has begun
 keys-forgotten        an idempotency key holds until its commit only
 no-sync               the disk is told to write, and not waited for
 limits-ignored        limits and quotas are kept, and not acted on
+bytes-ignored         quotas of bytes are kept, and not acted on
 rates-full-after-a-start      a rate has all its starts again after a start
 leases-forgotten-at-a-start   leases from before a start count at no limit
 """
@@ -98,6 +99,8 @@ def lie(defect: str) -> None:
         lmdb.open = open_without_sync
     elif defect == "limits-ignored":
         ClassTable.limit_set = lambda *_: None  # type: ignore[method-assign]
+    elif defect == "bytes-ignored":
+        ClassTable.tenant_bytes = lambda *_: 0  # type: ignore[method-assign]
     elif defect == "rates-full-after-a-start":
         GateTable.begin = lambda *_: None  # type: ignore[method-assign]
     elif defect == "leases-forgotten-at-a-start":

@@ -63,6 +63,8 @@ async def test_conditions_guard_against_overwriting(server: Server) -> None:
         ({"description": "x" * 4097}, "/description"),
         ({"wieght": 1}, "/wieght"),
         ({"jobs_max": -1}, "/jobs_max"),
+        ({"bytes_max": -1}, "/bytes_max"),
+        ({"bytes_max": 1 << 51}, "/bytes_max"),
         ({"running_max": {"jobs": 1.5}}, "/running_max/jobs"),
         ({"running_max": {"cpu_cores": 1e9}}, "/running_max/cpu_cores"),
         ({"job_max": {"jobs": 1}}, "/job_max/jobs"),
@@ -104,6 +106,7 @@ async def test_quotas_bound_what_comes_with_the_tenants_key(server: Server) -> N
         f"{TENANTS}/acme",
         {
             "jobs_max": 3,
+            "bytes_max": 5_000,
             "running_max": {"jobs": 1, "memory_mb": 100},
             "job_max": {"memory_mb": 90, "gpu_count": 0.5},
         },
@@ -124,6 +127,11 @@ async def test_quotas_bound_what_comes_with_the_tenants_key(server: Server) -> N
     assert (reply.status, reply.code) == (422, "requirements_never_fit")
     assert reply.json["pointer"] == "/requirements"
     assert (await server.call("POST", "/api/v1/jobs", [job, job], **acme)).status == 200
+    told = (await server.call("GET", f"{TENANTS}/acme", **root)).json
+    long = {"type": "t", "params": "x" * (5_001 - told["bytes"])}
+    reply = await server.call("POST", "/api/v1/jobs", long, **acme)
+    assert (reply.status, reply.code, reply.headers["Retry-After"]) == (429, "quota_reached", "1")
+    assert "5000 bytes" in reply.json["detail"]
     assert (await server.call("POST", "/api/v1/jobs", {"type": "t"}, **acme)).status == 200
     for body, pointer in ((job, ""), ([job, job], "/0")):
         reply = await server.call("POST", "/api/v1/jobs", body, **acme)
@@ -133,6 +141,7 @@ async def test_quotas_bound_what_comes_with_the_tenants_key(server: Server) -> N
     assert len((await server.call("POST", "/api/v1/work/poll", poll, **root)).json["jobs"]) == 1
     told = (await server.call("GET", f"{TENANTS}/acme", **root)).json
     assert (told["jobs"], told["running"]["jobs"], told["running"]["memory_mb"]) == (3, 1, 60)
+    assert 0 < told["bytes"] < told["bytes_max"] == 5_000
     listed = (await server.call("GET", "/api/v1/jobs?status=queued", **acme)).json["jobs"]
     path = f"/api/v1/jobs/{listed[-1]['id']}/explain"
     explained = (await server.call("GET", path, **acme)).json

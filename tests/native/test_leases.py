@@ -38,7 +38,7 @@ GRANTED = (
 )
 ENDED = (
     *("count", "worker", "job_ids", "records", "started_at_ms"),
-    *("by_class", "by_status", "by_granted_ms", "with_webhook"),
+    *("by_class", "bytes_by_class", "by_status", "by_granted_ms", "with_webhook"),
 )
 LEASE = (
     *("handle", "job_id", "attempt", "epoch", "granted_ms", "expires_ms", "deadline_ms"),
@@ -87,6 +87,7 @@ class Side:
                 start_before_at_ms=number % 5,
                 has_checkpoint=number % 3 == 0,
                 has_webhook=number % 5 == 0,
+                spec_bytes=number % 12 * 70_000,
             )
             assert self.jobs.add(job.job_id, job.pack()) == number
 
@@ -263,6 +264,7 @@ def test_completion_stops_before_a_job_of_none_of_the_classes_told(side: Side) -
     assert side.complete(tokens, 0, NOW_MS, set()).count == 0
     done = side.complete(tokens, 0, NOW_MS, {0, 7})
     assert (done.count, done.by_class) == (2, {0: 2})
+    assert done.bytes_by_class == {0: 210_000}
     assert side.complete(tokens, 2, NOW_MS, {0}).count == 0
     assert side.complete(tokens, 2, NOW_MS, {1}).count == 2
 

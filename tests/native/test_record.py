@@ -28,6 +28,7 @@ BITS = {
     "stops": 20,
     "due_ms": 62,
     "start_before_at_ms": 62,
+    "spec_bytes": 24,
 }
 FLAGS = ("attempt_open", "due_is_wall", "has_checkpoint")
 FIXED_FLAGS = ("has_webhook",)
@@ -86,21 +87,21 @@ def test_native_and_twin_agree(start: dict[str, object], steps: list[tuple[str, 
     assert type(again.status) is Status
 
 
-@given(fields, st.integers(0, 5), st.integers(0, 2**17))
+@given(fields, st.lists(st.binary(max_size=300), max_size=5), st.integers(0, 2**17))
 @settings(deadline=None)
-def test_records_of_jobs_that_are_alike_differ_in_their_order(
-    start: dict[str, object], count: int, step: int
+def test_records_of_jobs_that_are_alike_differ_in_their_order_and_the_size_of_their_specs(
+    start: dict[str, object], specs: list[bytes], step: int
 ) -> None:
     native, twin = Job(**start), JobTwin(**start)  # type: ignore[arg-type]
-    records = native.pack_alike(count, step)
-    assert records == twin.pack_alike(count, step)
+    records, size = native.pack_alike(specs, step)
+    assert (records, size) == twin.pack_alike(specs, step)
+    assert size == sum(map(len, specs))
     assert native.pack() == twin.pack()
-    for number in range(count):
+    for number, spec in enumerate(specs):
         record = records[number * RECORD_BYTES : (number + 1) * RECORD_BYTES]
-        job = Job.unpack(native.job_id, record)
-        assert job.order == native.order + number * step
-        job.order = native.order
-        assert job == native
+        changed = {"order": native.order + number * step, "spec_bytes": len(spec)}
+        expected = Job(**{**start, **changed})  # type: ignore[arg-type]
+        assert Job.unpack(native.job_id, record) == expected
 
 
 @EITHER
@@ -136,3 +137,12 @@ def test_a_table_gives_a_copy(make: type[JobTable | JobTableTwin]) -> None:
     other = make(4)
     with pytest.raises(TypeError, match="4 bytes"):
         other.load(other.add(bytes(16), b"text"))
+
+
+def test_a_spec_longer_than_its_field_holds_is_refused() -> None:
+    like = (bytes(16), Status.QUEUED, 5, 1, 2, 3, 4, 5, 6, 7)
+    assert Job(*like, spec_bytes=2**24 - 1).spec_bytes == 2**24 - 1
+    with pytest.raises(OverflowError):
+        Job(*like, spec_bytes=2**24)
+    with pytest.raises(OverflowError):
+        Job(*like).pack_alike([bytes(2**24)], 1)

@@ -29,6 +29,7 @@ jobs = st.builds(
     attempt=st.sampled_from([0, 0, 1, 2**32 - 1]),
     due_ms=st.integers(-(2**63), 2**63 - 1),
     start_before_at_ms=st.sampled_from([0, 0, 1, 2**63 - 1]),
+    spec_bytes=st.integers(0, 2**24 - 1),
 )
 
 
@@ -69,6 +70,12 @@ def test_native_and_twin_agree_and_read_the_record_of_core(given_jobs: list[Job]
     ]
     assert taken.ids == [job.job_id for job in expected]
     assert taken.places == [(NUMBERS[job.class_id], job.match_key) for job in expected]
+    sizes: dict[int, list[int]] = {}
+    for job in expected:
+        sizes.setdefault(job.class_id, []).append(job.spec_bytes)
+    assert taken.told[1] == {  # type: ignore[index]
+        class_id: (len(of), sum(of)) for class_id, of in sizes.items()
+    }
 
 
 @pytest.mark.parametrize("module", [take_ready, twin])

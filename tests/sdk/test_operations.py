@@ -183,8 +183,8 @@ async def test_limits_and_tenants_are_set_shown_and_removed(rig: Rig) -> None:
     assert (await client.limit("mail")).type == "mail"
     await client.delete_limit("mail")
     assert await client.limits() == []
-    tenant = await client.set_tenant("acme", weight=3, jobs_max=10, running_max={"jobs": 2})
-    assert (tenant.weight, tenant.jobs_max) == (3, 10)
+    tenant = await client.set_tenant("acme", weight=3, jobs_max=10, bytes_max=9_000)
+    assert (tenant.weight, tenant.jobs_max, tenant.bytes_max, tenant.bytes) == (3, 10, 9_000, 0)
     assert "acme" in [one.name for one in await client.tenants()]
     assert (await client.tenant("acme")).weight == 3
     await client.delete_tenant("acme")

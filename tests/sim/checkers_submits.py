@@ -1,10 +1,10 @@
 """What a submit may be answered, by what the model knows (I3, I4, I16)."""
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from headrace.core.commands import NewJobs, Submit, SubmitEach
+from headrace.core.commands import Submit, SubmitEach
 from headrace.wire.problems import Problem, ProblemCode
+from sim.limits import Beside
 from sim.model_job import each_new, each_submitted
 from sim.world import fail
 
@@ -17,8 +17,7 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
     seen: dict[bytes, tuple[bytes, bytes]] = {}
     expected: list[tuple[bytes, bool]] = []
     brought = {module.sha256 for module in command.modules}
-    tenants: Counter[str] = Counter()
-    queues: Counter[str] = Counter()
+    beside = Beside()
     for new in command.jobs:
         digest = new.key_digest
         known = (model.keys.get(digest) or seen.get(digest)) if digest else None
@@ -37,14 +36,12 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
             if not isinstance(reply, Problem) or reply.code is not ProblemCode.MODULE_UNKNOWN:
                 fail("module_needed", f"{new}: {reply}")
             return
-        need = new.requirements
-        code = model.limits.refusal(new, tenants[need.tenant], queues[need.queue])
+        code = model.limits.refusal(new, beside)
         if code is not None:
             if not isinstance(reply, Problem) or reply.code is not code:
                 fail("quotas_respected", f"{new}: {reply}, not {code!r}")
             return
-        tenants[need.tenant] += len(new.specs)
-        queues[need.queue] += len(new.specs)
+        beside.add(new)
     fresh = sum(not replayed for _, replayed in expected)
     most = model.settings.jobs_max
     if most and len(model.jobs) + fresh > most:
@@ -86,15 +83,9 @@ def each_taken_by_itself(model: "Model", command: SubmitEach, reply: Any) -> Non
     """I3, I4 of jobs that came together by chance: what befalls one is nothing to the others."""
     seen: dict[bytes, tuple[bytes, bytes]] = {}
     fresh = 0
-
-    def refusal(new: NewJobs, tenants: Counter[str], queues: Counter[str]) -> int | None:
-        need = new.requirements
-        return model.limits.refusal(new, tenants[need.tenant], queues[need.queue])
-
     known_modules = {module.sha256 for module in command.modules} | model.modules
     most = model.settings.jobs_max
-    tenants: Counter[str] = Counter()
-    queues: Counter[str] = Counter()
+    beside = Beside()
     for new, told in zip(each_new(command.jobs), each_submitted(reply), strict=True):
         digest, module = new.key_digest, new.module_sha256
         known = (model.keys.get(digest) or seen.get(digest)) if digest else None
@@ -103,7 +94,7 @@ def each_taken_by_itself(model: "Model", command: SubmitEach, reply: Any) -> Non
             expected = ProblemCode.IDEMPOTENCY_KEY_REUSED
         elif known is None and module and not (module in known_modules or new.await_module):
             expected = ProblemCode.MODULE_UNKNOWN
-        elif known is None and (code := refusal(new, tenants, queues)) is not None:
+        elif known is None and (code := model.limits.refusal(new, beside)) is not None:
             expected = code
         elif most and len(model.jobs) + fresh + (known is None) > most:
             expected = ProblemCode.QUEUE_FULL
@@ -112,8 +103,7 @@ def each_taken_by_itself(model: "Model", command: SubmitEach, reply: Any) -> Non
         elif known is None:
             seen[digest] = (new.job_ids, new.request_digest)
             fresh += 1
-            tenants[new.requirements.tenant] += 1
-            queues[new.requirements.queue] += 1
+            beside.add(new)
         got = told.code if isinstance(told, Problem) else (told.job_ids, told.replayed)
         if got != expected:
             fail("each_taken_by_itself", f"{new}: {got}, not {expected}")

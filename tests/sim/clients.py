@@ -76,6 +76,13 @@ LIMITED: Final = {
     "l4": ("tag", TAGS[0]),
 }
 """What limits are mostly of, by their names."""
+COUNTS: Final[tuple[dict[str, int], ...]] = (
+    {},
+    {"bytes_max": 600},
+    {"bytes_max": 2_000, "jobs_max": 10},
+    {"jobs_max": 3},
+)
+"""What a tenant may have that has not ended. A spec has some 200 bytes."""
 GROUPS: Final = ("images", "letters")
 DOCUMENTS: Final = {
     Kind.TYPE: KINDS[1:],
@@ -126,6 +133,7 @@ class Client:
         if "limit" in self._acts:
             for _ in range(LIMITS_FIRST):
                 world.at(number, self._set, (Kind.LIMIT,))
+            world.at(number, self._set, (Kind.TENANT, Kind.TENANT, Kind.LIMIT))
 
     def _turn(self) -> None:
         if self.closing:
@@ -418,7 +426,7 @@ class Client:
         amounts = (None, None, 0, 1_000, 5_000)
         return TenantDocument(
             weight=weight,
-            jobs_max=world.pick((None, None, 3, 10)),
+            **world.pick(COUNTS),
             running_max=world.pick(
                 (
                     None,

@@ -1,7 +1,7 @@
 """What limits and quotas let through, by the documents alone: counted job by job."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.core.commands import Act, Control, NewJobs
@@ -34,6 +34,21 @@ class Rate:
         self.since_ms = now_ms
         """What started before may be forgotten."""
         self.per_ms = 0
+
+
+class Beside:
+    """The jobs of a submit that come before the one that is asked about."""
+
+    def __init__(self) -> None:
+        self.of_tenant: Counter[str] = Counter()
+        self.bytes_of_tenant: Counter[str] = Counter()
+        self.of_queue: Counter[str] = Counter()
+
+    def add(self, new: NewJobs) -> None:
+        tenant = new.requirements.tenant
+        self.of_tenant[tenant] += len(new.specs)
+        self.bytes_of_tenant[tenant] += sum(map(len, new.specs))
+        self.of_queue[new.requirements.queue] += len(new.specs)
 
 
 class Limits:
@@ -158,24 +173,30 @@ class Limits:
 
     # Submits ------------------------------------------------------------------------------------
 
-    def refusal(self, new: NewJobs, of_tenant: int, of_queue: int) -> int | None:
-        """Return the problem of jobs that are too large or too many, with so many before them."""
+    def refusal(self, new: NewJobs, beside: Beside) -> int | None:
+        """Return the problem of jobs that are too large or too many, with those before them."""
         need = new.requirements
         quota = self._body(Kind.TENANT, need.tenant) if need.tenant else {}
         for name, most in quota.get("job_max", {}).items():
             if getattr(need.amounts, name) > most:
                 return ProblemCode.REQUIREMENTS_NEVER_FIT
-        return self._too_many(new, of_tenant, of_queue)
+        return self._too_many(new, beside)
 
-    def _too_many(self, new: NewJobs, of_tenant: int = 0, of_queue: int = 0) -> int | None:
+    def _too_many(self, new: NewJobs, beside: Beside) -> int | None:
         need, model = new.requirements, self._model
         quota = self._body(Kind.TENANT, need.tenant) if need.tenant else {}
-        jobs = [job.new.requirements for job in model.jobs.values()]
-        live = sum(other.tenant == need.tenant for other in jobs) + of_tenant + len(new.specs)
+        jobs = [job.new for job in model.jobs.values()]
+        of_tenant = [job for job in jobs if job.requirements.tenant == need.tenant]
+        live = len(of_tenant) + beside.of_tenant[need.tenant] + len(new.specs)
         if "jobs_max" in quota and live > quota["jobs_max"]:
             return ProblemCode.QUOTA_REACHED
-        waiting = sum(other.queue == need.queue for other in jobs)
-        waiting += of_queue + len(new.specs) - model.queue_held.get(need.queue, 0)
+        size = sum(len(spec) for job in (*of_tenant, new) for spec in job.specs)
+        size += beside.bytes_of_tenant[need.tenant]
+        if "bytes_max" in quota and size > quota["bytes_max"]:
+            return ProblemCode.QUOTA_REACHED
+        waiting = sum(job.requirements.queue == need.queue for job in jobs)
+        waiting += beside.of_queue[need.queue] + len(new.specs)
+        waiting -= model.queue_held.get(need.queue, 0)
         most = self._body(Kind.QUEUE, need.queue).get("backlog_max")
         if most is not None and waiting > most:
             return ProblemCode.BACKLOG_FULL
@@ -186,7 +207,7 @@ class Limits:
         if command.act is not Act.RETRY or command.job_id not in self._model.ended:
             return
         sent = self._model.sent[command.job_id]
-        code = self._too_many(run_again(sent, self.tags(self._model.documents)))
+        code = self._too_many(run_again(sent, self.tags(self._model.documents)), Beside())
         told = reply.code if isinstance(reply, Problem) else None
         counted = (ProblemCode.QUOTA_REACHED, ProblemCode.BACKLOG_FULL)
         if (told is None and code in counted) or (told in counted and told != code):

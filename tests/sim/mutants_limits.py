@@ -151,7 +151,37 @@ def redriven_job_passes_the_quota(stack: ExitStack) -> None:
 def backlog_is_unbounded(stack: ExitStack) -> None:
     """A queue takes whatever comes."""
 
-    def held(live: Live, needs: Any, of_tenant: int, _of_queue: int) -> Any:
-        return old(live, needs, of_tenant, -1_000_000)
+    def held(live: Live, needs: Any, of_tenant: int, of_bytes: int, _of_queue: int) -> Any:
+        return old(live, needs, of_tenant, of_bytes, -1_000_000)
 
     old = put(stack, submitting, "held_out", held)
+
+
+@planted
+def quota_of_bytes_ignores_what_comes(stack: ExitStack) -> None:
+    """A submit is held against what its tenant has already, whatever it brings."""
+
+    def held(live: Live, needs: Any, of_tenant: int, _bytes: int, of_queue: int) -> Any:
+        return old(live, needs, of_tenant, 0, of_queue)
+
+    old = put(stack, submitting, "held_out", held)
+
+
+@planted
+def bytes_of_ended_jobs_stay(stack: ExitStack) -> None:
+    """What a tenant's jobs take counts on when the last of a class has ended."""
+
+    def leave(self: Live, entry: ClassEntry, jobs: int, _bytes: int, effects: Any) -> None:
+        old(self, entry, jobs, 0, effects)
+
+    old = put(stack, Live, "leave_class", leave)
+
+
+@planted
+def restart_forgets_bytes(stack: ExitStack) -> None:
+    """After a restart the bytes of jobs that wait count for nothing."""
+
+    def count(self: ClassEntry, jobs: int, _bytes: int) -> None:
+        old(self, jobs, 0)
+
+    old = put(stack, ClassEntry, "count", count)

@@ -43,6 +43,7 @@ from headrace._native.record cimport (
     job_read,
     record_close,
     record_lease,
+    record_spec_bytes,
     record_target,
 )
 from headrace._native.token_text cimport TEXT_CHARS, Tokens, token_chars, token_id
@@ -226,11 +227,11 @@ cdef struct Tally:  # counts of a key that mostly is the one before
     Py_ssize_t count
 
 
-cdef inline int tally(Tally* run, dict counts, int64_t key) except -1:
+cdef inline int tally(Tally* run, dict counts, int64_t key, Py_ssize_t count=1) except -1:
     if run.count and run.key != key:
         tally_end(run, counts)
     run.key = key
-    run.count += 1
+    run.count += count
     return 0
 
 
@@ -270,6 +271,7 @@ cdef class Ended:
     cdef readonly bytes records
     cdef readonly list started_at_ms
     cdef readonly dict by_class
+    cdef readonly dict bytes_by_class
     cdef readonly dict by_status
     cdef readonly dict by_granted_ms
     cdef readonly bint with_webhook
@@ -515,8 +517,8 @@ cdef class LeaseTable:
         cdef char* job_ids
         cdef char* records
         cdef list started_at_ms = []
-        cdef dict by_class = {}, by_status = {}, by_granted_ms = {}
-        cdef Tally classes, statuses, grants
+        cdef dict by_class = {}, bytes_by_class = {}, by_status = {}, by_granted_ms = {}
+        cdef Tally classes, sizes, statuses, grants
         cdef uint8_t flags = 0
         cdef Lease lease
         cdef Record* record
@@ -530,7 +532,7 @@ cdef class LeaseTable:
         done.records = PyBytes_FromStringAndSize(NULL, count * RECORD_BYTES_C)
         job_ids = PyBytes_AS_STRING(done.job_ids)
         records = PyBytes_AS_STRING(done.records)
-        classes.count = statuses.count = grants.count = 0
+        classes.count = sizes.count = statuses.count = grants.count = 0
         while i < count:
             while read < count and read <= i + 2 * AHEAD:
                 token_id(job_ids + read * ID_BYTES_C, token + read * TEXT_CHARS)
@@ -551,6 +553,7 @@ cdef class LeaseTable:
             if target == 0:
                 break
             tally(&classes, by_class, record.class_id)
+            tally(&sizes, bytes_by_class, record.class_id, record_spec_bytes(record))
             tally(&statuses, by_status, record.status)
             tally(&grants, by_granted_ms, lease.granted_ms)
             flags |= record.flags
@@ -568,6 +571,7 @@ cdef class LeaseTable:
             self.lease_drop(lease)
             i += 1
         tally_end(&classes, by_class)
+        tally_end(&sizes, bytes_by_class)
         tally_end(&statuses, by_status)
         tally_end(&grants, by_granted_ms)
         if i < count:
@@ -576,6 +580,7 @@ cdef class LeaseTable:
         done.count = i
         done.started_at_ms = started_at_ms
         done.by_class = by_class
+        done.bytes_by_class = bytes_by_class
         done.by_status = by_status
         done.by_granted_ms = by_granted_ms
         done.with_webhook = (flags & HAS_WEBHOOK) != 0

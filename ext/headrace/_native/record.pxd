@@ -16,7 +16,7 @@ cdef packed struct Record:  # little-endian, as every machine is that this is bu
     uint8_t priority
     uint8_t flags
     uint8_t outcome
-    uint8_t unused_1[3]
+    uint8_t spec_bytes[3]
     uint32_t class_id
     uint32_t owner_id
     uint32_t attempt
@@ -39,6 +39,10 @@ cdef class Job:
     cdef char id[ID_BYTES_C]
 
     cdef void flag(self, uint8_t bit, bint value) noexcept
+
+
+cdef inline uint32_t record_spec_bytes(const Record* row) noexcept:
+    return row.spec_bytes[0] | <uint32_t>row.spec_bytes[1] << 8 | <uint32_t>row.spec_bytes[2] << 16
 
 
 cdef Job job_read(const char* job_id, const char* record)

@@ -5,7 +5,7 @@ which event leads where, is `core.job`'s to say: it hands its table over once, t
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport Py_EQ, Py_NE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -17,6 +17,7 @@ from headrace._native.record cimport (
     RECORD_BYTES_C,
     STATUSES_MAX,
     Record,
+    record_spec_bytes,
 )
 
 assert sizeof(Record) == RECORD_BYTES_C
@@ -33,6 +34,7 @@ cdef enum:
     EVENTS_MAX = 32
     ATTEMPT_OPEN = 1
     DUE_IS_WALL = 2
+    SPEC_BYTES_MAX_C = 0xFFFFFF
 
 cdef list STATUSES = [None] * STATUSES_MAX  # by number; made before the first job, and kept
 cdef uint8_t TARGETS[STATUSES_MAX][EVENTS_MAX]  # by status and event; 0: no such transition
@@ -91,6 +93,7 @@ cdef class Job:
         int64_t start_before_at_ms=0,
         bint has_checkpoint=False,
         bint has_webhook=False,
+        uint32_t spec_bytes=0,
     ):
         id_check(job_id)
         memcpy(self.id, PyBytes_AS_STRING(job_id), ID_BYTES_C)
@@ -118,6 +121,7 @@ cdef class Job:
         self.row.order = order
         self.row.due_ms = due_ms
         self.row.start_before_at_ms = start_before_at_ms
+        spec_bytes_set(&self.row, spec_bytes)
 
     @staticmethod
     def unpack(bytes job_id not None, bytes record not None):
@@ -135,22 +139,21 @@ cdef class Job:
         """Return the record as stored, `RECORD_BYTES` long."""
         return PyBytes_FromStringAndSize(<const char*>&self.row, RECORD_BYTES_C)
 
-    def pack_alike(self, Py_ssize_t count, uint64_t step):
-        """Return the records of `count` jobs that are like this one, each a step of order behind
-        the one before, joined."""
+    def pack_alike(self, list specs not None, uint64_t step):
+        """Return the records of jobs that are like this one, each a step of order behind the one
+        before, joined; and how many bytes their specs have."""
         cdef Record row = self.row
-        cdef bytes records
-        cdef char* at
-        if count < 0:
-            raise ValueError("a count is not negative")
-        records = PyBytes_FromStringAndSize(NULL, count * RECORD_BYTES_C)
-        at = PyBytes_AS_STRING(records)
-        while count:
+        cdef bytes spec
+        cdef bytes records = PyBytes_FromStringAndSize(NULL, len(specs) * RECORD_BYTES_C)
+        cdef char* at = PyBytes_AS_STRING(records)
+        cdef Py_ssize_t size = 0
+        for spec in specs:
+            spec_bytes_set(&row, PyBytes_GET_SIZE(spec))
+            size += PyBytes_GET_SIZE(spec)
             memcpy(at, &row, RECORD_BYTES_C)
             row.order += step
             at += RECORD_BYTES_C
-            count -= 1
-        return records
+        return records, size
 
     def move(self, event):
         """Take the transition of the table. Raises `InvalidTransition`: a defect of the caller."""
@@ -268,6 +271,10 @@ cdef class Job:
         return self.row.start_before_at_ms
 
     @property
+    def spec_bytes(self):
+        return record_spec_bytes(&self.row)
+
+    @property
     def attempt(self):
         return self.row.attempt
 
@@ -336,7 +343,7 @@ cdef tuple FIELDS = (
     "job_id", "status", "priority", "class_id", "owner_id", "order", "timeout_ms",
     "retry_delay_ms", "retry_backoff_centi", "retries_max", "attempt", "epoch", "attempt_open",
     "outcome", "failures", "crashes", "stops", "due_ms", "due_is_wall", "start_before_at_ms",
-    "has_checkpoint", "has_webhook",
+    "has_checkpoint", "has_webhook", "spec_bytes",
 )
 
 
@@ -372,6 +379,15 @@ cdef void record_close(Record* row, uint8_t outcome) noexcept:
 cdef inline uint16_t counted(uint32_t count) noexcept:
     """A counter that has reached the end of its field stays there."""
     return <uint16_t>count if count < 0xFFFF else 0xFFFF
+
+
+cdef inline int spec_bytes_set(Record* row, Py_ssize_t size) except -1:
+    if size > SPEC_BYTES_MAX_C:
+        raise OverflowError("the size of a spec has 24 bits")
+    row.spec_bytes[0] = size & 0xFF
+    row.spec_bytes[1] = size >> 8 & 0xFF
+    row.spec_bytes[2] = size >> 16
+    return 0
 
 
 cdef inline int id_check(bytes job_id) except -1:

@@ -16,6 +16,7 @@ cdef enum:
     FORMAT_AT = 0
     STATUS_AT = 1
     PRIORITY_AT = 2
+    SPEC_BYTES_AT = 5
     CLASS_AT = 8
     OWNER_AT = 12
     ATTEMPT_AT = 16
@@ -32,6 +33,7 @@ cdef struct Seen:  # a class met on this page
     uint32_t class_id
     int64_t number  # of the match index; -1 for a class that is not known
     Py_ssize_t taken
+    Py_ssize_t spec_bytes
     int64_t last[PRIORITIES]  # largest order by priority; -1 for none
 
 
@@ -39,6 +41,10 @@ cdef inline uint32_t u32(const unsigned char* record, int at) noexcept:
     cdef uint32_t value
     memcpy(&value, record + at, 4)
     return value
+
+
+cdef inline uint32_t u24(const unsigned char* record, int at) noexcept:
+    return record[at] | <uint32_t>record[at + 1] << 8 | <uint32_t>record[at + 2] << 16
 
 
 cdef inline uint64_t u64(const unsigned char* record, int at) noexcept:
@@ -56,11 +62,13 @@ cdef inline void u64_put(bytes numbers, Py_ssize_t at, uint64_t number) noexcept
 
 
 cdef int class_count(dict by_class, dict last, const Seen* cls) except -1:
-    """Note how many jobs of a class were taken, and how far they stand back."""
+    """Note how many jobs of a class were taken, how large, and how far they stand back."""
     cdef int priority
+    cdef Py_ssize_t jobs, spec_bytes
     if cls.taken == 0:
         return 0
-    by_class[cls.class_id] = <Py_ssize_t>by_class.get(cls.class_id, 0) + cls.taken
+    jobs, spec_bytes = by_class.get(cls.class_id, (0, 0))
+    by_class[cls.class_id] = (jobs + cls.taken, spec_bytes + cls.spec_bytes)
     for priority in range(PRIORITIES):
         if cls.last[priority] >= 0:
             key = (cls.class_id, priority)
@@ -71,8 +79,9 @@ cdef int class_count(dict by_class, dict last, const Seen* cls) except -1:
 def take_ready(jobs, match, dict numbers not None, bytes ready not None, bytes rows not None):
     """Put the jobs that are ready, of a known class and without a deadline to start, in place.
 
-    Returns the rows of all others; of those taken, how many by class, and by status; the largest
-    owner, -1 for none; the smallest order by priority, and the largest by class and priority.
+    Returns the rows of all others; of those taken, how many by class and the bytes of their specs,
+    how many by status; the largest owner, -1 for none; the smallest order by priority, and the
+    largest by class and priority.
 
     Shape: rows are ids and records, one after the other. numbers: the match index's number of
     each class. ready: the statuses in question.
@@ -115,6 +124,7 @@ def take_ready(jobs, match, dict numbers not None, bytes ready not None, bytes r
             cls.class_id = u32(record, CLASS_AT)
             cls.number = numbers.get(cls.class_id, -1)
             cls.taken = 0
+            cls.spec_bytes = 0
         if (
             cls.number >= 0
             and record[FORMAT_AT] == FORMAT_KNOWN
@@ -131,6 +141,7 @@ def take_ready(jobs, match, dict numbers not None, bytes ready not None, bytes r
             memcpy(taken_end, row, ROW_BYTES)
             taken_end += ROW_BYTES
             cls.taken += 1
+            cls.spec_bytes += u24(record, SPEC_BYTES_AT)
             by_status[record[STATUS_AT]] += 1
             owner_last = max(owner_last, <int64_t>u32(record, OWNER_AT))
             if order > cls.last[priority]:

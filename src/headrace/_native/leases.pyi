@@ -158,6 +158,9 @@ class Ended:
     def by_class(self) -> dict[int, int]:
         """Jobs by class id."""
     @property
+    def bytes_by_class(self) -> dict[int, int]:
+        """The bytes of their specs by class id; what has none may be left out."""
+    @property
     def by_status(self) -> dict[int, int]:
         """Jobs by the status before."""
     @property

@@ -51,15 +51,16 @@ class Job:
         start_before_at_ms: int = 0,
         has_checkpoint: bool = False,
         has_webhook: bool = False,
+        spec_bytes: int = 0,
     ) -> None: ...
     @staticmethod
     def unpack(job_id: bytes, record: bytes) -> Job:
         """Read a record. Raises `ValueError` on a format this version does not know."""
     def pack(self) -> bytes:
         """Return the record as stored, `RECORD_BYTES` long."""
-    def pack_alike(self, count: int, step: int) -> bytes:
-        """Return the records of `count` jobs that are like this one, each a step of order behind
-        the one before, joined."""
+    def pack_alike(self, specs: list[bytes], step: int) -> tuple[bytes, int]:
+        """Return the records of jobs that are like this one, each a step of order behind the one
+        before, joined; and how many bytes their specs have."""
     def move(self, event: Event) -> None:
         """Take the transition of the table. Raises `InvalidTransition`: a defect of the caller."""
     def can(self, event: Event) -> bool: ...
@@ -153,3 +154,6 @@ class Job:
     @property
     def has_webhook(self) -> bool:
         """Its client named a URL to be told of its end."""
+    @property
+    def spec_bytes(self) -> int:
+        """How long its spec is, as stored: 24 bits."""

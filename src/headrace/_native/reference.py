@@ -21,7 +21,7 @@ _TAIL = struct.Struct("<Q8xq")
 UNLIMITED = -1
 RECORD_FORMAT = 1
 ORDER_BITS = 60
-_RECORD = struct.Struct("<BBBBB3xIIIIIIHHHHHxxQqq")
+_RECORD = struct.Struct("<BBBBIIIIIIIHHHHHxxQqq")
 RECORD_BYTES = _RECORD.size  # 68
 ROW_BYTES = ID_BYTES + RECORD_BYTES
 
@@ -72,6 +72,7 @@ class Job:
         start_before_at_ms: int = 0,
         has_checkpoint: bool = False,
         has_webhook: bool = False,
+        spec_bytes: int = 0,
     ) -> None:
         if len(job_id) != ID_BYTES:
             raise ValueError(f"an id has {ID_BYTES} bytes")
@@ -97,6 +98,7 @@ class Job:
         self.start_before_at_ms = start_before_at_ms
         self.has_checkpoint = has_checkpoint
         self.has_webhook = has_webhook
+        self.spec_bytes = spec_bytes
 
     def pack(self) -> bytes:
         return _RECORD.pack(
@@ -107,7 +109,7 @@ class Job:
             | self.due_is_wall << 1
             | self.has_checkpoint << 2
             | self.has_webhook << 3,
-            self.outcome,
+            self.outcome | self.spec_bytes << 8,
             self.class_id,
             self.owner_id,
             self.attempt,
@@ -124,16 +126,14 @@ class Job:
             self.start_before_at_ms,
         )
 
-    def pack_alike(self, count: int, step: int) -> bytes:
-        if count < 0:
-            raise ValueError("a count is not negative")
-        first = self.order
+    def pack_alike(self, specs: list[bytes], step: int) -> tuple[bytes, int]:
+        first, of_this = self.order, self.spec_bytes
         records = []
-        for position in range(count):
-            self.order = first + position * step
+        for position, spec in enumerate(specs):
+            self.order, self.spec_bytes = first + position * step, len(spec)
             records.append(self.pack())
-        self.order = first
-        return b"".join(records)
+        self.order, self.spec_bytes = first, of_this
+        return b"".join(records), sum(map(len, specs))
 
     @classmethod
     def unpack(cls, job_id: bytes, record: bytes) -> Job:
@@ -159,7 +159,7 @@ class Job:
             attempt,
             epoch,
             bool(flags & 1),
-            outcome,
+            outcome & 0xFF,
             failures,
             crashes,
             stops,
@@ -168,6 +168,7 @@ class Job:
             start_before_at_ms,
             bool(flags & 4),
             bool(flags & 8),
+            outcome >> 8,
         )
 
     def move(self, event: Any) -> None:
@@ -649,12 +650,19 @@ def _check_queue(queue: int) -> None:
 
 def take_ready(
     jobs: JobTable, match: MatchIndex, numbers: dict[int, int], ready: bytes, rows: bytes
-) -> tuple[bytes, dict[int, int], dict[int, int], int, dict[int, int], dict[tuple[int, int], int]]:
+) -> tuple[
+    bytes,
+    dict[int, tuple[int, int]],
+    dict[int, int],
+    int,
+    dict[int, int],
+    dict[tuple[int, int], int],
+]:
     """Take ready jobs into table and index; return the other rows and what was counted."""
     if len(rows) % ROW_BYTES or jobs.record_bytes != RECORD_BYTES:
         raise ValueError(f"a row has {ROW_BYTES} bytes here")
     rest = b""
-    by_class: Counter[int] = Counter()
+    by_class: dict[int, tuple[int, int]] = {}
     by_status: Counter[int] = Counter()
     owner_last = -1
     first: dict[int, int] = {}
@@ -670,9 +678,11 @@ def take_ready(
             continue
         handle = jobs.add(row[:ID_BYTES], record)
         match.push(numbers[class_id], handle, (9 - priority) << 60 | order)
-        by_class[class_id] += 1
+        jobs_before, bytes_before = by_class.get(class_id, (0, 0))
+        spec_bytes = int.from_bytes(record[5:8], "little")
+        by_class[class_id] = jobs_before + 1, bytes_before + spec_bytes
         by_status[status] += 1
         owner_last = max(owner_last, owner_id)
         first[priority] = min(first.get(priority, order), order)
         last[class_id, priority] = max(last.get((class_id, priority), order), order)
-    return rest, dict(by_class), dict(by_status), owner_last, first, last
+    return rest, by_class, dict(by_status), owner_last, first, last

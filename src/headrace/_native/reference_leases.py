@@ -97,6 +97,7 @@ class Ended:
     records: bytes = b""
     started_at_ms: list[int] = field(default_factory=list)
     by_class: Counter[int] = field(default_factory=Counter)
+    bytes_by_class: Counter[int] = field(default_factory=Counter)
     by_status: Counter[int] = field(default_factory=Counter)
     by_granted_ms: Counter[int] = field(default_factory=Counter)
     with_webhook: bool = False
@@ -254,6 +255,8 @@ class LeaseTable:
                 break
             done.count += 1
             done.by_class[job.class_id] += 1
+            if job.spec_bytes:
+                done.bytes_by_class[job.class_id] += job.spec_bytes
             done.by_status[int(job.status)] += 1
             done.by_granted_ms[lease.granted_ms] += 1
             done.with_webhook = done.with_webhook or job.has_webhook

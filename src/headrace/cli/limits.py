@@ -6,7 +6,7 @@ import click
 
 from headrace.cli.app import EXIT_OK
 from headrace.cli.jobs import with_client
-from headrace.cli.options import DURATION, server_of, server_options
+from headrace.cli.options import DURATION, SIZE, server_of, server_options
 from headrace.sdk.client import AsyncClient
 from headrace.wire.document_routes import LimitView, TenantView
 from headrace.wire.durations import seconds
@@ -164,6 +164,7 @@ def tenants_command(ctx: click.Context, /, as_json: bool, **server: Any) -> int:
     help="Its share of the workers: of two, 3 has three jobs started for each of 1.",
 )
 @click.option("--jobs-max", type=_number, help="Jobs that have not ended.")
+@click.option("--bytes-max", type=SIZE, help="Size of those jobs, without modules: 512MiB.")
 @click.option("--running-jobs", type=_number, help="Its jobs that run at once.")
 @click.option("--running-cpu", type=click.FloatRange(0), help="Cores that they take together.")
 @click.option("--running-memory-mb", type=_number, help="Memory of them together.")
@@ -181,7 +182,7 @@ def tenant_set(ctx: click.Context, /, name: str, as_json: bool, **options: Any) 
 
     server = server_of(ctx, options)
     settings: dict[str, Any] = {
-        field: options[field] for field in ("weight", "jobs_max", "description")
+        field: options[field] for field in ("weight", "jobs_max", "bytes_max", "description")
     }
     for group in ("running", "job"):
         most = {
@@ -225,6 +226,7 @@ def _print_tenants(*found: TenantView) -> None:
             one.name,
             str(one.weight),
             _of(one.jobs, one.jobs_max),
+            _sizes(one.bytes, one.bytes_max),
             f"{one.depth:,}",
             "" if most is None else _of(one.running.jobs, running_most),
             "" if most is None else amounts_text(most),
@@ -232,18 +234,27 @@ def _print_tenants(*found: TenantView) -> None:
             one.description,
         )
 
-    titles = ("tenant", "weight", "jobs", "ready", "running", "together", "a job", "description")
+    titles = (
+        *("tenant", "weight", "jobs", "size", "ready", "running", "together", "a job"),
+        "description",
+    )
     print_table(
         titles,
         [of(one) for one in found],
-        right=("weight", "jobs", "ready", "running"),
+        right=("weight", "jobs", "size", "ready", "running"),
         cut=("tenant", "together", "a job", "description"),
-        drop=("description", "ready"),
+        drop=("description", "ready", "size"),
     )
 
 
 def _of(count: int, most: int | None) -> str:
     return f"{count:,}" if most is None else f"{count:,} of {most:,}"
+
+
+def _sizes(used: int, most: int | None) -> str:
+    from rich.filesize import decimal
+
+    return decimal(used) if most is None else f"{decimal(used)} of {decimal(most)}"
 
 
 def _removed(kind: str, name: str, as_json: bool) -> int:

@@ -14,6 +14,7 @@ from headrace.cli.app import EXIT_PROBLEM, EXIT_UNREACHABLE, EXIT_USAGE, fail
 from headrace.sdk.connection import URL_DEFAULT, URL_VARIABLE
 from headrace.sdk.errors import SdkError, ServerProblem, UsageError
 from headrace.wire.durations import duration_ms
+from headrace.wire.sizes import size_bytes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,6 +34,23 @@ class DurationType(click.ParamType[int]):
 
 
 DURATION = DurationType()
+
+
+class SizeType(click.ParamType[int]):
+    """Bytes, written as text such as 512MiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return size_bytes(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+SIZE = SizeType()
 
 
 def server_options(function: Function) -> Function:

@@ -78,11 +78,12 @@ class ClassEntry(msgspec.Struct):
     jobs: int = 0
     gates: Gates = ()
 
-    def count(self, jobs: int) -> None:
+    def count(self, jobs: int, spec_bytes: int) -> None:
         """Count live jobs more, or less. What is on every job's way does it itself."""
         self.jobs += jobs
         self.queue.jobs += jobs
         self.line.jobs += jobs
+        self.line.spec_bytes += spec_bytes
 
 
 class ShapeEntry(msgspec.Struct):
@@ -133,7 +134,8 @@ class ClassTable:
     def acquire(
         self, requirements: Requirements, effects: list[Effect], jobs: int = 1
     ) -> ClassEntry:
-        """Count more live jobs of the class, making it if it is new."""
+        """Count more live jobs of the class, making it if it is new. Their bytes are the caller's
+        to count."""
         entry = self._last
         if entry is None or entry.requirements is not requirements or entry.jobs == 0:
             entry = self._last = self._acquire(requirements, effects)
@@ -153,11 +155,12 @@ class ClassTable:
             effects.append(ClassStored(class_id, requirements))
         return self._entries[class_id]
 
-    def release(self, entry: ClassEntry, effects: list[Effect], jobs: int = 1) -> None:
+    def release(self, entry: ClassEntry, effects: list[Effect], jobs: int, spec_bytes: int) -> None:
         """Count live jobs less; the last one drops the class."""
         entry.jobs -= jobs
         entry.queue.jobs -= jobs
         entry.line.jobs -= jobs
+        entry.line.spec_bytes -= spec_bytes
         if entry.jobs == 0:
             self._drop(entry)
             effects.append(ClassDropped(entry.class_id))
@@ -335,6 +338,10 @@ class ClassTable:
     def tenant_jobs(self, tenant: str) -> int:
         """Return how many live jobs are of a tenant."""
         return self.lines.jobs(tenant or TENANT_DEFAULT)
+
+    def tenant_bytes(self, tenant: str) -> int:
+        """Return how many bytes the specs of a tenant's live jobs have."""
+        return self.lines.spec_bytes(tenant or TENANT_DEFAULT)
 
     def of_tenant(self, tenant: str) -> set[int]:
         """Return the ids of the classes of a tenant's live jobs; not to be changed."""

@@ -147,7 +147,7 @@ def redrive(
         requirements = requirements_of(spec, command.caller, live.gates.tags())
     except (Problem, msgspec.MsgspecError):
         return corrupt()
-    no_room = held_out(live, requirements, 1, 1)
+    no_room = held_out(live, requirements, 1, len(stored), 1)
     if no_room is not None:
         no_room.pointer = None  # there is no body
         return no_room
@@ -177,7 +177,9 @@ def redrive(
         due_ms=now_ms,
         has_checkpoint=old.has_checkpoint and ended is not Status.COMPLETED,
         has_webhook=old.has_webhook,
+        spec_bytes=len(stored),
     )
+    entry.line.spec_bytes += job.spec_bytes
     event = Event.REDRIVE
     if waits.keys:
         event, job.order = Event.AWAIT, live.stamp(now_ms)

@@ -14,7 +14,7 @@ from msgspec import UnsetType
 from headrace.core.announcing import webhook_changed, webhook_has_room
 from headrace.core.commands import Caller, DropDocument, Expect, PutDocument
 from headrace.core.effects import AuditNoted, DocumentDropped, DocumentStored, Effect
-from headrace.core.gates import job_max_of, limit_of, running_limit_of, subject_of
+from headrace.core.gates import limit_of, quota_of, running_limit_of, subject_of
 from headrace.core.workers import Told
 from headrace.wire import limits
 from headrace.wire.documents import (
@@ -327,7 +327,7 @@ def tenant_changed(live: "Live", name: str) -> None:
     value: TenantDocument = TenantDocument() if document is None else document.value()
     live.classes.lines.weigh(name, value.weight)
     live.classes.limit_set((Kind.TENANT, name), running_limit_of(name, value))
-    live.quota_set(name, value.jobs_max, job_max_of(value))
+    live.quota_set(name, quota_of(value))
     live.room = True
 
 

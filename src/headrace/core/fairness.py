@@ -37,6 +37,8 @@ class Line(msgspec.Struct, eq=False):
     step: int
     jobs: int = 0
     """Live ones."""
+    spec_bytes: int = 0
+    """Of their specs, as stored."""
     ready: int = 0
     """Jobs in the match index."""
     classes: int = 0
@@ -116,6 +118,11 @@ class Lines:
         """Return how many live jobs a tenant has."""
         line = self._by_tenant.get(tenant)
         return 0 if line is None else line.jobs
+
+    def spec_bytes(self, tenant: str) -> int:
+        """Return how many bytes the specs of a tenant's live jobs have."""
+        line = self._by_tenant.get(tenant)
+        return 0 if line is None else line.spec_bytes
 
     # Jobs
 

@@ -40,6 +40,20 @@ class RunLimit(NamedTuple):
     """That those which run need together, as `Amounts`."""
 
 
+class Quota(msgspec.Struct, frozen=True):
+    """What a tenant may submit. None: no limit."""
+
+    jobs_max: int | None = None
+    """Live jobs."""
+    bytes_max: int | None = None
+    """Of the specs of live jobs."""
+    job_max: Amounts | None = None
+    """The largest one."""
+
+
+NO_QUOTA: Final = Quota()
+
+
 class Gate(msgspec.Struct, eq=False):
     """A gate of the match index, and when its starts come back."""
 
@@ -264,17 +278,16 @@ def running_limit_of(tenant: str, value: TenantDocument) -> RunLimit | None:
     return RunLimit(("tenant", tenant), most.jobs, most=amounts)
 
 
-def job_max_of(value: TenantDocument) -> Amounts | None:
-    """Return the largest job that a tenant may submit; None for no limit."""
-    most = value.job_max
-    if most is None:
-        return None
-    return Amounts(
-        *(
-            AMOUNT_MAX if amount is None else amount
-            for amount in (most.cpu_milli, most.memory_mb, most.storage_mb, most.gpu_milli)
+def quota_of(value: TenantDocument) -> Quota:
+    most, job_max = value.job_max, None
+    if most is not None:
+        job_max = Amounts(
+            *(
+                AMOUNT_MAX if amount is None else amount
+                for amount in (most.cpu_milli, most.memory_mb, most.storage_mb, most.gpu_milli)
+            )
         )
-    )
+    return Quota(value.jobs_max, value.bytes_max, job_max)
 
 
 AMOUNT_MAX: Final = (1 << 31) - 1

@@ -169,9 +169,13 @@ def classes_counted(live: Live) -> None:
 
 
 def accounts_match(live: Live) -> None:
-    """The live jobs of queues and tenants are those of their classes."""
+    """The live jobs of queues and tenants are those of their classes, and their bytes what the
+    records say."""
     queues: Counter[str] = Counter()
     tenants: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for _, job in _jobs(live):
+        sizes[live.classes.entry(job.class_id).line.tenant] += job.spec_bytes
     for entry in live.classes.entries():
         queues[entry.requirements.queue] += entry.jobs
         tenants[entry.line.tenant] += entry.jobs
@@ -181,6 +185,10 @@ def accounts_match(live: Live) -> None:
     for tenant, jobs in tenants.items():
         counted = live.classes.tenant_jobs(tenant)
         assert counted == jobs, f"tenant {tenant}: {counted} live jobs, counted {jobs}"
+    for line in live.classes.lines.lines():
+        counted = live.classes.tenant_bytes(line.tenant)
+        expected = sizes[line.tenant]
+        assert counted == expected, f"tenant {line.tenant}: {counted} bytes, counted {expected}"
 
 
 def gates_hold(live: Live) -> None:

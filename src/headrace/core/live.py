@@ -35,6 +35,7 @@ from headrace.core.effects import (
     WaitsDropped,
     ids_split,
 )
+from headrace.core.gates import NO_QUOTA, Quota
 from headrace.core.ids import ID_BYTES
 from headrace.core.job import (
     LEASED,
@@ -152,15 +153,6 @@ class EngineConfig(msgspec.Struct, frozen=True):
     """How long finished jobs are kept where their type says nothing; None: for ever."""
     log_bytes_max: int = limits.LOG_BYTES_MAX
     """Of one job; what comes after is left out."""
-
-
-class Quota(msgspec.Struct, frozen=True):
-    """What a tenant may submit. None: no limit."""
-
-    jobs_max: int | None = None
-    """Live jobs."""
-    job_max: Amounts | None = None
-    """The largest one."""
 
 
 class Live:
@@ -332,11 +324,13 @@ class Live:
         self.jobs.remove(handle)
         if self.awaiting.waiting:
             self.awaiting.end(job_id, status)
-        self.leave_class(self.classes.entry(job.class_id), 1, effects)
+        self.leave_class(self.classes.entry(job.class_id), 1, job.spec_bytes, effects)
 
-    def leave_class(self, entry: ClassEntry, jobs: int, effects: list[Effect]) -> None:
+    def leave_class(
+        self, entry: ClassEntry, jobs: int, spec_bytes: int, effects: list[Effect]
+    ) -> None:
         """Count so many live jobs of a class less."""
-        self.classes.release(entry, effects, jobs)
+        self.classes.release(entry, effects, jobs, spec_bytes)
         if entry.jobs == 0:  # its numbers may come again
             self.never_fits.pop(entry.class_id, None)
             self.ready.discard(entry.number)
@@ -453,10 +447,10 @@ class Live:
             effects.append(OwnerStored(owner_id, tenant, user))
         return owner_id
 
-    def quota_set(self, tenant: str, jobs_max: int | None, job_max: Amounts | None) -> None:
+    def quota_set(self, tenant: str, quota: Quota) -> None:
         self.quotas.pop(tenant, None)
-        if jobs_max is not None or job_max is not None:
-            self.quotas[tenant] = Quota(jobs_max, job_max)
+        if quota != NO_QUOTA:
+            self.quotas[tenant] = quota
 
     # Restart ------------------------------------------------------------------------------------
 
@@ -504,9 +498,9 @@ class Live:
         lines.begin(first)
         for (class_id, priority), place in last.items():
             lines.go_on(self.classes.entry(class_id).line, priority, place)
-        for class_id, count in by_class.items():
+        for class_id, (count, spec_bytes) in by_class.items():
             entry = self.classes.entry(class_id)
-            entry.count(count)
+            entry.count(count, spec_bytes)
             entry.line.ready += count
             self.ready.add(entry.number)
             self.stats.queue(entry.requirements.queue, count)
@@ -522,7 +516,7 @@ class Live:
             self.classes.withhold(job.class_id)
             return
         entry = self.classes.entry(job.class_id)
-        entry.count(1)
+        entry.count(1, job.spec_bytes)
         handle = self.jobs.add(job.job_id, record)
         self.stats.live[job.status] += 1
         if job.status in READY:

@@ -116,15 +116,18 @@ def complete(
             live.runs.add_alike(now_ms, now_ms - granted_ms, count)
         live.workers.holds(done.worker, -done.count)
         entry_of = live.classes.entry
+        bytes_of = done.bytes_by_class.get
         for class_id, count in done.by_class.items():  # many, where tenants take turns
             entry = entry_of(class_id)
             live.release(entry, count)
+            spec_bytes = bytes_of(class_id, 0)
             if entry.jobs == count:
-                live.leave_class(entry, count, effects)
+                live.leave_class(entry, count, spec_bytes, effects)
             else:
                 entry.jobs -= count
                 entry.queue.jobs -= count
                 entry.line.jobs -= count
+                entry.line.spec_bytes -= spec_bytes
         at = end
 
 

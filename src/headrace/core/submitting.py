@@ -13,16 +13,16 @@ from headrace.core.effects import (
     ids_split,
 )
 from headrace.core.fitting import never_fits_any, refusal
+from headrace.core.gates import NO_QUOTA
 from headrace.core.ids import ID_BYTES, id_text
 from headrace.core.job import Job, Status
-from headrace.core.live import Live, Quota, unknown_job
+from headrace.core.live import Live, unknown_job
 from headrace.core.resources import DIMENSIONS, Amounts, Requirements, amount_text
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 
 RETRY_AFTER_MS: Final = 1_000
 """Of what is refused because there is too much of it."""
-NO_QUOTA: Final = Quota()
 QUEUED: Final = Status.QUEUED  # a member looked up in its class costs as much as a small call
 
 
@@ -195,7 +195,8 @@ def submit_first(live: Live, now_ms: int, new: NewJobs, entry: ClassEntry, owner
 def submit_take(live: Live, new: NewJobs, first: Job, entry: ClassEntry) -> bytes:
     """Take jobs that are alike into memory; return their records, joined."""
     step = entry.line.step if first.status is QUEUED else 1
-    records = first.pack_alike(len(new.specs), step)
+    records, spec_bytes = first.pack_alike(new.specs, step)
+    entry.line.spec_bytes += spec_bytes
     handles = live.jobs.add_alike(new.job_ids, records)
     live.enter_alike(handles, first, entry)
     if new.webhook_url:
@@ -221,6 +222,7 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
     most, refuse_never_fit = live.config.resources_max, live.config.refuse_never_fit
     has_quotas = live.quotas or live.classes.backlogs_max
     of_tenant: dict[str, int] = {}
+    bytes_of_tenant: dict[str, int] = {}
     of_queue: dict[str, int] = {}
     for new in command.jobs:
         at = position
@@ -259,9 +261,13 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
             job_max = live.quotas.get(needs.tenant, NO_QUOTA).job_max
             if job_max is not None and not needs.amounts.fits(job_max):
                 return too_large(needs.amounts, job_max, pointer(command, at))
-            of_tenant[needs.tenant] = of_tenant.get(needs.tenant, 0) + len(new.specs)
-            of_queue[needs.queue] = of_queue.get(needs.queue, 0) + len(new.specs)
-            held = held_out(live, needs, of_tenant[needs.tenant], of_queue[needs.queue])
+            tenant, queue, size = needs.tenant, needs.queue, sum(map(len, new.specs))
+            of_tenant[tenant] = of_tenant.get(tenant, 0) + len(new.specs)
+            bytes_of_tenant[tenant] = bytes_of_tenant.get(tenant, 0) + size
+            of_queue[queue] = of_queue.get(queue, 0) + len(new.specs)
+            held = held_out(
+                live, needs, of_tenant[tenant], bytes_of_tenant[tenant], of_queue[queue]
+            )
             if held is not None:
                 held.move_to(pointer(command, at))
                 return held
@@ -286,19 +292,19 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
 
 
 def held_out(
-    live: Live, requirements: Requirements, of_tenant: int, of_queue: int
+    live: Live, requirements: Requirements, of_tenant: int, bytes_of_tenant: int, of_queue: int
 ) -> Problem | None:
-    """Say whether so many more live jobs of a tenant, and of a queue, are too many."""
+    """Say whether so many more live jobs of a tenant, and of a queue, are too many; or too large,
+    with so many bytes."""
     tenant, queue = requirements.tenant, requirements.queue
-    jobs_max = live.quotas.get(tenant, NO_QUOTA).jobs_max
+    quota = live.quotas.get(tenant, NO_QUOTA)
     jobs = live.classes.tenant_jobs(tenant) + of_tenant
-    if jobs_max is not None and jobs > jobs_max:
-        return Problem(
-            ProblemCode.QUOTA_REACHED,
-            f"the tenant {tenant!r} may have {jobs_max} jobs that have not ended, and would have"
-            f" {jobs}; try again when some have",
-            pointer="",
-            retry_after_ms=RETRY_AFTER_MS,
+    if quota.jobs_max is not None and jobs > quota.jobs_max:
+        return _quota_reached(tenant, f"{quota.jobs_max} jobs that have not ended", str(jobs))
+    size = live.classes.tenant_bytes(tenant) + bytes_of_tenant
+    if quota.bytes_max is not None and size > quota.bytes_max:
+        return _quota_reached(
+            tenant, f"jobs of {quota.bytes_max} bytes that have not ended", f"{size} bytes of them"
         )
     backlog_max = live.classes.backlogs_max.get(queue)
     backlog = live.classes.queue_backlog(queue) + of_queue
@@ -311,6 +317,16 @@ def held_out(
             retry_after_ms=RETRY_AFTER_MS,
         )
     return None
+
+
+def _quota_reached(tenant: str, allowed: str, would_have: str) -> Problem:
+    return Problem(
+        ProblemCode.QUOTA_REACHED,
+        f"the tenant {tenant!r} may have {allowed}, and would have {would_have};"
+        " try again when some have",
+        pointer="",
+        retry_after_ms=RETRY_AFTER_MS,
+    )
 
 
 def full(live: Live, new_jobs: int) -> Problem | None:

@@ -606,6 +606,10 @@ class Pump:
         """Return how many live jobs are said to be of a tenant."""
         return self._engine.live.classes.tenant_jobs(tenant)
 
+    def tenant_bytes(self, tenant: str) -> int:
+        """Return how many bytes those jobs have as they are stored, without modules."""
+        return self._engine.live.classes.tenant_bytes(tenant)
+
     def limit_state(self, kind: Kind, name: str) -> tuple[LimitState, Amounts] | None:
         """Return how a limit or a tenant's quota stands, and what runs under it takes up."""
         return limit_state(self._engine.live, kind, name)

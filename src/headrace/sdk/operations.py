@@ -360,7 +360,7 @@ class Operations(Connection):
     async def set_tenant(self, name: str, **settings: Any) -> TenantView:
         """Set a tenant's share of the workers and its quotas.
 
-        settings: weight, jobs_max, running_max, job_max, description, as in
+        settings: weight, jobs_max, bytes_max, running_max, job_max, description, as in
         `PUT /api/v1/tenants/{name}`.
         """
         return await self._put(_one(TENANTS, name), TenantView, settings)

@@ -29,6 +29,9 @@ JobsMax = Annotated[int, Meta(ge=0, le=limits.QUEUE_CAPACITY_MAX)]
 """A number of jobs."""
 
 
+BytesMax = Annotated[int, Meta(ge=0, le=limits.TENANT_BYTES_MAX)]
+
+
 class Removed(msgspec.Struct, kw_only=True):
     name: str
     removed: bool = True
@@ -258,6 +261,9 @@ class TenantSettings(Request, kw_only=True):
     places."""
     jobs_max: JobsMax | None = None
     """Jobs that have not ended; a submit beyond is refused with 429. null: no limit."""
+    bytes_max: BytesMax | None = None
+    """Bytes of those jobs, each as it is stored, without its module; a submit beyond is refused
+    with 429. null: no limit."""
     running_max: RunningMax | None = None
     """What its jobs that run take up together; others wait. null: no limit."""
     job_max: ResourcesMax | None = None
@@ -270,11 +276,15 @@ class TenantView(msgspec.Struct, kw_only=True):
     weight: int
     jobs_max: int | None
     """Jobs that have not ended; null: no limit."""
+    bytes_max: int | None
+    """Bytes of those jobs; null: no limit."""
     running_max: RunningMax | None
     job_max: ResourcesMax | None
     description: str
     jobs: int
-    """That have not ended; of `default`, those that came with a key: quotas are for no others."""
+    """That have not ended; of `default`, quotas bind those alone that come with a key."""
+    bytes: int
+    """Of those jobs, each as it is stored, without its module."""
     depth: int
     """Jobs that wait for a worker and for nothing else."""
     running: Running

@@ -112,6 +112,8 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Its share of the workers, next to the weights of others that have jobs waiting."""
     jobs_max: int | None = None
     """Jobs that have not ended."""
+    bytes_max: int | None = None
+    """Bytes of those jobs, each as it is stored; without modules."""
     running_max: RunningMax | None = None
     """What its jobs that run take up together."""
     job_max: RunningMax | None = None

@@ -103,6 +103,8 @@ OPERATOR_SPAN_MS_MAX: Final = 3_650 * DAY_MS
 """Of any duration that an operator sets, such as the life of a key."""
 QUEUE_CAPACITY_MAX: Final = 1_000_000_000
 """Also of other numbers of jobs that an operator sets."""
+TENANT_BYTES_MAX: Final = 1 << 50
+"""Of jobs of a tenant that have not ended, as an operator may set it."""
 RATE_MS_MIN: Final = 10
 RATE_MS_MAX: Final = HOUR_MS
 """Span of a rate: after a restart nothing that it limits starts for as long."""
@@ -207,6 +209,7 @@ assert SPEC_BYTES_MAX < BODY_BYTES_MAX
 assert MODULE_BYTES_MAX * 4 // 3 + SPEC_BYTES_MAX < BODY_BYTES_MAX, "an inline module fits a body"
 assert OUTPUT_BYTES_MAX * 4 // 3 * 2 < BODY_BYTES_MAX, "a report fits a body"
 assert TIMEOUT_MS_MAX < 1 << 32, "stored in 32 bits"
+assert SPEC_BYTES_MAX < 1 << 24, "stored in 24 bits"
 assert RETRY_DELAY_MS_MAX < 1 << 32, "stored in 32 bits"
 assert RETRIES_MAX < 1 << 16, "stored in 16 bits"
 assert max(CPU_MILLI_MAX, MEMORY_MB_MAX, STORAGE_MB_MAX, GPU_MILLI_MAX) < 1 << 31, "the match index"

@@ -53,6 +53,7 @@ async def tenant_put(request: web.Request) -> web.Response:
     value = TenantDocument(
         weight=asked.weight,
         jobs_max=asked.jobs_max,
+        bytes_max=asked.bytes_max,
         running_max=_most(asked.running_max, "/running_max"),
         job_max=_most(asked.job_max, "/job_max"),
         description=asked.description,
@@ -115,12 +116,14 @@ def _view(site: Site, name: str, document: Document | None) -> TenantView:
         name=name,
         weight=value.weight,
         jobs_max=value.jobs_max,
+        bytes_max=value.bytes_max,
         running_max=None
         if value.running_max is None
         else RunningMax(jobs=value.running_max.jobs, **_amounts(value.running_max)),
         job_max=None if value.job_max is None else ResourcesMax(**_amounts(value.job_max)),
         description=value.description,
         jobs=site.pump.tenant_jobs(name),
+        bytes=site.pump.tenant_bytes(name),
         depth=site.pump.tenant_depth(name),
         running=running,
         version=0 if document is None else document.version,
