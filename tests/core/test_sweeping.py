@@ -227,10 +227,10 @@ def test_a_damaged_row_is_kept_and_one_of_unknown_type_as_long_as_any() -> None:
     keeping = Keeping(10)
     assert keeping.over_ms(Ended(b"", NOT_KNOWN, b"", "")) > 1 << 50
     keeping.of_type("long", 500)
-    assert keeping.over_ms(Ended(b"", 1_000, b"", None)) == 1_500
-    assert keeping.over_ms(Ended(b"", 1_000, b"", "x")) == 1_010
+    assert keeping.over_ms(Ended(b"", 1_000, bytes(68), None)) == 1_500
+    assert keeping.over_ms(Ended(b"", 1_000, bytes(68), "x")) == 1_010
     keeping.of_type("long", None)
-    assert keeping.over_ms(Ended(b"", 1_000, b"", None)) == 1_010
+    assert keeping.over_ms(Ended(b"", 1_000, bytes(68), None)) == 1_010
 
 
 # What is in hand at the same time ---------------------------------------------------------------

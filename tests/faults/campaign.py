@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,12 +24,12 @@ from checker import Checker, Counts, Violation, summary
 from history import Final, read
 from http_client import Http
 from load import LOADS, params_of
-from operator_load import FIELD_OF, WEIGHT_DEFAULT
+from operator_load import BRIEF, BRIEF_S, FIELD_OF, WEIGHT_DEFAULT
 from processes import LYING, Server, free_port
 
 CLIENTS = 2
 FLAGS = (
-    *("--lease", "2s", "--retention", "12h"),
+    *("--lease", "2s", "--retention", "12h", "--cleanup-every", "500ms"),
     *("--webhook-http", "--webhook-ports", "0", "--webhook-allow-networks", "127.0.0.0/8"),
 )
 SERVE_S = (0.05, 1.0)
@@ -148,6 +148,7 @@ def run(
         freed_s = time.monotonic()
         live = asyncio.run(drained(port))
         clients.stop()
+        left = asyncio.run(brief_gone(port))
         store = asyncio.run(whole_store(port))
         checker = Checker()
         checker.freed_s = freed_s
@@ -158,6 +159,8 @@ def run(
         violations = checker.finish_others(*others, store)
         if live:
             violations.append(Violation("not_drained", "", f"{live} jobs after {DRAIN_S_MAX} s"))
+        if left:
+            violations.append(Violation("kept_too_long", "", f"{left} jobs of {BRIEF_S} s"))
         if exit_code != 0:
             violations.append(Violation("exit_code", "", f"{exit_code} after SIGTERM"))
     finally:
@@ -180,24 +183,46 @@ async def ask(http: Http, path: str) -> Any:
 async def drained(port: int) -> int:
     """Resume what is suspended, and wait until no job is live. Returns how many are when the time
     is over."""
+
+    async def resumed(http: Http) -> int:
+        live = 0
+        async for job in listed(http, f"status={LIVE}"):
+            live += 1
+            if job["status"] == "suspended":
+                await http.ask("POST", f"/api/v1/jobs/{job['id']}/resume")
+        return live
+
+    return await none_left(port, resumed)
+
+
+async def brief_gone(port: int) -> int:
+    """Wait until all jobs are gone that are kept for a moment only. Returns how many are not when
+    the time is over."""
+
+    async def there(http: Http) -> int:
+        return len([job async for job in listed(http, f"tag={BRIEF}")])
+
+    return await none_left(port, there)
+
+
+async def none_left(port: int, count: Callable[[Http], Awaitable[int]]) -> int:
     http = Http(port)
     due_s = time.monotonic() + DRAIN_S_MAX
-    while True:
-        live = 0
-        cursor = ""
-        while True:
-            page = await ask(http, f"/api/v1/jobs?status={LIVE}&limit=1000{cursor}")
-            live += len(page["jobs"])
-            for job in page["jobs"]:
-                if job["status"] == "suspended":
-                    await http.ask("POST", f"/api/v1/jobs/{job['id']}/resume")
-            if page["next"] is None:
-                break
-            cursor = f"&cursor={page['next']}"
-        if not live or time.monotonic() > due_s:
-            http.close()
-            return live
+    while (left := await count(http)) and time.monotonic() < due_s:
         await asyncio.sleep(0.1)
+    http.close()
+    return left
+
+
+async def listed(http: Http, query: str) -> AsyncIterator[Any]:
+    cursor = ""
+    while True:
+        page = await ask(http, f"/api/v1/jobs?{query}&limit=1000{cursor}")
+        for job in page["jobs"]:
+            yield job
+        if page["next"] is None:
+            return
+        cursor = f"&cursor={page['next']}"
 
 
 async def beside_jobs(
@@ -233,14 +258,7 @@ async def beside_jobs(
 async def whole_store(port: int) -> list[Final]:
     """Every job by the list, and how each ended by its result."""
     http = Http(port)
-    finals: list[Final] = []
-    cursor = ""
-    while True:
-        page = await ask(http, f"/api/v1/jobs?order=created_at&limit=1000{cursor}")
-        finals.extend(final_of(job) for job in page["jobs"])
-        if page["next"] is None:
-            break
-        cursor = f"&cursor={page['next']}"
+    finals = [final_of(job) async for job in listed(http, "order=created_at")]
     http.close()
     ended = iter([final for final in finals if final.status in ("completed", "failed")])
     async with asyncio.TaskGroup() as tasks:

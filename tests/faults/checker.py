@@ -10,7 +10,7 @@ from math import inf
 
 import msgspec
 from history import FAIL, INFO, OK, Final, Op, Told
-from operator_load import EVENTS
+from operator_load import BRIEF, EVENTS
 
 TERMINAL = frozenset({"completed", "failed", "timeout", "cancelled", "skipped"})
 POISON = "poison"
@@ -298,9 +298,9 @@ class Checker:
         return self._found
 
     def _may_be_gone(self, name: str) -> bool:
-        """Say whether somebody deleted jobs of this one's tag."""
+        """Say whether its time may be over, or somebody deleted jobs of its tag."""
         tag = self._tags.get(name)
-        return any(op.value == "delete" and op.name == tag for op in self._bulks)
+        return tag == BRIEF or any(op.value == "delete" and op.name == tag for op in self._bulks)
 
     def _check_job(self, job_id: str, job: _Job, final: Final) -> None:
         if final.status not in TERMINAL:

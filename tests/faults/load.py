@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 from history import FAIL, INFO, OK, Acked, Given, Op, Result, Told, Writer
 from http_client import Http, LostError, NotSentError
-from operator_load import DOOMED, HALTED, Operator
+from operator_load import BRIEF, BRIEF_S, DOOMED, HALTED, Operator
 
 BACKLOG_MAX: Final = 400
 BATCH: Final = 100
@@ -142,6 +142,8 @@ class Submitter:
             job["tags"] = [HALTED]
         elif not keyed and self.random.random() < 0.1:
             job["tags"] = [DOOMED]  # its name comes once, so that it is one job if it goes
+        elif not keyed and self.random.random() < 0.1:
+            job |= {"tags": [BRIEF], "retention": BRIEF_S}
         if self.shared.ids and self.random.random() < 0.05:
             job["after"] = self.random.sample(self.shared.ids, min(len(self.shared.ids), 3))
         return job

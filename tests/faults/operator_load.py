@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PAUSE_S: Final = 0.1
 DOOMED: Final = "doomed"
 """Tag of jobs that are deleted."""
+BRIEF: Final = "brief"
+"""Tag of jobs that are kept for `BRIEF_S` after their end."""
+BRIEF_S: Final = 0.3
 HALTED: Final = "halted"
 """Tag of jobs that are cancelled."""
 ACT_OF: Final = {DOOMED: "delete", HALTED: "cancel"}

@@ -147,6 +147,42 @@ async def test_a_finished_job_is_gone_after_its_time_on_both_surfaces(tmp_path: 
     await server.close()
 
 
+async def test_a_job_is_kept_as_long_as_it_says_itself(tmp_path: Path) -> None:
+    options = {"data_dir": tmp_path, "accept_any_filesystem": True, "cleanup_every_ms": 100}
+    server = await open_server(**options)
+    usual, week = await finish(server), await finish(server, retention="7d")
+    brief = await finish(server, retention=0.5)
+    batch = [{"type": "t", "params": n, "retention": 0} for n in range(3)]
+    alike = [one["job_id"] for one in (await server.call("POST", "/api/v1/jobs", batch)).json]
+    for _ in alike:
+        await server.call("POST", f"/api/v1/leases/{await server.lease()}/complete")
+    reply = await server.call("POST", "/jobs", {"type": "t", "retention": "200ms"})
+    await server.call("POST", f"/api/v1/leases/{await server.lease()}/complete")
+    await gone(server, reply.json["job_id"])
+    view = (await server.call("GET", f"/api/v1/jobs/{week}")).json["job"]
+    assert view["retention"] == 7 * 86_400
+    await server.close()
+    server = await open_server(**options)
+    for job_id in (brief, *alike):
+        await gone(server, job_id)
+    for job_id, kept in ((usual, None), (week, 7 * 86_400)):
+        shown = (await server.call("GET", f"/api/v1/jobs/{job_id}")).json["job"]
+        assert (shown["status"], shown["retention"]) == ("completed", kept)
+    await server.close()
+
+
+async def test_what_a_job_may_ask_to_be_kept_has_a_bound(server: Server) -> None:
+    for bad in ("31d", "never", "-1s", "soon", 86_400 * 31):
+        reply = await server.call("POST", "/api/v1/jobs", {"type": "t", "retention": bad})
+        assert (reply.status, reply.code) == (400, "field_invalid"), bad
+        assert reply.json["pointer"] == "/retention"
+    assert "30d" in reply.json["detail"]
+    free = await open_server(retention_ms_max=None)
+    job_id = await free.submit(retention="never")
+    assert (await free.call("GET", f"/api/v1/jobs/{job_id}")).json["job"]["retention"] == "never"
+    await free.close()
+
+
 async def test_cleanup_deletes_what_ended_long_ago_and_says_how_much(server: Server) -> None:
     for _ in range(SWEEP_JOBS_MAX + 2):
         last = await finish(server)

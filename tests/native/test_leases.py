@@ -38,7 +38,8 @@ GRANTED = (
 )
 ENDED = (
     *("count", "worker", "job_ids", "records", "started_at_ms"),
-    *("by_class", "bytes_by_class", "by_status", "by_granted_ms", "with_webhook"),
+    *("by_class", "bytes_by_class", "by_status", "by_granted_ms"),
+    *("with_webhook", "with_retention"),
 )
 LEASE = (
     *("handle", "job_id", "attempt", "epoch", "granted_ms", "expires_ms", "deadline_ms"),
@@ -87,6 +88,7 @@ class Side:
                 start_before_at_ms=number % 5,
                 has_checkpoint=number % 3 == 0,
                 has_webhook=number % 5 == 0,
+                has_retention=number % 7 == 0,
                 spec_bytes=number % 12 * 70_000,
             )
             assert self.jobs.add(job.job_id, job.pack()) == number

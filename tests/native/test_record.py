@@ -31,7 +31,7 @@ BITS = {
     "spec_bytes": 24,
 }
 FLAGS = ("attempt_open", "due_is_wall", "has_checkpoint")
-FIXED_FLAGS = ("has_webhook",)
+FIXED_FLAGS = ("has_webhook", "has_retention")
 CHANGED = {
     name: BITS[name]
     for name in ("attempt", "epoch", "outcome", "failures", "stops", "order", "due_ms")

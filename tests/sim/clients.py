@@ -1,6 +1,5 @@
 """Who submits, and what they do to their jobs afterwards."""
 
-import json
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -44,7 +43,7 @@ from headrace.wire.documents import (
 )
 from headrace.wire.schema import JobFilter
 from sim.model import Model
-from sim.model_job import each_submitted, named_in, spec_of
+from sim.model_job import each_submitted, named_in, spec_of, with_member
 from sim.net import Net
 from sim.outbox import PATTERNS, WEBHOOKS
 from sim.settings import (
@@ -68,6 +67,8 @@ LIMITS_FIRST: Final = 2
 KNOWN_MAX: Final = 200
 CARELESS: Final = 0.1
 """Submits without keys that are tried again all the same, so that jobs come twice."""
+RETENTIONS: Final[tuple[Any, ...]] = (0, 0.3, 2, 10, "never")
+"""That jobs ask for: seconds."""
 RATES_MS: Final = (200, 1_000, 5_000, 5_000)
 LIMITED: Final = {
     "l1": ("type", "wasm"),
@@ -130,6 +131,9 @@ class Client:
         self.closing = False
         self._acts = [act for act, weight in settings.acts.items() for _ in range(int(weight))]
         world.at(number, self._turn)
+        if "document" in self._acts:
+            for kinds in ((Kind.GROUP,), (Kind.TYPE, Kind.GROUP), (Kind.TYPE,)):
+                world.at(number, self._set, kinds)
         if "limit" in self._acts:
             for _ in range(LIMITS_FIRST):
                 world.at(number, self._set, (Kind.LIMIT,))
@@ -222,12 +226,14 @@ class Client:
             new["request_digest"] = blake2b(shown.encode(), digest_size=16).digest()
         elif random() < 0.1:
             url = f"https://own{world.between(1, 3)}.test/"
-            spec = {**json.loads(new["specs"][0]), "webhook_url": url}
-            new["specs"] = [json.dumps(spec, separators=(",", ":")).encode()]
+            new["specs"] = [with_member(new["specs"][0], "webhook_url", url)]
             new["webhook_url"] = url
         elif random() < 0.2:
             others = world.between(1, BATCH_MAX)
             new["specs"] += [spec_of(need, world.rng.getrandbits(40), tags) for _ in range(others)]
+        if settings.retentions and random() < settings.retentions:
+            new["retention"] = kept = pick(RETENTIONS)
+            new["specs"] = [with_member(spec, "retention", kept) for spec in new["specs"]]
         if kind == "" and random() < 0.3:
             new["module_sha256"] = pick(MODULES)
             if len(new["specs"]) == 1 and random() < 0.5:

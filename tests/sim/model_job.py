@@ -47,6 +47,10 @@ def spec_of(need: Requirements, number: int, tags: list[str]) -> bytes:
     return msgspec.json.encode({**told, "requirements": asked, "tags": tags})
 
 
+def with_member(spec: bytes, name: str, value: Any) -> bytes:
+    return msgspec.json.encode({**msgspec.json.decode(spec), name: value})
+
+
 def named_in(spec: bytes, after: list[bytes], any_end: bool) -> bytes:
     """Return a spec that also names the jobs to run after."""
     told = msgspec.json.decode(spec)

@@ -108,7 +108,7 @@ def starts_come_back_early(stack: ExitStack) -> None:
     """A start counts for half of its span."""
 
     def back(self: GateTable, now_ms: int) -> bool:
-        soonest = [gate.limit.per_ms // 2 for gate in self._rated.values()]
+        soonest = [gate.limit.per_ms // 2 for gate in self.rated.values()]
         return bool(old(self, now_ms + min(soonest, default=0)))
 
     old = put(stack, GateTable, "come_back", back)

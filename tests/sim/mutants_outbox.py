@@ -105,14 +105,14 @@ def url_forgotten_by_a_redrive(stack: ExitStack) -> None:
 
 
 @planted
-def url_read_before_it_is_stored(stack: ExitStack) -> None:
-    """The URL of a job that ends in the batch of its submit is not found."""
+def spec_read_before_it_is_stored(stack: ExitStack) -> None:
+    """What a job that ends in the batch of its submit asks for is not found."""
 
-    def webhook_url(self: Live, job_id: bytes) -> str:
-        self.fresh_urls.clear()
+    def spec_head(self: Live, job_id: bytes) -> Any:
+        self.fresh_heads.clear()
         return old(self, job_id)
 
-    old = put(stack, Live, "webhook_url", webhook_url)
+    old = put(stack, Live, "spec_head", spec_head)
 
 
 @planted

@@ -6,12 +6,14 @@ from unittest import mock
 
 import msgspec
 
-from headrace.core import documenting, engine, sweeping
+from headrace.core import documenting, engine, expiring, sweeping
 from headrace.core.commands import Sweep
+from headrace.core.effects import ExpiriesSet
 from headrace.core.sweeping import FOREVER_MS, Keeping
+from headrace.store import expiries, layout
 from headrace.store.store import Store
 from headrace.wire.documents import Kind
-from sim.planting import planted, put
+from sim.planting import planted, put, translate
 
 
 @planted
@@ -89,3 +91,44 @@ def first_part_is_all(stack: ExitStack) -> None:
 
     old = engine._HANDLERS[Sweep]
     stack.enter_context(mock.patch.dict(engine._HANDLERS, {Sweep: sweep}))
+
+
+@planted
+def own_time_is_the_servers(stack: ExitStack) -> None:
+    """What a job says of how long it is kept is not heard."""
+    put(stack, sweeping, "has_retention", lambda _record: False)
+
+
+@planted
+def own_time_of_completions_forgotten(stack: ExitStack) -> None:
+    """Jobs that complete as most do are never over, if they said when."""
+    put(stack, expiring, "jobs_completed", lambda *_: None)
+
+
+@planted
+def own_time_not_stored(stack: ExitStack) -> None:
+    """When a job is over is in no commit."""
+    translate(stack, ExpiriesSet, lambda *_: None)
+
+
+@planted
+def own_time_of_an_earlier_end(stack: ExitStack) -> None:
+    """A job that ran again goes when the end before would have been over."""
+    put(stack, expiries, "drop", lambda *_: None)
+
+    def record_of(read: expiries.ReadRow, job_id: bytes, _at_ms: int) -> bytes:
+        done = read(layout.DONE, job_id)
+        return b"" if done is None else layout.ended_unpack(done)[1]
+
+    put(stack, expiries, "record_of", record_of)
+
+
+@planted
+def never_is_at_once(stack: ExitStack) -> None:
+    """A job that is to stay for ever is over with its end."""
+
+    def expires(finished_at_ms: int, retention: Any) -> int | None:
+        return finished_at_ms if retention == "never" else old(finished_at_ms, retention)
+
+    old = put(stack, expiring, "expires_ms", expires)
+    put(stack, expiries, "expires_ms", expires)

@@ -97,7 +97,10 @@ class Retention:
         return rules
 
     def _keep_ms(self, rules: dict[Any, int], job_id: bytes) -> int:
-        return rules.get(self._model.sent[job_id].requirements.kind, rules[None])
+        sent = self._model.sent[job_id]
+        if sent.retention is not None:
+            return FOREVER_MS if sent.retention == "never" else round(sent.retention * 1_000)
+        return rules.get(sent.requirements.kind, rules[None])
 
     def part(self, command: Sweep | Cleanup, reply: Any) -> None:
         model = self._model
@@ -113,7 +116,10 @@ class Retention:
             job_id: finished
             for job_id, finished in model.ended.items()
             if finished.finished_at_ms + self._keep_ms(rules, job_id) <= self._now_ms
-            and int.from_bytes(job_id[:6], "big") + shortest_ms <= self._now_ms
+            and (
+                model.sent[job_id].retention is not None
+                or int.from_bytes(job_id[:6], "big") + shortest_ms <= self._now_ms
+            )
             and job_id in model.durable
             and model.durable[job_id].finished is finished
             and job_id not in model.unheard

@@ -95,6 +95,8 @@ class Settings:
     """Jobs that run after others."""
     acts: dict[str, float] = field(default_factory=dict)
     retention_ms: int | None = None
+    retentions: float = 0.0
+    """Jobs that say themselves how long they are kept."""
     sweep_ms: int = 1_000
     """Between two sweeps."""
 
@@ -136,6 +138,7 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
         },
         retention_ms=sweeps.choice((None, 0, 500, 3_000, 20_000)),
         sweep_ms=sweeps.choice((100, 1_000, 5_000)),
+        retentions=sweeps.choice((0.0, 0.0, 0.2, 0.5)),
     )
 
 

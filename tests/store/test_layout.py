@@ -50,6 +50,7 @@ def test_table_numbers_never_change() -> None:
         "SENT": 21,
         "BY_FINISHED": 17,
         "BY_SCHEDULED": 18,
+        "EXPIRIES": 23,
     }
     assert all(getattr(layout, table.name) == table for table in Table)
 

@@ -35,10 +35,7 @@ from headrace._native.heap cimport (
 )
 from headrace._native.jobs cimport AHEAD, ROW_HEAD_BYTES, JobTable
 from headrace._native.record cimport (
-    HAS_CHECKPOINT,
-    HAS_WEBHOOK,
-    ID_BYTES_C,
-    RECORD_BYTES_C,
+    HAS_CHECKPOINT, HAS_RETENTION, HAS_WEBHOOK, ID_BYTES_C, RECORD_BYTES_C,
     Record,
     job_read,
     record_close,
@@ -275,6 +272,7 @@ cdef class Ended:
     cdef readonly dict by_status
     cdef readonly dict by_granted_ms
     cdef readonly bint with_webhook
+    cdef readonly bint with_retention
 
 
 @cython.final
@@ -584,6 +582,7 @@ cdef class LeaseTable:
         done.by_status = by_status
         done.by_granted_ms = by_granted_ms
         done.with_webhook = (flags & HAS_WEBHOOK) != 0
+        done.with_retention = (flags & HAS_RETENTION) != 0
         return done
 
     def memory_bytes(self):

@@ -6,8 +6,9 @@ cdef enum:
     ID_BYTES_C = 16
     RECORD_BYTES_C = 68
     STATUSES_MAX = 32
-    HAS_CHECKPOINT = 4  # of the flags, as is the next
+    HAS_CHECKPOINT = 4  # of the flags, as are the next
     HAS_WEBHOOK = 8
+    HAS_RETENTION = 16
 
 
 cdef packed struct Record:  # little-endian, as every machine is that this is built for

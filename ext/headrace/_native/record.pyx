@@ -12,6 +12,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from headrace._native.record cimport (
     HAS_CHECKPOINT,
+    HAS_RETENTION,
     HAS_WEBHOOK,
     ID_BYTES_C,
     RECORD_BYTES_C,
@@ -94,6 +95,7 @@ cdef class Job:
         bint has_checkpoint=False,
         bint has_webhook=False,
         uint32_t spec_bytes=0,
+        bint has_retention=False,
     ):
         id_check(job_id)
         memcpy(self.id, PyBytes_AS_STRING(job_id), ID_BYTES_C)
@@ -105,6 +107,7 @@ cdef class Job:
             | (DUE_IS_WALL if due_is_wall else 0)
             | (HAS_CHECKPOINT if has_checkpoint else 0)
             | (HAS_WEBHOOK if has_webhook else 0)
+            | (HAS_RETENTION if has_retention else 0)
         )
         self.row.outcome = outcome
         self.row.class_id = class_id
@@ -232,6 +235,10 @@ cdef class Job:
     def has_webhook(self):
         return (self.row.flags & HAS_WEBHOOK) != 0
 
+    @property
+    def has_retention(self):
+        return (self.row.flags & HAS_RETENTION) != 0
+
     cdef void flag(self, uint8_t bit, bint value) noexcept:
         if value:
             self.row.flags |= bit
@@ -343,7 +350,7 @@ cdef tuple FIELDS = (
     "job_id", "status", "priority", "class_id", "owner_id", "order", "timeout_ms",
     "retry_delay_ms", "retry_backoff_centi", "retries_max", "attempt", "epoch", "attempt_open",
     "outcome", "failures", "crashes", "stops", "due_ms", "due_is_wall", "start_before_at_ms",
-    "has_checkpoint", "has_webhook", "spec_bytes",
+    "has_checkpoint", "has_webhook", "spec_bytes", "has_retention",
 )
 
 

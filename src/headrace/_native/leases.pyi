@@ -169,6 +169,9 @@ class Ended:
     @property
     def with_webhook(self) -> bool:
         """Whether one of the jobs has one."""
+    @property
+    def with_retention(self) -> bool:
+        """Whether one of the jobs says how long it is kept."""
 
 @final
 class LeaseTable:

@@ -52,6 +52,7 @@ class Job:
         has_checkpoint: bool = False,
         has_webhook: bool = False,
         spec_bytes: int = 0,
+        has_retention: bool = False,
     ) -> None: ...
     @staticmethod
     def unpack(job_id: bytes, record: bytes) -> Job:
@@ -157,3 +158,6 @@ class Job:
     @property
     def spec_bytes(self) -> int:
         """How long its spec is, as stored: 24 bits."""
+    @property
+    def has_retention(self) -> bool:
+        """Its client said how long it is kept after its end."""

@@ -73,6 +73,7 @@ class Job:
         has_checkpoint: bool = False,
         has_webhook: bool = False,
         spec_bytes: int = 0,
+        has_retention: bool = False,
     ) -> None:
         if len(job_id) != ID_BYTES:
             raise ValueError(f"an id has {ID_BYTES} bytes")
@@ -99,6 +100,7 @@ class Job:
         self.has_checkpoint = has_checkpoint
         self.has_webhook = has_webhook
         self.spec_bytes = spec_bytes
+        self.has_retention = has_retention
 
     def pack(self) -> bytes:
         return _RECORD.pack(
@@ -108,7 +110,8 @@ class Job:
             self.attempt_open
             | self.due_is_wall << 1
             | self.has_checkpoint << 2
-            | self.has_webhook << 3,
+            | self.has_webhook << 3
+            | self.has_retention << 4,
             self.outcome | self.spec_bytes << 8,
             self.class_id,
             self.owner_id,
@@ -169,6 +172,7 @@ class Job:
             bool(flags & 4),
             bool(flags & 8),
             outcome >> 8,
+            bool(flags & 16),
         )
 
     def move(self, event: Any) -> None:

@@ -101,6 +101,7 @@ class Ended:
     by_status: Counter[int] = field(default_factory=Counter)
     by_granted_ms: Counter[int] = field(default_factory=Counter)
     with_webhook: bool = False
+    with_retention: bool = False
 
 
 def _waited_ms(job: Job, now_ms: int, wall_ms: int) -> int:
@@ -260,6 +261,7 @@ class LeaseTable:
             done.by_status[int(job.status)] += 1
             done.by_granted_ms[lease.granted_ms] += 1
             done.with_webhook = done.with_webhook or job.has_webhook
+            done.with_retention = done.with_retention or job.has_retention
             job.close(outcome)
             job.move(event)
             done.job_ids += job.job_id

@@ -89,6 +89,7 @@ say, and goes before them.""",
 @click.option("--retry-delay", type=DURATION, help="Before the first retry; it doubles. [1s]")
 @click.option("--key", help="Idempotency key: a second submit with it gives the first one's job.")
 @click.option("--tag", "tags", multiple=True, help="To find it by; repeatable.")
+@click.option("--retention", help="How long it is kept after its end: 7d, or never.")
 @click.option("--stdin", help="Text for a module's standard input; @FILE or - to read it.")
 @click.option(
     "--env", "environment", multiple=True, metavar="NAME=VALUE", help="For a module; repeatable."
@@ -190,6 +191,7 @@ def _fields(
         ("key", "idempotency_key"),
         ("entry_point", "entry_point"),
         ("webhook_url", "webhook_url"),
+        ("retention", "retention"),
     ):
         if options[option] is not None:
             fields[field] = options[option]

@@ -226,7 +226,7 @@ def tell_status(
     tenant, user = live.owner_names[owner_id]
     event = _EVENTS[status]
     places = [(endpoint, "") for endpoint in hooks.asked(tenant, user, event)]
-    if has_url and (url := live.webhook_url(job_id)):
+    if has_url and (head := live.spec_head(job_id)) and (url := head.webhook_url):
         places.append((endpoint_of_url(tenant, url), url))
     if not places:
         return

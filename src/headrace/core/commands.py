@@ -16,6 +16,7 @@ from headrace.core.resources import Amounts, Profile, Requirements
 from headrace.core.tokens import TOKEN_CHARS, tokens_split
 from headrace.wire.documents import BulkDocument, Kind
 from headrace.wire.problems import Problem
+from headrace.wire.schema import Retention
 
 
 @unique
@@ -74,6 +75,8 @@ class NewJobs(msgspec.Struct, gc=False):
     """16 bytes over the canonical request."""
     webhook_url: str = ""
     """Where its client wants to hear of its end; empty: nowhere."""
+    retention: Retention | None = None
+    """How long it is kept after its end; None: as others say."""
     planned_at_ms: int = 0
     """Wall clock: what the spec tells as `scheduled_at`; 0 if it tells none."""
     after: list[bytes] = []

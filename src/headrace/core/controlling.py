@@ -178,6 +178,7 @@ def redrive(
         has_checkpoint=old.has_checkpoint and ended is not Status.COMPLETED,
         has_webhook=old.has_webhook,
         spec_bytes=len(stored),
+        has_retention=old.has_retention,
     )
     entry.line.spec_bytes += job.spec_bytes
     event = Event.REDRIVE

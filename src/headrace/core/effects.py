@@ -185,6 +185,19 @@ class JobDeleted(msgspec.Struct, frozen=True, tag=8):
     owner_id: int
 
 
+class ExpiriesSet(msgspec.Struct, frozen=True, gc=False, tag=19):
+    """Jobs that have ended said how long they are kept: each with when that is over, wall clock."""
+
+    jobs: list[tuple[bytes, int]]
+
+
+class ExpiryDropped(msgspec.Struct, frozen=True, tag=20):
+    """What is noted of when a job is over is of no end that it has had."""
+
+    job_id: bytes
+    at_ms: int
+
+
 class LogAppended(msgspec.Struct, frozen=True, tag=9):
     """A piece of a job's log. `position` rises; it orders the pieces."""
 
@@ -257,6 +270,8 @@ StoredEffect = (
     | WaitsStored
     | WaitsDropped
     | JobDeleted
+    | ExpiriesSet
+    | ExpiryDropped
     | LogAppended
     | ProgressStored
     | CheckpointStored

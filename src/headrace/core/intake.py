@@ -24,7 +24,7 @@ from headrace.core.job_types import FindType, JobType, check_params, no_types
 from headrace.core.params_schema import ParamsSchema
 from headrace.core.resources import WASM_KIND, Amounts, Requirements
 from headrace.wire import limits, schema
-from headrace.wire.durations import duration_ms, instant_ms, rfc3339, seconds
+from headrace.wire.durations import NEVER, duration_ms, duration_text, instant_ms, rfc3339, seconds
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.schema import ABSENT, Spec, SubmitJob
 from headrace.wire.trace import NO_TRACE, Trace
@@ -66,6 +66,8 @@ class Submission(NamedTuple):
     check_url: CheckUrl
     limited_tags: frozenset[str] = frozenset()
     """Tags that have a limit: jobs with them are counted there."""
+    retention_ms_max: int | None = None
+    """That a job may ask to be kept for; None: any time."""
     trace: Trace = NO_TRACE
 
 
@@ -76,9 +78,13 @@ def submission(
     find_type: FindType = no_types,
     limited_tags: frozenset[str] = frozenset(),
     check_url: CheckUrl = no_urls,
+    retention_ms_max: int | None = None,
 ) -> Submission:
     created_at = rfc3339(now_ms) or ""
-    return Submission(caller, now_ms, created_at, priority_max, find_type, check_url, limited_tags)
+    return Submission(
+        *(caller, now_ms, created_at, priority_max, find_type, check_url, limited_tags),
+        retention_ms_max,
+    )
 
 
 def new_job(
@@ -272,6 +278,8 @@ def _template(
         for position, tag in enumerate(job.tags):
             printable(tag, f"/tags/{position}")
         spec.tags = job.tags
+    if job.retention is not None:
+        spec.retention = _retention(job.retention, come.retention_ms_max)
     if job.webhook_url or job.webhook_url_alias:
         spec.webhook_url = _webhook_url(job, come)
     if is_wasm:
@@ -331,6 +339,7 @@ def _template(
             start_before_at_ms,
             key_digest,
             webhook_url=spec.webhook_url,
+            retention=spec.retention,
             planned_at_ms=planned_at_ms,
         ),
         schema=None if kind is None else kind.schema,
@@ -546,6 +555,15 @@ def _timeout_ms(value: float | str | None) -> int:
     if value is None or value == "" or value == 0:
         return limits.TIMEOUT_MS_DEFAULT
     return span_ms(value, "/timeout", limits.TIMEOUT_MS_MAX, limits.TIMEOUT_MS_MIN)
+
+
+def _retention(value: float | str, most_ms: int | None) -> schema.Retention:
+    if value == NEVER and most_ms is None:
+        return NEVER
+    kept_ms = None if value == NEVER else span_ms(value, "/retention", limits.OPERATOR_SPAN_MS_MAX)
+    if kept_ms is None or (most_ms is not None and kept_ms > most_ms):
+        raise invalid(f"at most {duration_text(most_ms or 0)} may be asked for", "/retention")
+    return seconds(kept_ms)
 
 
 def _when(job: SubmitJob, spec: Spec, now_ms: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import msgspec
 
 from headrace._native import Held, Holder, JobTable, LeaseTable, MatchIndex, TimerIndex, take_ready
+from headrace.core import expiring
 from headrace.core.announcing import Hooks, reached
 from headrace.core.awaiting import LOST, Awaiting
 from headrace.core.classes import ClassEntry, ClassTable
@@ -54,6 +55,7 @@ from headrace.core.workers import KnownWorkers, Lease, ParkedPolls, Session, Tol
 from headrace.wire import limits
 from headrace.wire.documents import Document
 from headrace.wire.problems import Problem, ProblemCode
+from headrace.wire.schema import Retention
 
 LOST_OWNER: Final = ("\0", "\0")
 """Stands for an owner whose row is corrupt; no caller has this tenant."""
@@ -121,16 +123,22 @@ class Archive(Protocol):
     def ended(
         self, start: bytes, stop: bytes, limit: int, *, types: bool
     ) -> tuple[list[Ended], bytes | None]: ...
+    def expired(
+        self, after_key: bytes, until_ms: int, limit: int
+    ) -> tuple[list[expiring.Expired], bytes | None]: ...
     def delivery_waits(self, endpoint: bytes, due_ms: int, number: int) -> bool: ...
     def delivery_over(self, endpoint: bytes, slot: int) -> Delivery | None: ...
     def deliveries_over(self, endpoint: bytes) -> int: ...
 
 
-class _SpecHead(msgspec.Struct):
+class SpecHead(msgspec.Struct):
+    """Of a spec, what its end asks for."""
+
     webhook_url: str = ""
+    retention: Retention | None = None
 
 
-_spec_head: Final = msgspec.json.Decoder(_SpecHead).decode
+_spec_head: Final = msgspec.json.Decoder(SpecHead).decode
 
 
 class EngineConfig(msgspec.Struct, frozen=True):
@@ -213,8 +221,8 @@ class Live:
         """Error and code of each job that took a step."""
         self.fresh_keys: dict[bytes, tuple[bytes, bytes]] = {}
         self.fresh_modules: set[bytes] = set()
-        self.fresh_urls: dict[bytes, str] = {}
-        """Named by jobs, to hear of their end."""
+        self.fresh_heads: dict[bytes, SpecHead] = {}
+        """Of jobs that ask for something at their end."""
         self.fresh_moved: set[tuple[bytes, int, int]] = set()
         """Places that deliveries have left."""
         self.stats = EngineStats()
@@ -321,6 +329,8 @@ class Live:
         effects.append(JobFinished(job_id, event, finished))
         if self.hooks.wanted or job.has_webhook:
             reached(self, now_ms, job, effects)
+        if job.has_retention:
+            expiring.job_ended(self, now_ms, job_id, effects)
         self.jobs.remove(handle)
         if self.awaiting.waiting:
             self.awaiting.end(job_id, status)
@@ -609,19 +619,19 @@ class Live:
         self.fresh_errors.clear()
         self.fresh_keys.clear()
         self.fresh_modules.clear()
-        self.fresh_urls.clear()
+        self.fresh_heads.clear()
         self.fresh_moved.clear()
 
-    def webhook_url(self, job_id: bytes) -> str:
-        """Return the URL that a job names, to hear of its end; nothing if its spec is damaged."""
-        fresh = self.fresh_urls.get(job_id)
+    def spec_head(self, job_id: bytes) -> SpecHead | None:
+        """Return what a job asks for at its end; None if its spec is damaged."""
+        fresh = self.fresh_heads.get(job_id)
         if fresh is not None:
             return fresh
         try:
             spec = self.archive.spec_of(job_id)
         except ArchiveFault:
-            return ""
-        return "" if spec is None else _spec_head(spec).webhook_url
+            return None
+        return None if spec is None else _spec_head(spec)
 
     def owner_of(self, job_id: bytes) -> int | None:
         """Return the owner of a finished job."""

@@ -8,6 +8,7 @@ Completions that need no thought are ended together by `complete`; `report` take
 
 from typing import Final
 
+from headrace.core import expiring
 from headrace.core.announcing import completed
 from headrace.core.commands import Ack, Completed, Completions, Outcome, Report
 from headrace.core.effects import (
@@ -106,6 +107,8 @@ def complete(
         live.fresh_completed.append(effect)
         if done.with_webhook or live.hooks.wanted:
             completed(live, now_ms, effect, effects)
+        if done.with_retention:
+            expiring.jobs_completed(live, effect, effects)
         if live.awaiting.waiting:
             for job_id in ids_split(done.job_ids):
                 live.awaiting.end(job_id, Status.COMPLETED)

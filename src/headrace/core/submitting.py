@@ -16,7 +16,7 @@ from headrace.core.fitting import never_fits_any, refusal
 from headrace.core.gates import NO_QUOTA
 from headrace.core.ids import ID_BYTES, id_text
 from headrace.core.job import Job, Status
-from headrace.core.live import Live, unknown_job
+from headrace.core.live import Live, SpecHead, unknown_job
 from headrace.core.resources import DIMENSIONS, Amounts, Requirements, amount_text
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
@@ -189,6 +189,7 @@ def submit_first(live: Live, now_ms: int, new: NewJobs, entry: ClassEntry, owner
         due_is_wall=due_is_wall,
         start_before_at_ms=new.start_before_at_ms,
         has_webhook=bool(new.webhook_url),
+        has_retention=new.retention is not None,
     )
 
 
@@ -199,8 +200,9 @@ def submit_take(live: Live, new: NewJobs, first: Job, entry: ClassEntry) -> byte
     entry.line.spec_bytes += spec_bytes
     handles = live.jobs.add_alike(new.job_ids, records)
     live.enter_alike(handles, first, entry)
-    if new.webhook_url:
-        live.fresh_urls.update(dict.fromkeys(ids_split(new.job_ids), new.webhook_url))
+    if first.has_webhook or first.has_retention:
+        head = SpecHead(new.webhook_url, new.retention)
+        live.fresh_heads.update(dict.fromkeys(ids_split(new.job_ids), head))
     if new.start_before_at_ms:
         for handle in handles:
             live.timers_skip_wall.set(handle, new.start_before_at_ms)

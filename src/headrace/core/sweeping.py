@@ -5,6 +5,8 @@ ended before it was submitted. What it met and kept (types with a longer retenti
 long after their submit) lies in `Stretch`es of ids, each with the moment before which nothing in it
 can be over; the next sweep passes over those whose moment has not come.
 
+Jobs that say themselves how long they are kept are `expiring`'s.
+
 Ages are told by a clock of their own (`Keeping.now_ms`), which is never ahead of the wall clock and
 runs after it at no more than `CATCH_UP` times the engine's: a wall clock that jumps ahead by a year
 has hours to be set right before anything is deleted for it. One that is set back deletes nothing.
@@ -17,6 +19,7 @@ import msgspec
 from headrace.core.commands import Cleanup, Sweep, Swept
 from headrace.core.documenting import note
 from headrace.core.effects import Effect, JobDeleted
+from headrace.core.expiring import BEGIN, has_retention, may_go, sweep_own
 from headrace.core.ids import first_id_at
 from headrace.core.job import Job
 from headrace.wire.durations import duration_text
@@ -99,13 +102,17 @@ class Keeping:
 
     def over_ms(self, ended: Ended) -> int:
         """Return when the time of a finished job is over."""
-        if ended.at_ms == NOT_KNOWN:
-            return FOREVER_MS
+        if ended.at_ms == NOT_KNOWN or has_retention(ended.record):
+            return FOREVER_MS  # what it says itself is `expiring`'s to keep
         if not self.by_type:
             return ended.at_ms + self._default_ms
         if ended.type is None:
             return ended.at_ms + self.longest_ms
         return ended.at_ms + self.by_type.get(ended.type, self._default_ms)
+
+    def default_over_ms(self, at_ms: int) -> int | None:
+        """Return when the time of a job is over of which nothing else is known; None: never."""
+        return None if self._default_ms >= FOREVER_MS else at_ms + self._default_ms
 
     # What a sweep passes over -------------------------------------------------------------------
 
@@ -154,6 +161,18 @@ class Keeping:
 
 
 def sweep(live: "Live", now_ms: int, command: Sweep, effects: list[Effect]) -> Swept:
+    after_id = command.after_id
+    swept = Swept(0, None)
+    if not after_id.startswith(BEGIN):
+        swept, after_id = walk(live, command, effects), BEGIN
+        if swept.next_id is not None:
+            return swept
+    own = sweep_own(live, after_id, effects)
+    return Swept(swept.deleted + own.deleted, own.next_id)
+
+
+def walk(live: "Live", command: Sweep, effects: list[Effect]) -> Swept:
+    """Look at a part of the jobs that are kept as long as others say."""
     keeping = live.keeping
     if not command.after_id:
         keeping.sweep_begins()
@@ -168,7 +187,7 @@ def sweep(live: "Live", now_ms: int, command: Sweep, effects: list[Effect]) -> S
     deleted, due_ms = 0, FOREVER_MS
     for ended in found:
         over_ms = keeping.over_ms(ended)
-        if over_ms <= keeping.now_ms and may_go(live, ended):
+        if over_ms <= keeping.now_ms and may_go(live, ended.job_id):
             delete(live, ended, effects)
             deleted += 1
         else:
@@ -188,21 +207,11 @@ def cleanup(live: "Live", now_ms: int, command: Cleanup, effects: list[Effect]) 
         note(live, now_ms, command.caller, "cleanup", "", effects, told)
     deleted = 0
     for ended in found:
-        if NOT_KNOWN < ended.at_ms <= before_ms and may_go(live, ended):
+        if NOT_KNOWN < ended.at_ms <= before_ms and may_go(live, ended.job_id):
             delete(live, ended, effects)
             deleted += 1
     live.stats.swept_total += deleted
     return Swept(deleted, going_on)
-
-
-def may_go(live: "Live", ended: Ended) -> bool:
-    """Say whether a job is still as the archive told, nothing of this batch is about it, and
-    nobody has yet to hear of its end."""
-    return (
-        ended.job_id not in live.fresh()
-        and live.jobs.find(ended.job_id) < 0
-        and ended.job_id not in live.awaiting.telling
-    )
 
 
 def delete(live: "Live", ended: Ended, effects: list[Effect]) -> None:

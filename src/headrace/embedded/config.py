@@ -68,6 +68,7 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"retention: {error}") from None
         config = Config(
             retention_ms=retention_ms,
+            retention_ms_max=None,
             data_dir=None if self.path is None else Path(self.path),
             lease_ms=round(self.lease_s * 1000),
             queue_size=self.max_queue_size,

@@ -34,6 +34,7 @@ REQUESTS: Final[dict[type, dict[str, Any]]] = {
         "timeout": "10m",
         "max_retries": 3,
         "idempotency_key": "welcome-ann",
+        "retention": "7d",
         "tags": ["mail"],
     },
     schema.PollRequest: {

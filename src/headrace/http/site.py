@@ -123,7 +123,10 @@ class Site:
                 templates = self._templates.setdefault(caller, {})
             priority_max = self.config.priority_max
             check_url = self.node.hooks.check_url
-            come = submission(caller, now_ms, priority_max, self.types.get, self._tags, check_url)
+            come = submission(
+                *(caller, now_ms, priority_max, self.types.get, self._tags, check_url),
+                self.config.retention_ms_max,
+            )
             self._translator = Translator(come, templates)
         return self._translator
 

@@ -154,6 +154,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
         Annotated[Duration, Meta(le=limits.OPERATOR_SPAN_MS_MAX)] | None,
         Mark("How long finished jobs are kept, where their type says nothing; or never."),
     ] = limits.RETENTION_MS_DEFAULT
+    retention_ms_max: Annotated[
+        Annotated[Duration, Meta(le=limits.OPERATOR_SPAN_MS_MAX)] | None,
+        Mark("The longest time that a job may ask to be kept for; or never, for any."),
+    ] = msgspec.field(name="retention_max", default=limits.RETENTION_OWN_MS_MAX)
     cleanup_every_ms: Annotated[
         Duration,
         Meta(ge=limits.CLEANUP_EVERY_MS_MIN, le=limits.CLEANUP_EVERY_MS_MAX),

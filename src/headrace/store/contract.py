@@ -26,6 +26,7 @@ import msgspec
 
 from headrace.core.deliveries import Delivery
 from headrace.core.effects import Finished, Trail, Waits
+from headrace.core.expiring import Expired
 from headrace.core.job import STATUSES, Status
 from headrace.core.live import ArchiveFault
 from headrace.core.resources import Requirements
@@ -240,6 +241,12 @@ class Archive(Protocol):
 
         Those of which something is staged are left out. `types`: tell their types, too.
         """
+
+    def expired(
+        self, after_key: bytes, until_ms: int, limit: int
+    ) -> tuple[list[Expired], bytes | None]:
+        """Return the rows behind a key of jobs whose own time is over by then, and where to go on:
+        None at the end. As committed; those of which something is staged are left out."""
 
     def delivery_waits(self, endpoint: bytes, due_ms: int, number: int) -> bool:
         """Say whether a delivery waits with this due time."""

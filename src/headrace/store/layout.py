@@ -32,6 +32,8 @@ from headrace.core.effects import (
     DeliveryMoved,
     DocumentDropped,
     DocumentStored,
+    ExpiriesSet,
+    ExpiryDropped,
     Finished,
     JobChanged,
     JobFinished,
@@ -57,6 +59,7 @@ from headrace.store._rows import unseal as unseal
 from headrace.store.attempts import AttemptEnd
 from headrace.wire.documents import AuditEntry, Document, Kind
 from headrace.wire.limits import ATTEMPTS_KEPT, AUDIT_ENTRIES_MAX, DELIVERIES_KEPT, PROGRESS_KEPT
+from headrace.wire.schema import Retention
 from headrace.wire.webhook_ids import endpoint_of
 
 FORMAT: Final = 1
@@ -96,12 +99,15 @@ class Table(IntEnum):
                         + u16 slot          newest `DELIVERIES_KEPT`, in a ring
         BY_FINISHED     u8 status + u48 ms  ids of up to `FINISHED_IDS_MAX` jobs, joined: what ended
                         + job + u32 attempt at once; the key names the first
+        EXPIRIES        u48 ms + job        nothing; finished jobs that said themselves how long
+                                            they are kept, by when that is over
         BY_SCHEDULED    u32 owner + u48 ms  nothing; jobs that were asked for at a time, each twice:
                         + job               by owner, and under `ANY_OWNER`
 
     SPEC is written once and never changed; LIVE and DONE exclude each other, and each SPEC has one
-    of them. BY_OWNER, BY_STATUS, BY_FINISHED, BY_SCHEDULED and MODULE_SIZES can be computed again
-    from the others. An id in BY_FINISHED counts only while its job ended at that very time.
+    of them. BY_OWNER, BY_STATUS, BY_FINISHED, BY_SCHEDULED, EXPIRIES and MODULE_SIZES can be
+    computed again from the others. An id in BY_FINISHED counts only while its job ended at that
+    very time.
     """
 
     META = 1
@@ -125,6 +131,7 @@ class Table(IntEnum):
     SENT = 21
     BY_FINISHED = 17
     BY_SCHEDULED = 18
+    EXPIRIES = 23
 
 
 # Plain integers: an IntEnum member is hashed by its name, in Python, on each use as a dict key.
@@ -149,6 +156,7 @@ OUTBOX: Final = int(Table.OUTBOX)
 SENT: Final = int(Table.SENT)
 BY_FINISHED: Final = int(Table.BY_FINISHED)
 BY_SCHEDULED: Final = int(Table.BY_SCHEDULED)
+EXPIRIES: Final = int(Table.EXPIRIES)
 
 
 JOB_TABLES: Final = (SPEC, LIVE, DONE)
@@ -215,10 +223,11 @@ class _End(msgspec.Struct):
     record: bytes
 
 
-class _Typed(msgspec.Struct):
-    """Of a spec, the type."""
+class _SpecHead(msgspec.Struct):
+    """Of a spec, what a sweep asks."""
 
     type: str = ""
+    retention: Retention | None = None
 
 
 # Keys -------------------------------------------------------------------------------------------
@@ -254,6 +263,14 @@ def by_finished_key(status: int, finished_at_ms: int, job_id: bytes, record: byt
 
 def by_scheduled_key(owner: bytes, at_ms: int, job_id: bytes) -> bytes:
     return owner + ms_key(at_ms) + job_id
+
+
+def expiry_key(at_ms: int, job_id: bytes) -> bytes:
+    return ms_key(at_ms) + job_id
+
+
+def expiry_parse(key: bytes) -> tuple[int, bytes]:
+    return int.from_bytes(key[:MS_BYTES], "big"), key[MS_BYTES:]
 
 
 def log_key(job_id: bytes, position: int) -> bytes:
@@ -306,7 +323,7 @@ def log_position(key: bytes) -> int:
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _trail_decode = msgspec.msgpack.Decoder(Trail).decode
 _end_decode = msgspec.msgpack.Decoder(_End).decode
-_type_decode = msgspec.json.Decoder(_Typed).decode
+_head_decode = msgspec.json.Decoder(_SpecHead).decode
 _finished_decode = msgspec.msgpack.Decoder(Finished).decode
 _requirements_decode = msgspec.msgpack.Decoder(Requirements).decode
 _owner_decode = msgspec.msgpack.Decoder(tuple[str, str]).decode
@@ -371,7 +388,12 @@ def ended_unpack(payload: bytes) -> tuple[int, bytes]:
 
 def spec_type(spec: bytes) -> str:
     """Return the type of a job; empty for WASM."""
-    return _type_decode(spec).type
+    return _head_decode(spec).type
+
+
+def spec_retention(spec: bytes) -> Retention | None:
+    """Return how long a job says that it is kept."""
+    return _head_decode(spec).retention
 
 
 def body_apart(payload: bytes) -> bool:
@@ -549,6 +571,15 @@ def _waits_dropped(rows: NewRows, effect: WaitsDropped) -> None:
     rows[AFTER][effect.job_id] = None
 
 
+def _expiries_set(rows: NewRows, effect: ExpiriesSet) -> None:
+    for job_id, at_ms in effect.jobs:
+        _put(rows, EXPIRIES, expiry_key(at_ms, job_id), b"")
+
+
+def _expiry_dropped(rows: NewRows, effect: ExpiryDropped) -> None:
+    rows[EXPIRIES][expiry_key(effect.at_ms, effect.job_id)] = None
+
+
 def _log_appended(rows: NewRows, effect: LogAppended) -> None:
     _put(rows, LOGS, log_key(effect.job_id, effect.position), effect.chunk)
 
@@ -617,6 +648,8 @@ TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
     JobRedriven: _job_redriven,
     WaitsStored: _waits_stored,
     WaitsDropped: _waits_dropped,
+    ExpiriesSet: _expiries_set,
+    ExpiryDropped: _expiry_dropped,
     LogAppended: _log_appended,
     ProgressStored: _progress_stored,
     CheckpointStored: _checkpoint_stored,

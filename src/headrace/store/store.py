@@ -34,9 +34,10 @@ from headrace.core.effects import (
     Trail,
     ids_split,
 )
+from headrace.core.expiring import Expired, has_retention
 from headrace.core.job import RECORD_BYTES, TERMINAL
 from headrace.core.sweeping import NOT_KNOWN, Ended
-from headrace.store import layout, lists, outbox
+from headrace.store import expiries, layout, lists, outbox
 from headrace.store._rows import link, unseal_records, unseal_specs
 from headrace.store.attempts import AttemptEnd, unpack
 from headrace.store.contract import (
@@ -243,6 +244,8 @@ class Store:
             finished = None
         if finished is None:
             return
+        if has_retention(finished.record):
+            expiries.drop(rows, self._row, job_id, finished.finished_at_ms)
         table = layout.BY_FINISHED
         start = bytes([finished.status]) + layout.ms_key(finished.finished_at_ms)
         known: dict[bytes, bytes | None] = dict(walk(self._kv, table, start, prefix_end(start)))
@@ -363,6 +366,16 @@ class Store:
                 self.corrupt_records += 1
             found.append(Ended(job_id, at_ms, record, job_type))
         return found, after(rows[-1][0])
+
+    def expired(
+        self, after_key: bytes, until_ms: int, limit: int
+    ) -> tuple[list[Expired], bytes | None]:
+        """Return jobs behind a key whose own time is over by then, and where to go on."""
+
+        def is_staged(job_id: bytes) -> bool:
+            return any(job_id in batch.changes.get(layout.DONE, ()) for batch in self._pending)
+
+        return expiries.over(self._kv, self._row, is_staged, after_key, until_ms, limit)
 
     def delivery_waits(self, endpoint: bytes, due_ms: int, number: int) -> bool:
         return self._row(layout.OUTBOX, layout.outbox_key(endpoint, due_ms, number)) is not None

@@ -20,6 +20,8 @@ _UNIT_MS: Final = {
 _SHOWN: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 _CHARS_MAX: Final = 64
 SECONDS_MAX: Final = 10_000_000_000.0
+NEVER: Final = "never"
+"""In the place of a duration, where something may be kept for ever."""
 
 
 def duration_ms(value: float | str) -> int:

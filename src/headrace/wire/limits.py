@@ -85,6 +85,8 @@ ATTEMPT_ERROR_CHARS: Final = 1_000
 
 # Finished jobs ----------------------------------------------------------------------------------
 RETENTION_MS_DEFAULT: Final = DAY_MS
+RETENTION_OWN_MS_MAX: Final = 30 * DAY_MS
+"""That a job may ask for, unless an operator says otherwise."""
 CLEANUP_EVERY_MS_DEFAULT: Final = HOUR_MS
 CLEANUP_EVERY_MS_MIN: Final = 100
 CLEANUP_EVERY_MS_MAX: Final = DAY_MS

@@ -18,6 +18,8 @@ MaybeName = Annotated[str, Meta(max_length=limits.NAME_CHARS_MAX)]
 Sha256 = Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")]
 WebhookUrl = Annotated[str, Meta(max_length=limits.WEBHOOK_URL_CHARS_MAX)]
 Labels = dict[str, str]
+Retention = int | float | Literal["never"]
+"""Seconds; or it is never deleted."""
 
 ABSENT = msgspec.Raw(b"")
 """A field of any JSON value that was not sent; an explicit null is `Raw(b"null")`."""
@@ -95,6 +97,9 @@ class SubmitJob(Request, kw_only=True):
     """Take the job although the module of `wasm_sha256` is not stored yet; it waits for it."""
     idempotency_key: Annotated[str, Meta(max_length=limits.KEY_CHARS_MAX)] | None = None
     tags: Annotated[list[Name], Meta(max_length=limits.TAGS_MAX)] = []
+    retention: Duration | None = None
+    """How long it is kept after its end; `"never"`: it is never deleted; None: as its type says,
+    or the server's configuration, which also bounds what may be asked for."""
     webhook_url: WebhookUrl | None = None
     """Told of the job's end, signed with the tenant's secret for that."""
     webhook_url_alias: WebhookUrl | None = msgspec.field(name="webhookUrl", default=None)
@@ -111,6 +116,8 @@ class SubmitJob(Request, kw_only=True):
             self.retry_delay = None
         if self.delay == "":
             self.delay = None
+        if self.retention == "":
+            self.retention = None
         if self.scheduled_at in ("", ZERO_INSTANT):
             self.scheduled_at = None
         if self.start_before in ("", ZERO_INSTANT):
@@ -147,6 +154,7 @@ class Spec(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     after_any_end: bool = False
     idempotency_key: str | None = None
     tags: list[str] = []
+    retention: Retention | None = None
     webhook_url: str = ""
     tenant: str = "default"
     owner: str = ""
@@ -349,6 +357,8 @@ class JobView(msgspec.Struct, kw_only=True):
     retry_delay: int | float
     retry_backoff: int | float
     idempotency_key: str | None
+    retention: Retention | None = None
+    """How long it is kept after its end, if its client said so."""
     traceparent: str | None
     """Of the trace that its submit was part of."""
     tracestate: str | None

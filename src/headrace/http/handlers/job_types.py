@@ -34,11 +34,10 @@ from headrace.wire.documents import (
     TypeDocument,
     body_of,
 )
-from headrace.wire.durations import rfc3339, seconds
+from headrace.wire.durations import NEVER, rfc3339, seconds
 from headrace.wire.schema import ABSENT, SubmitJob
 
 QUEUE_DEFAULT: Final = "default"
-NEVER: Final = "never"
 _NULL: Final = b"null"
 _type_decoder: Final = msgspec.json.Decoder(TypeSettings)
 _group_decoder: Final = msgspec.json.Decoder(GroupSettings)
