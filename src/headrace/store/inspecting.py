@@ -118,6 +118,7 @@ class _Look:
             layout.BY_OWNER: self._of_jobs,
             layout.BY_STATUS: self._of_jobs,
             layout.BY_SCHEDULED: self._of_jobs,
+            layout.EXPIRIES: self._of_jobs,
         }
         for table in Table:
             look = apart.get(int(table), lambda _table, _rows: None)
