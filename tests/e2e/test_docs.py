@@ -29,6 +29,7 @@ def test_every_command_of_the_pages_runs(serve: Callable[..., Server], disk: Pat
     program.chmod(0o755)
     place = disk / "place"
     place.mkdir()
+    (place / "headrace-data").symlink_to(disk / "data")
     env = {
         "HEADRACE_URL": server.url,
         "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
