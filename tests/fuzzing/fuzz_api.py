@@ -30,7 +30,7 @@ CHECKS = (
 )
 ENDS_OPEN = "key_create"
 """Of a server without keys, the first key would end all that follows."""
-STREAMS = ("events", "job_events")
+STREAMS = ("events", "job_events", "stats_events")
 """They end when their client goes."""
 START_S = 30
 

@@ -29,6 +29,7 @@ def filled(route: Route) -> str:
         "delivery": "x",
         "version": load().version,
         "file": "app.js",
+        "page": "api",
     }
     return re.sub(r"\{(\w+)\}", lambda found: known[found[1]], route.path)
 

@@ -434,7 +434,7 @@ async def test_a_damaged_key_does_not_open_the_server(server: Server) -> None:
 
 def filled(route: Route, job_id: str) -> str:
     known = {"id": job_id, "sha256": "0" * 64, "lease": "x", "name": "none", "delivery": "x"}
-    known |= {"version": load().version, "file": "app.js"}
+    known |= {"version": load().version, "file": "app.js", "page": "api"}
     path = re.sub(r"\{(\w+)\}", lambda found: known[found[1]], route.path)
     return path + "?for=0" if route.answer_media == "text/event-stream" else path
 

@@ -41,6 +41,7 @@ FULL: dict[str, Any] = {
     "traceparent": "00-1-2-01",
     "tracestate": "a=b",
     "created_at": "2027-01-01T00:00:00Z",
+    "retention": 60,
 }
 NOT_SHOWN = {"stdin", "success_codes", "webhook_url", "tenant"}
 

@@ -88,7 +88,17 @@ OTHERS = {
     *("work_poll", "lease_complete", "lease_fail", "lease_release", "lease_progress"),
     *("module_get", "module_head"),
     # of balancers, scrapers and people
-    *("health", "health_head", "livez", "livez_head", "readyz_head", "metrics", "openapi", "docs"),
+    *(
+        "health",
+        "health_head",
+        "livez",
+        "livez_head",
+        "readyz_head",
+        "metrics",
+        "openapi",
+        "docs",
+        "docs_page",
+    ),
     # of browsers
     *("home", "ui", "ui_folder", "ui_file", "session_get", "session_begin", "session_end"),
     "stats_events",  # `stats_history` has it

@@ -90,7 +90,7 @@ class Rig:
         return self.ask("POST", "/keys", fields)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rig() -> Iterator[Rig]:
     with ExitStack() as stack:
         disk = stack.enter_context(disk_dir())
@@ -111,8 +111,9 @@ def rig() -> Iterator[Rig]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
+    """The browser. Its tools hold this thread's event loop, so they go before other tests come."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed; tools/test installs it where it may")
     with playwright.sync_playwright() as tools:
@@ -161,7 +162,7 @@ class Window:
         assert self.refused == self.expected
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def signed_in(rig: Rig, chromium: Any) -> Iterator[Any]:
     """A browser's cookies and storage after signing in."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900})

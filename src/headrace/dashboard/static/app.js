@@ -199,7 +199,7 @@ function build() {
             "div",
             { class: "foot-acts" },
             themeChoice(),
-            h("a", { href: "docs" }, "API"),
+            h("a", { href: "docs" }, "Docs"),
             !session.who.open &&
               h("button", { type: "button", class: "bare", onclick: signOut }, "Sign out"),
           ),

@@ -6,7 +6,7 @@ import { problemBox } from "./dialog.js";
 import { add, fill, h, setText } from "./dom.js";
 import { ago, between, bytes, count, json, megabytes, plain, span, time } from "./format.js";
 import { logPanel } from "./log.js";
-import { badge, facts, head, jobLink, link, panel, progress } from "./parts.js";
+import { badge, facts, keptFor, head, jobLink, link, panel, progress } from "./parts.js";
 import { timeline } from "./timeline.js";
 
 export const title = "Job";
@@ -188,6 +188,7 @@ function paramsOf(job) {
         ["Start before", job.start_before && time(job.start_before)],
         ["Attempts", attemptsOf(job)],
         ["Timeout", span(job.timeout)],
+        ["Kept after its end", keptFor(job.retention)],
         ["Retries", `${count(job.max_retries)}, ${span(job.retry_delay)} apart, ×${job.retry_backoff}`],
         ["Runs after", job.after.length > 0 && h("ul", { class: "plain" }, job.after.map((id) => h("li", {}, jobLink(id))))],
         ["However they end", job.after_any_end && "yes"],

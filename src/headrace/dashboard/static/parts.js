@@ -1,7 +1,7 @@
 /** Parts that several pages share: badges, tables, pages of a list, bars. */
 
 import { h, fill, keyed, setText } from "./dom.js";
-import { count, megabytes, percent } from "./format.js";
+import { count, megabytes, percent, span } from "./format.js";
 
 // Statuses ---------------------------------------------------------------------------------------
 
@@ -233,4 +233,10 @@ export function facts(pairs) {
       .filter(([, value]) => value || value === 0)
       .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
   );
+}
+
+/** How long a finished job is kept, in words; null: nothing was said of it. */
+export function keptFor(retention) {
+  if (retention === null || retention === undefined) return null;
+  return retention === "never" ? "for ever" : span(retention);
 }

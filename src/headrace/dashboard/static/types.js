@@ -5,7 +5,7 @@ import { complain, field, form, open, problemBox, tell } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import { ago, count, json, span } from "./format.js";
 import { keep } from "./live.js";
-import { badge, button, empty, facts, head, link, pager, table } from "./parts.js";
+import { badge, button, empty, facts, head, keptFor, link, pager, table } from "./parts.js";
 import { numberOf } from "./queues.js";
 
 export const title = "Types";
@@ -186,7 +186,7 @@ function details(type) {
         ["Retry delay", type.retry_delay === null ? null : span(type.retry_delay)],
         ["Priority", type.priority === null ? null : String(type.priority)],
         ["Can be suspended", type.suspendable ? "yes" : "no"],
-        ["Kept after its end", keptFor(type.retention)],
+        ["Kept after its end", keptFor(type.retention) ?? "as the configuration says"],
         ["Changed", [ago(type.changed_at), ` by ${type.changed_by}`]],
       ]),
       found && [h("h3", {}, "Schema of the params"), h("pre", { class: "code", tabindex: "0" }, json(found))],
@@ -194,9 +194,4 @@ function details(type) {
     ],
     { wide: true },
   );
-}
-
-function keptFor(retention) {
-  if (retention === null) return "as the configuration says";
-  return retention === "never" ? "for ever" : span(retention);
 }
