@@ -132,7 +132,7 @@ class Client:
         self._acts = [act for act, weight in settings.acts.items() for _ in range(int(weight))]
         world.at(number, self._turn)
         if "document" in self._acts:
-            for kinds in ((Kind.GROUP,), (Kind.TYPE, Kind.GROUP), (Kind.TYPE,)):
+            for kinds in ((Kind.GROUP,), (Kind.TYPE, Kind.GROUP), (Kind.TYPE,), (Kind.QUEUE,)):
                 world.at(number, self._set, kinds)
         if "limit" in self._acts:
             for _ in range(LIMITS_FIRST):
@@ -437,6 +437,7 @@ class Client:
                 (
                     None,
                     RunningMax(jobs=world.pick((0, 1, 3))),
+                    RunningMax(memory_mb=world.pick((500, 1_000, 4_000))),
                     RunningMax(
                         cpu_milli=world.pick(amounts),
                         memory_mb=world.pick(amounts),

@@ -13,7 +13,6 @@ SEEDS = 200
 BEGIN = {
     "bulk_does_not_look_again": 95,
     "emitted_event_without_row": 90,
-    "quota_of_resources_ignores_memory": 185,
     "starts_that_come_back_wake_nobody": 60,
 }
 """What few seeds meet is looked for from a seed near one that does: from the first one on, each of
