@@ -202,13 +202,15 @@ def questions(jobs: int) -> dict[str, Callable[[], str]]:
     }
 
 
-def ask_all(port: int, jobs: int, asks: int) -> dict[str, Any]:
+def ask_all(port: int, jobs: int, asks: int, only: str) -> dict[str, Any]:
     connection = http.client.HTTPConnection(HOST, port, timeout=60)
     headers = {"X-User-ID": "admin"}
     passed_ms: dict[str, list[float]] = {}
     answered: dict[str, int] = {}
     for _ in range(asks):
         for kind, path_of in questions_once(jobs):
+            if only not in kind:
+                continue
             path = path_of()
             began_s = time.perf_counter()
             connection.request("GET", path, headers=headers)
@@ -260,12 +262,12 @@ class Load:
         self._over.set()
 
 
-def measure(place: Path, jobs: int, asks: int, *, idle: bool) -> dict[str, Any]:
+def measure(place: Path, jobs: int, asks: int, only: str, *, idle: bool) -> dict[str, Any]:
     began_s = time.perf_counter()
     system = Headrace(place, core=server_core()).ready()
     print(f"ready after {time.perf_counter() - began_s:.1f} s", flush=True)
     command = [sys.executable, __file__, "--probe", str(system.server.port)]
-    command += ["--jobs", str(jobs), "--asks", str(asks)]
+    command += ["--jobs", str(jobs), "--asks", str(asks), "--only", only]
     try:
         probe = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         load = Load(system)
@@ -288,6 +290,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=1_000_000, help="queued, and as many finished")
     parser.add_argument("--asks", type=int, default=200, help="of each kind of question")
+    parser.add_argument("--only", default="", help="questions whose name has this in it")
     parser.add_argument("--dir", type=Path, default=SCRATCH)
     parser.add_argument("--store", type=Path, help="where the filled store is kept")
     parser.add_argument("--name", default="lists", help="of the result file")
@@ -296,7 +299,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.probe:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))  # it follows whoever rests
-        print(json.dumps(ask_all(args.probe, args.jobs, args.asks)))
+        print(json.dumps(ask_all(args.probe, args.jobs, args.asks, args.only)))
         return
     args.dir.mkdir(parents=True, exist_ok=True)
     about = machine(args.dir)
@@ -311,7 +314,7 @@ def main() -> None:
         a_job = round(size / (2 * args.jobs))
         print(f"{args.jobs:,} queued, {args.jobs:,} finished: {a_job} bytes a job", flush=True)
         pin_client()
-        found = measure(place, args.jobs, args.asks, idle=args.idle)
+        found = measure(place, args.jobs, args.asks, args.only, idle=args.idle)
     print(f"W4 beside it: {found['w4_jobs_per_s']:,} jobs/s")
     print(f"{'question':24}{'jobs':>6}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
     for kind, row in found["rows"].items():

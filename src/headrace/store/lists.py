@@ -96,8 +96,7 @@ class _List:
             statuses = TERMINAL if statuses is None else statuses & TERMINAL
         self.kv = kv
         self.query = msgspec.structs.replace(query, statuses=statuses, order=order)
-        self.owners = owners
-        self.submitted = bounds(self.query)
+        self.checks = _checks(self.query, owners)
         self.texts = _texts(query)
         """Groups of texts, one of each of which the spec of a match has."""
         self.candidates = Candidates(kv, self.query, owners)
@@ -119,7 +118,11 @@ class _List:
         examined = 0
         last: bytes | None = None
         for chunk in self._chunks(self.candidates.runs()):
-            if len(self.jobs) == self.limit or examined == most or self._is_much(self.read_bytes):
+            if (
+                len(self.jobs) == self.limit
+                or examined == most
+                or self.read_bytes >= LIST_BYTES_MAX
+            ):
                 break
             some = chunk[: most - examined]
             kept = self._sieved(some)
@@ -147,7 +150,7 @@ class _List:
         self.limit = most
         for chunk in self._chunks(iter([places])):
             kept = self._sieved(chunk)
-            if self._look(kept) < len(kept) or self._is_much(self.read_bytes):
+            if self._look(kept) < len(kept) or self.read_bytes >= LIST_BYTES_MAX:
                 raise OrderTooWide(query.order, len(self.jobs))
             yield None
         key_of = _SORTED[query.order]
@@ -172,10 +175,6 @@ class _List:
                 self.chunk = min(
                     2 * self.chunk, CHUNK_JOBS_MAX, max(CHUNK_JOBS, CHUNK_BYTES // a_job)
                 )
-
-    @staticmethod
-    def _is_much(size: int) -> bool:
-        return size >= LIST_BYTES_MAX
 
     # The filter ---------------------------------------------------------------------------------
 
@@ -226,46 +225,37 @@ class _List:
         lives, corrupt_lives = unseal_column(layout.LIVE, ids, live_rows)
         dones, corrupt_dones = unseal_column(layout.DONE, ids, done_rows)
         unsound = {*corrupt, *corrupt_lives, *corrupt_dones}
+        checks = self.checks
         columns = zip(places, ids, rows, owners, specs, lives, dones, strict=True)
+        looked_bytes = self.looked_bytes
         for at, (place, job_id, row, owner_id, spec, live, done) in enumerate(columns):
-            if self._is_much(self.looked_bytes):
-                return at
+            if looked_bytes >= LIST_BYTES_MAX:
+                break
             if row is None:
                 continue  # deleted since its index row was read
-            self.read += 1
-            self.read_bytes += len(row)
-            self.looked_bytes += len(row)
+            looked_bytes += len(row)
             if at in unsound or spec is None or (live is None and done is None):
                 self._tell(job_id)
                 continue
             try:
                 job = job_of(job_id, owner_id, spec, live, done)
-                if self._matches(place, job):
+                for check in checks:
+                    if not check(place, job):
+                        break
+                else:
                     self.jobs.append(job)
             except msgspec.MsgspecError:
                 self._tell(job_id)
-        return len(places)
+        else:
+            at = len(places)
+        self.read += at
+        self.read_bytes += looked_bytes - self.looked_bytes
+        self.looked_bytes = looked_bytes
+        return at
 
     def _tell(self, job_id: bytes) -> None:
         if job_id not in self.corrupt:
             self.corrupt.append(job_id)
-
-    def _matches(self, place: bytes, job: StoredJob) -> bool:
-        """Say whether a job is one that is asked for, as its rows are now."""
-        query, job_id = self.query, job.job_id
-        if self.owners is not None and job.owner_id not in self.owners:
-            return False
-        start, stop = self.submitted
-        if job_id < start or (stop is not None and job_id >= stop):
-            return False
-        vouched = job.finished is None and _contains(query.live_ids, job_id)
-        if not vouched and not _status_matches(query, job):
-            return False
-        if not _end_matches(query, job) or not _spec_matches(query, job.spec):
-            return False
-        key_of = _PLACED.get(query.order)
-        # Else it is an old place, or that of its submit where another counts.
-        return key_of is None or place[:MS_BYTES] == layout.ms_key(key_of(job))
 
 
 def _ids_of(places: list[bytes]) -> list[bytes]:
@@ -347,7 +337,35 @@ def _contains(ascending: Sequence[bytes] | None, job_id: bytes) -> bool:
     return at < len(ascending) and ascending[at] == job_id
 
 
+Check = Callable[[bytes, StoredJob], bool]
+"""Looks at a job and the place at which it was found."""
+
+
+def _checks(query: ListQuery, owners: Set[int] | None) -> list[Check]:
+    """Return what holds for a job that is asked for, as its rows are now."""
+    checks: list[Check] = []
+    if owners is not None:
+        checks.append(lambda _, job: job.owner_id in owners)
+    start, stop = bounds(query)
+    if start or stop is not None:
+        checks.append(lambda _, job: start <= job.job_id and (stop is None or job.job_id < stop))
+    if query.statuses is not None or query.retrying_only:
+        checks.append(lambda _, job: _status_matches(query, job))
+    if query.finished_after_ms is not None or query.finished_before_ms is not None:
+        checks.append(lambda _, job: _end_matches(query, job))
+    if any((query.name is not None, query.name_prefix is not None, query.tags, query.labels)) or (
+        query.types is not None or query.queues is not None
+    ):
+        checks.append(lambda _, job: _spec_matches(query, job.spec))
+    if (key_of := _PLACED.get(query.order)) is not None:
+        # Else it is an old place, or that of its submit where another counts.
+        checks.append(lambda place, job: place[:MS_BYTES] == layout.ms_key(key_of(job)))
+    return checks
+
+
 def _status_matches(query: ListQuery, job: StoredJob) -> bool:
+    if job.finished is None and _contains(query.live_ids, job.job_id):
+        return True  # the caller vouches for it
     status = job.status
     if query.statuses is not None and status not in query.statuses:
         return False
@@ -357,25 +375,17 @@ def _status_matches(query: ListQuery, job: StoredJob) -> bool:
 
 
 def _end_matches(query: ListQuery, job: StoredJob) -> bool:
-    from_ms, to_ms = query.finished_after_ms, query.finished_before_ms
-    if from_ms is None and to_ms is None:
-        return True
     if job.finished is None:
         return False
-    at_ms = job.finished.finished_at_ms
+    at_ms, from_ms, to_ms = (
+        job.finished.finished_at_ms,
+        query.finished_after_ms,
+        query.finished_before_ms,
+    )
     return (from_ms is None or at_ms >= from_ms) and (to_ms is None or at_ms < to_ms)
 
 
 def _spec_matches(query: ListQuery, spec: bytes) -> bool:
-    if (
-        query.types is None
-        and query.queues is None
-        and query.name is None
-        and query.name_prefix is None
-        and not query.tags
-        and not query.labels
-    ):
-        return True
     fields = _filtered_decode(spec)
     labels = fields.requirements.labels
     return (
