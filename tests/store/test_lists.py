@@ -276,6 +276,34 @@ def test_callers_word_on_a_job_that_has_ended_is_not_taken(filled: Store) -> Non
     assert ids([found]) == []
 
 
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(query=queries, skip=st.integers(0, 100))
+def test_jobs_that_are_passed_over_are_those_of_the_pages_before(
+    filled: Store, query: ListQuery, skip: int
+) -> None:
+    query = msgspec.structs.replace(query, skip=skip)
+    page = filled.list_jobs(query)
+    found = matching(JOBS, query)
+    assert page.skipped == min(skip, len(found))
+    assert ids([page]) == found[skip : skip + query.limit]
+    assert (page.next is None) or found[skip + query.limit :]
+
+
+def test_a_page_behind_others_may_be_looked_for_as_long_as_the_first(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LIST_EXAMINED_MAX", 30)
+    every = matching(JOBS, ListQuery())
+    page = filled.list_jobs(ListQuery(skip=20, limit=90))
+    at = len(page.jobs) + 20
+    assert (page.skipped, ids([page]), at >= 50) == (20, every[20:at], True)
+    page = filled.list_jobs(ListQuery(skip=70, limit=90))
+    assert (page.skipped, ids([page]), page.next) == (page.examined, [], every[page.examined - 1])
+    assert 30 <= page.skipped < 70
+
+
 def test_job_that_ends_while_it_is_listed_comes_once(filled: Store) -> None:
     ended = next(job for job in JOBS if job.status is Status.COMPLETED)
     query = ListQuery(

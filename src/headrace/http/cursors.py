@@ -48,7 +48,7 @@ def cursor_place(text: str, caller: Caller, query: ListQuery) -> bytes:
 
 def _checksum(place: bytes, caller: Caller, query: ListQuery) -> bytes:
     """Cover the filters, but not how many are wanted at once."""
-    same = msgspec.structs.replace(query, limit=0, after=None, live_ids=None)
+    same = msgspec.structs.replace(query, skip=0, limit=0, after=None, live_ids=None)
     return blake2b(
         place + _encode((caller, same)), digest_size=_SUM_BYTES, person=b"headrace-list"
     ).digest()

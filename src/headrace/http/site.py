@@ -171,8 +171,7 @@ class Site:
         return stored, spec
 
     def progress(self, stored: StoredJob) -> Progress:
-        told = None if stored.finished is not None else self.pump.progress(stored.job_id)
-        return progress_of(stored, told, self.store)
+        return progress_of(stored, self.pump.progress, self.store)
 
     # Parking ------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """What clients read, put together from the committed state and the progress in memory."""
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast, get_args, get_type_hints
 
 import msgspec
@@ -9,6 +10,7 @@ from headrace.core.ids import id_text
 from headrace.core.job import LEASED, Event, Job, Status
 from headrace.store.attempts import AttemptEnd
 from headrace.store.contract import StoredJob
+from headrace.store.layout import record_attempt
 from headrace.store.store import Store
 from headrace.wire import limits
 from headrace.wire.routes import AttemptView
@@ -69,15 +71,18 @@ class Progress(NamedTuple):
 NO_PROGRESS: Final = Progress()
 
 
-def progress_of(stored: StoredJob, told: tuple[float, str] | None, store: Store) -> Progress:
-    """Put together what a worker said last (`told`, of a leased job) and what is on disk.
+def progress_of(
+    stored: StoredJob, told_of: Callable[[bytes], tuple[float, str] | None], store: Store
+) -> Progress:
+    """Put together what a worker said last (`told_of` a leased job) and what is on disk.
 
     Cost: two look-ups, for a job that has had an attempt. Of one that completed all is known: what
     it said on its way, up to a second before its end, would read like how it ended.
     """
-    job = Job.unpack(stored.job_id, stored.record)
-    if not job.attempt or stored.status is Status.COMPLETED:
+    if stored.status is Status.COMPLETED or not record_attempt(stored.record):
         return NO_PROGRESS
+    job = Job.unpack(stored.job_id, stored.record)
+    told = told_of(stored.job_id) if stored.finished is None else None
     kept = store.progress(stored.job_id)
     if not kept:
         return NO_PROGRESS if told is None else Progress(*told)

@@ -13,7 +13,7 @@ from headrace.store.contract import ListQuery, Page
 
 NOBODY: Final = -1
 """An owner id that no job has."""
-TURN_S_MAX: Final = 0.005
+TURN_S_MAX: Final = 0.01
 """The loop of a busy server comes round in about as much: a list that gave others their turn more
 often would wait longer than it works."""
 

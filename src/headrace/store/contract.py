@@ -351,6 +351,8 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     order: Order = Order.CREATED
     newest_first: bool = True
     """Or what is most, of an order that is no time."""
+    skip: int = 0
+    """How many that match come before the page."""
     limit: int = limits.LIST_LIMIT_DEFAULT
     after: bytes | None = None
     """The cursor: `Page.next` of the page before."""
@@ -367,6 +369,8 @@ class Page(msgspec.Struct, frozen=True):
     """Cursor of the next page: the place of the last job looked at, in the order asked for. None
     at the end. A page may be short, even empty, and have one."""
     examined: int
+    skipped: int = 0
+    """Fewer than asked for: there are no more, or the cursor leads to them."""
     corrupt: list[bytes] = []
     """Jobs met of which a row fails its checksum."""
 

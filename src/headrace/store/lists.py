@@ -82,6 +82,10 @@ def list_steps(kv: KeyValue, query: ListQuery, owners: Set[int] | None) -> Itera
     return _List(kv, query, owners).steps()
 
 
+_Rows = tuple[bytes, bytes, int, bytes, bytes | None, bytes | None]
+"""A candidate's place, id and owner, its spec, and the payloads of LIVE and DONE."""
+
+
 class _List:
     """One page in the making."""
 
@@ -97,11 +101,15 @@ class _List:
         self.kv = kv
         self.query = msgspec.structs.replace(query, statuses=statuses, order=order)
         self.checks = _checks(self.query, owners)
+        self.are_all_meant = order is Order.CREATED and not _looks_inside(self.query)
+        """What the index and the sieve leave is asked for, if its rows are sound."""
         self.texts = _texts(query)
         """Groups of texts, one of each of which the spec of a match has."""
         self.candidates = Candidates(kv, self.query, owners)
         self.corrupt = self.candidates.corrupt
         self.jobs: list[StoredJob] = []
+        self.skip = query.skip
+        """Those that match and are still to be passed over."""
         self.limit = min(query.limit, limits.LIST_LIMIT_MAX)
         self.chunk = CHUNK_JOBS
         self.read = self.read_bytes = 0
@@ -115,16 +123,19 @@ class _List:
     def _first(self) -> Iterator[Page | None]:
         """Make a page of the first that match, in an order that an index has."""
         most = limits.LIST_EXAMINED_MAX
+        skips = self.skip > 0
         examined = 0
         last: bytes | None = None
         for chunk in self._chunks(self.candidates.runs()):
+            if skips and not self.skip:
+                skips, most = False, examined + limits.LIST_EXAMINED_MAX
             if (
                 len(self.jobs) == self.limit
-                or examined == most
+                or examined >= most
                 or self.read_bytes >= LIST_BYTES_MAX
             ):
                 break
-            some = chunk[: most - examined]
+            some = chunk if skips else chunk[: most - examined]
             kept = self._sieved(some)
             looked_at = self._look(kept)
             if looked_at < len(kept):
@@ -136,7 +147,7 @@ class _List:
             yield None
         else:
             last = None if examined < most else last
-        yield Page(self.jobs, last, examined, self.corrupt)
+        yield Page(self.jobs, last, examined, self.query.skip - self.skip, self.corrupt)
 
     def _all(self) -> Iterator[Page | None]:
         """Make a page of an order that no index has, of all that match."""
@@ -147,7 +158,7 @@ class _List:
             places += run
             if len(places) > most:
                 raise OrderTooWide(query.order, most)
-        self.limit = most
+        self.limit, self.skip = most, 0
         for chunk in self._chunks(iter([places])):
             kept = self._sieved(chunk)
             if self._look(kept) < len(kept) or self.read_bytes >= LIST_BYTES_MAX:
@@ -159,9 +170,11 @@ class _List:
         if (cursor := query.after) is not None:
             newest = query.newest_first
             in_order = [at for at in in_order if (at < cursor if newest else at > cursor)]
-        page = in_order[: min(query.limit, limits.LIST_LIMIT_MAX)]
-        last = page[-1] if len(page) < len(in_order) else None
-        yield Page([by_place[place] for place in page], last, len(places), self.corrupt)
+        skipped = min(query.skip, len(in_order))
+        end = skipped + min(query.limit, limits.LIST_LIMIT_MAX)
+        last = in_order[end - 1] if end < len(in_order) else None
+        found = [by_place[place] for place in in_order[skipped:end]]
+        yield Page(found, last, len(places), skipped, self.corrupt)
 
     def _chunks(self, runs: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
         """Yield candidates, as many at once as their specs allow."""
@@ -211,47 +224,60 @@ class _List:
         """Add the jobs that match, until the page is full; return how many were looked at."""
         at = 0
         while at < len(places) and len(self.jobs) < self.limit:
-            some = places[at : at + min(self.chunk, self.limit - len(self.jobs))]
-            looked_at = self._look_at(some)
+            wanted = self.skip or self.limit - len(self.jobs)
+            some = places[at : at + min(self.chunk, wanted)]
+            looked_at, rows = self._read(some)
+            if self.skip and self.are_all_meant:
+                self.skip -= len(rows)
+            elif self.skip:
+                self.skip -= len(self._matching(rows))
+            else:
+                self.jobs += self._matching(rows)
             at += looked_at
             if looked_at < len(some):
                 break
         return at
 
-    def _look_at(self, places: list[bytes]) -> int:
+    def _read(self, places: list[bytes]) -> tuple[int, list[_Rows]]:
+        """Read candidates until it is much; return how many, and those that are there and sound."""
         ids = _ids_of(places)
-        rows, live_rows, done_rows = self.kv.get_columns(JOB_TABLES, ids)
-        owners, specs, corrupt = unseal_envelopes(layout.SPEC, ids, rows)
+        sealed, live_rows, done_rows = self.kv.get_columns(JOB_TABLES, ids)
+        owners, specs, corrupt = unseal_envelopes(layout.SPEC, ids, sealed)
         lives, corrupt_lives = unseal_column(layout.LIVE, ids, live_rows)
         dones, corrupt_dones = unseal_column(layout.DONE, ids, done_rows)
         unsound = {*corrupt, *corrupt_lives, *corrupt_dones}
-        checks = self.checks
-        columns = zip(places, ids, rows, owners, specs, lives, dones, strict=True)
-        looked_bytes = self.looked_bytes
-        for at, (place, job_id, row, owner_id, spec, live, done) in enumerate(columns):
+        found: list[_Rows] = []
+        looked_at, looked_bytes = 0, self.looked_bytes
+        columns = zip(sealed, places, ids, owners, specs, lives, dones, strict=True)
+        for row, place, job_id, owner_id, spec, live, done in columns:
             if looked_bytes >= LIST_BYTES_MAX:
                 break
-            if row is None:
-                continue  # deleted since its index row was read
-            looked_bytes += len(row)
-            if at in unsound or spec is None or (live is None and done is None):
-                self._tell(job_id)
-                continue
+            if row is not None:  # or it was deleted since its index row was read
+                looked_bytes += len(row)
+                if looked_at in unsound or spec is None or live is done:  # neither is there
+                    self._tell(job_id)
+                else:
+                    found.append((place, job_id, owner_id, spec, live, done))
+            looked_at += 1
+        self.read += looked_at
+        self.read_bytes += looked_bytes - self.looked_bytes
+        self.looked_bytes = looked_bytes
+        return looked_at, found
+
+    def _matching(self, rows: list[_Rows]) -> list[StoredJob]:
+        checks = self.checks
+        jobs: list[StoredJob] = []
+        for place, job_id, owner_id, spec, live, done in rows:
             try:
                 job = job_of(job_id, owner_id, spec, live, done)
                 for check in checks:
                     if not check(place, job):
                         break
                 else:
-                    self.jobs.append(job)
+                    jobs.append(job)
             except msgspec.MsgspecError:
                 self._tell(job_id)
-        else:
-            at = len(places)
-        self.read += at
-        self.read_bytes += looked_bytes - self.looked_bytes
-        self.looked_bytes = looked_bytes
-        return at
+        return jobs
 
     def _tell(self, job_id: bytes) -> None:
         if job_id not in self.corrupt:
@@ -351,16 +377,26 @@ def _checks(query: ListQuery, owners: Set[int] | None) -> list[Check]:
         checks.append(lambda _, job: start <= job.job_id and (stop is None or job.job_id < stop))
     if query.statuses is not None or query.retrying_only:
         checks.append(lambda _, job: _status_matches(query, job))
-    if query.finished_after_ms is not None or query.finished_before_ms is not None:
-        checks.append(lambda _, job: _end_matches(query, job))
-    if any((query.name is not None, query.name_prefix is not None, query.tags, query.labels)) or (
-        query.types is not None or query.queues is not None
-    ):
-        checks.append(lambda _, job: _spec_matches(query, job.spec))
+    if _looks_inside(query):
+        checks.append(lambda _, job: _end_matches(query, job) and _spec_matches(query, job.spec))
     if (key_of := _PLACED.get(query.order)) is not None:
         # Else it is an old place, or that of its submit where another counts.
         checks.append(lambda place, job: place[:MS_BYTES] == layout.ms_key(key_of(job)))
     return checks
+
+
+def _looks_inside(query: ListQuery) -> bool:
+    """Say whether what is asked for needs more than an index and a look at bytes to be told."""
+    return (
+        query.retrying_only
+        or query.finished_after_ms is not None
+        or query.finished_before_ms is not None
+        or query.name is not None
+        or query.name_prefix is not None
+        or query.types is not None
+        or query.queues is not None
+        or bool(query.tags or query.labels)
+    )
 
 
 def _status_matches(query: ListQuery, job: StoredJob) -> bool:
@@ -375,13 +411,12 @@ def _status_matches(query: ListQuery, job: StoredJob) -> bool:
 
 
 def _end_matches(query: ListQuery, job: StoredJob) -> bool:
+    from_ms, to_ms = query.finished_after_ms, query.finished_before_ms
+    if from_ms is None and to_ms is None:
+        return True
     if job.finished is None:
         return False
-    at_ms, from_ms, to_ms = (
-        job.finished.finished_at_ms,
-        query.finished_after_ms,
-        query.finished_before_ms,
-    )
+    at_ms = job.finished.finished_at_ms
     return (from_ms is None or at_ms >= from_ms) and (to_ms is None or at_ms < to_ms)
 
 

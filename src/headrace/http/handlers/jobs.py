@@ -18,7 +18,7 @@ from headrace.http.identity import caller
 from headrace.http.site import Site, path_job_id, site_of
 from headrace.http.views import attempt_views, job_view, result_view, word
 from headrace.runtime.listing import NOBODY, Turn, page_of
-from headrace.store.contract import ListQuery, OrderTooWide, Page, StoredJob
+from headrace.store.contract import OrderTooWide, Page, StoredJob
 from headrace.wire import limits
 from headrace.wire.documents import Kind
 from headrace.wire.durations import rfc3339, seconds
@@ -76,14 +76,21 @@ async def find(
         asked, who.tenant, owner_id(site, who, asked.owner), site.types_of_group, words
     )
     query = queries.list_query(request, query, who)
-    number = queries.number(request, "page", 1, PAGE_MAX)
+    number = queries.number(request, "page", 1, PAGE_MAX) or 1
+    skip, examined = (number - 1) * query.limit, 0
+    if skip > limits.LIST_SKIPPED_MAX:
+        raise _too_far()
     try:
-        if number is not None and number > 1:
-            rest = await _skip(site, query, (number - 1) * query.limit, turn)
-            if rest is None:
-                return Page([], None, 0), None
-            query = rest
-        page = await page_of(site.pump, site.store, query, turn)
+        while True:
+            query = replace(query, skip=skip)
+            page = await page_of(site.pump, site.store, query, turn)
+            skip -= page.skipped
+            examined += page.examined
+            if not skip or page.next is None:
+                break
+            if examined > limits.LIST_SKIPPED_MAX:
+                raise _too_far()
+            query = replace(query, after=page.next)
     except OrderTooWide as wide:
         raise Problem(
             ProblemCode.LIST_TOO_WIDE,
@@ -103,24 +110,6 @@ def owner_id(site: Site, who: Caller, owner: str | None) -> int | None:
     if owner != who.user and not who.admin:
         raise Problem(ProblemCode.FORBIDDEN, "only an admin may name the jobs of others")
     return site.pump.owners.get((who.tenant, owner), NOBODY)
-
-
-async def _skip(site: Site, query: ListQuery, jobs: int, turn: Turn) -> ListQuery | None:
-    """Return the query for what follows after so many jobs; None if nothing does."""
-    examined = 0
-    if jobs > limits.LIST_SKIPPED_MAX:
-        raise _too_far()
-    while jobs:
-        some = replace(query, limit=min(jobs, limits.LIST_LIMIT_MAX))
-        page = await page_of(site.pump, site.store, some, turn)
-        jobs -= len(page.jobs)
-        examined += page.examined
-        if page.next is None:
-            return None
-        query = replace(query, after=page.next)
-        if jobs and examined > limits.LIST_SKIPPED_MAX:
-            raise _too_far()
-    return query
 
 
 def _too_far() -> Problem:
