@@ -25,6 +25,7 @@ class Rows:
         self._disk = disk
         self.get = kv.get
         self.get_columns = kv.get_columns
+        self.get_lasts = kv.get_lasts
         self.scan = kv.scan
         self.walk_packed = kv.walk_packed
         self.count = kv.count

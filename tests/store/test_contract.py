@@ -42,6 +42,15 @@ def test_written_rows_are_read_back(filled: KeyValue) -> None:
     assert filled.count(TABLE) == len(KEYS)
 
 
+@pytest.mark.parametrize("start", [b"a", b"ab", b"b", b"b\0", b"c", b"\xff\xff\xff"])
+def test_last_row_of_each_range_is_read(filled: KeyValue, start: bytes) -> None:
+    ranges = [(start, stop) for stop in [*KEYS, b"c", b"\xff\xff\xff"]]
+    found = [filled.scan(TABLE, *some, reverse=True, limit=1) for some in ranges]
+    assert filled.get_lasts(TABLE, ranges) == [rows[0] if rows else None for rows in found]
+    assert filled.get_lasts(OTHER, ranges) == [None] * len(ranges)
+    assert filled.get_lasts(TABLE, []) == []
+
+
 def test_empty_value_is_a_row(kv: KeyValue) -> None:
     kv.write({TABLE: {b"a": b""}})
     assert kv.get(TABLE, b"a") == b""

@@ -17,12 +17,11 @@ from headrace.store._rows import (
     put_leased,
     seal,
     unseal,
-    unseal_column,
-    unseal_envelopes,
+    unseal_jobs,
     unseal_records,
     unseal_specs,
 )
-from headrace.store.contract import RecordCorrupt, StoreDamaged, pack_rows
+from headrace.store.contract import RecordCorrupt, StoreDamaged, StoredJob, pack_rows
 
 KEY_BYTES, RECORD_BYTES = 4, 6
 tables = st.integers(0, 255)
@@ -288,38 +287,43 @@ def test_statuses_that_records_may_be_in_are_told_by_their_second_byte() -> None
     assert may_be(3, keys[3:], values[3:], {3, 255}) == [0]
 
 
-@given(
-    st.lists(st.none() | st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=6),
-    st.sets(st.integers(0, 5)),
-    st.sampled_from([b"", b"dd", b"ddrrr"]),
-)
-def test_columns_are_unsealed_but_for_their_corrupt_rows(
-    payloads: list[tuple[bytes, bytes] | None], spoilt: set[int], digests: bytes
-) -> None:
-    keys = [b"k%d" % at for at in range(len(payloads))]
-    head = (7).to_bytes(4, "big") + bytes([min(len(digests), 2), max(len(digests) - 2, 0)])
-    plain: list[bytes | None] = []
-    envelopes: list[bytes | None] = []
-    for key, payload in zip(keys, payloads, strict=True):
-        plain.append(payload and seal(2, key, payload[0]))
-        envelopes.append(payload and seal(2, key, head + digests + payload[1]))
-    corrupt = sorted(at for at in spoilt if at < len(payloads) and payloads[at] is not None)
-    for values in (plain, envelopes):
-        for at in corrupt:
-            values[at] = (values[at] or b"")[:3] + b"\0"
-    sound = [None if at in corrupt else payload for at, payload in enumerate(payloads)]
-    told = unseal_column(2, keys, plain)
-    assert told == ([payload and payload[0] for payload in sound], corrupt)
-    assert unseal_envelopes(2, keys, envelopes) == (
-        [7 if payload else 0 for payload in sound],
-        [payload and payload[1] for payload in sound],
-        corrupt,
-    )
+def flipped(value: bytes | None) -> bytes | None:
+    return value and value[:-1] + bytes([value[-1] ^ 1])
+
+
+def test_jobs_are_put_together_from_their_rows() -> None:
+    ids = [b"i%d" % at for at in range(7)]
+    head = (7).to_bytes(4, "big")
+    specs: list[bytes | None] = [seal(2, job_id, head + b"\2\1ddr{}") for job_id in ids]
+    specs[1] = seal(2, ids[1], head + b"\0\0{1}")
+    specs[3] = None
+    lives: list[bytes | None] = [seal(3, job_id, b"live") for job_id in ids]
+    dones: list[bytes | None] = [seal(4, job_id, b"done") for job_id in ids]
+    lives[1] = dones[2] = lives[4] = dones[4] = None
+    made = unseal_jobs((2, 3, 4), ids, specs, lives, dones)
+    assert made == [
+        StoredJob(ids[0], 7, b"{}", None, b"done"),
+        StoredJob(ids[1], 7, b"{1}", None, b"done"),
+        StoredJob(ids[2], 7, b"{}", b"live"),
+        None,
+        ids[4],
+        StoredJob(ids[5], 7, b"{}", None, b"done"),
+        StoredJob(ids[6], 7, b"{}", None, b"done"),
+    ]
+    for column in (specs, lives, dones):
+        was, column[5] = column[5], flipped(column[5])
+        assert unseal_jobs((2, 3, 4), ids, specs, lives, dones) == [*made[:5], ids[5], made[6]]
+        column[5] = was
 
 
 def test_an_envelope_that_is_too_short_is_corrupt() -> None:
-    values: list[bytes | None] = [seal(2, b"k", b"1234\2\1dd"), seal(2, b"k", b"1234\0")]
-    assert unseal_envelopes(2, [b"k", b"k"], values) == ([0, 0], [None, None], [0, 1])
+    for payload in (b"1234\2\1dd", b"1234\0"):
+        assert unseal_jobs((2, 3, 4), [b"k"], [seal(2, b"k", payload)], [None], [b""]) == [b"k"]
+
+
+def test_each_id_has_a_row_of_each_table_or_none() -> None:
+    with pytest.raises(ValueError):
+        unseal_jobs((2, 3, 4), [b"k"], [None], [None], [])
 
 
 def test_keys_are_cut_and_corrupt_rows_told_if_they_are_looked_at() -> None:
@@ -328,9 +332,3 @@ def test_keys_are_cut_and_corrupt_rows_told_if_they_are_looked_at() -> None:
     assert keys_behind(5, rows, 1, False) == ([b"a", b"bb", b""], [])
     with pytest.raises(ValueError):
         keys_behind(5, rows, 2, False)
-
-
-@pytest.mark.parametrize("of", [unseal_column, unseal_envelopes])
-def test_a_column_is_as_long_as_its_keys(of: Any) -> None:
-    with pytest.raises(ValueError):
-        of(2, [b"k"], [])

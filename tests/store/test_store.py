@@ -23,6 +23,7 @@ from headrace.core.effects import (
     ModuleStored,
     Noted,
     OwnerStored,
+    ProgressStored,
     Trail,
 )
 from headrace.core.job import Event, Status
@@ -36,6 +37,7 @@ from headrace.store.contract import (
     RecordCorrupt,
     Row,
     StoreDamaged,
+    StoredProgress,
     StoreTooNew,
     prefix_end,
 )
@@ -238,6 +240,15 @@ def test_log_is_read_in_pieces_from_a_position(store: Store) -> None:
     assert store.logs(JOB, 9, limit=2) == pieces[1:3]
     assert store.logs(JOB, 40) == []
     assert store.log_bytes(JOB) == 5
+
+
+def test_last_report_of_progress_is_told_of_many_jobs_at_once(store: Store) -> None:
+    told = [ProgressStored(JOB, n, 5 + n, 2, n / 4, "so far") for n in range(3)]
+    commit(store, stored(JOB), stored(OTHER), LogAppended(OTHER, 0, b"a log"), *told)
+    last = StoredProgress(2, 7, 2, 0.5, "so far")
+    assert store.progress_last([OTHER, JOB, OTHER]) == [None, last, None]
+    assert store.progress(JOB) == [last]
+    assert store.progress_last([]) == []
 
 
 def test_last_checkpoint_counts(store: Store) -> None:

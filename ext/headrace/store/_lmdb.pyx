@@ -179,6 +179,35 @@ cdef int rows_find(MDB_txn* txn, Row* rows, size_t count) noexcept nogil:
     return code
 
 
+cdef int lasts_find(MDB_txn* txn, Row* rows, size_t count) noexcept nogil:
+    """Find the last row of each range of one table: from `value` on, before `key`."""
+    cdef MDB_cursor* cursor
+    cdef MDB_val start
+    cdef size_t i
+    cdef int code = 0
+    if count == 0:
+        return 0
+    code = mdb.cursor_open(txn, rows[0].table, &cursor)
+    if code:
+        return code
+    for i in range(count):
+        start = rows[i].value
+        code = mdb.cursor_get(cursor, &rows[i].key, &rows[i].value, MDB_SET_RANGE)
+        if code == MDB_NOTFOUND:
+            code = mdb.cursor_get(cursor, &rows[i].key, &rows[i].value, MDB_LAST)
+        elif code == 0:
+            code = mdb.cursor_get(cursor, &rows[i].key, &rows[i].value, MDB_PREV)
+        if code == MDB_NOTFOUND or code == 0 and compare(&rows[i].key, &start) < 0:
+            rows[i].value.mv_data = NULL
+            code = 0
+        elif code:
+            break
+        else:
+            touch(&rows[i].value)
+    mdb.cursor_close(cursor)
+    return code
+
+
 cdef Row* rows_new(size_t count) except NULL:
     cdef Row* rows = <Row*>malloc((count + 1) * sizeof(Row))
     if rows == NULL:
@@ -293,6 +322,14 @@ cdef inline MDB_val val(bytes text) noexcept:
 
 cdef inline bytes text_of(const MDB_val* value):
     return PyBytes_FromStringAndSize(<char*>value.mv_data, value.mv_size)
+
+
+cdef object text_or_none(const Row* row):
+    return None if row.value.mv_data == NULL else text_of(&row.value)
+
+
+cdef object row_or_none(const Row* row):
+    return None if row.value.mv_data == NULL else (text_of(&row.key), text_of(&row.value))
 
 
 cdef object error(int code, str what):
@@ -411,39 +448,58 @@ cdef class Environment:
                     rows[at].table = dbi
                     rows[at].key = val(<bytes?>keys[i])
                     at += 1
-            found = self.rows_got(rows, at)
+            found = self.rows_got(rows, at, rows_find, text_or_none)
         finally:
             free(rows)
         if len(tables) == 1:
             return [found]
         return [found[i * count : (i + 1) * count] for i in range(len(tables))]
 
-    cdef list rows_got(self, Row* rows, size_t count):
+    def get_lasts(self, int table, ranges not None):
+        """Read the last row of each range, start <= key < stop, all of one and the same moment."""
+        cdef size_t i, count = len(ranges)
+        cdef bytes start, stop
+        cdef Row* rows = rows_new(count)
+        try:
+            for i in range(count):
+                start, stop = ranges[i]
+                rows[i].table = <MDB_dbi>self.table_at(table)
+                rows[i].value, rows[i].key = val(start), val(stop)
+            return self.rows_got(rows, count, lasts_find, row_or_none)
+        finally:
+            free(rows)
+
+    cdef list rows_got(
+        self,
+        Row* rows,
+        size_t count,
+        int (*found)(MDB_txn*, Row*, size_t) noexcept nogil,
+        object (*copied)(const Row*),
+    ):
         """Find rows without the GIL, and copy them with it."""
         cdef MDB_env* env = self.open_env()
         cdef MDB_txn* txn
         cdef size_t i
         cdef int code
-        cdef list found = []
+        cdef list copies = []
         self.busy += 1
         try:
             with nogil:
                 code = mdb.txn_begin(env, NULL, MDB_RDONLY, &txn)
                 if code == 0:
-                    code = rows_find(txn, rows, count)
+                    code = found(txn, rows, count)
                     if code:
                         mdb.txn_abort(txn)
             if code:
                 raise error(code, "get")
             try:
                 for i in range(count):
-                    missing = rows[i].value.mv_data == NULL
-                    found.append(None if missing else text_of(&rows[i].value))
+                    copies.append(copied(&rows[i]))
             finally:
                 mdb.txn_abort(txn)
         finally:
             self.busy -= 1
-        return found
+        return copies
 
     def scan(
         self,

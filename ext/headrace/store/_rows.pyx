@@ -13,6 +13,8 @@ from libc.string cimport memcmp, memcpy
 cdef extern from "<string.h>" nogil:
     void* memmem(const void* haystack, size_t size, const void* needle, size_t needle_size)
 
+from headrace.store._jobs cimport StoredJob
+
 from headrace.store.contract import RecordCorrupt, StoreDamaged
 
 cdef enum:
@@ -310,53 +312,57 @@ def unseal_specs(unsigned char table, list keys not None, list values not None):
     return specs
 
 
-def unseal_envelopes(unsigned char table, list keys not None, list values not None):
-    """Return (owners, specs, positions of rows that fail their checksum).
+def unseal_jobs(
+    tuple tables not None,
+    list job_ids not None,
+    list specs not None,
+    list lives not None,
+    list dones not None,
+):
+    """Put jobs together from their rows in the tables SPEC, LIVE and DONE.
 
-    Owners and specs are those in the sealed envelopes, 0 and None where there is no sound one.
+    Returns a job for each id, None for one that has no row in SPEC; and in place of a job whose
+    rows are corrupt, or in neither of the others, its id.
     """
-    cdef bytes key, value
+    cdef int spec_table, live_table, done_table
+    cdef bytes job_id, spec, live, done
     cdef Py_ssize_t i, begin
-    cdef list owners = []
-    cdef list specs = []
-    cdef list corrupt = []
-    if len(keys) != len(values):
-        raise ValueError("each key has a value, or None")
-    for i in range(len(keys)):
-        key, value = keys[i], values[i]
-        begin = -1 if value is None else spec_begin(table, key, value)
-        if begin < 0:
-            owners.append(0)
-            specs.append(None)
-            if value is not None:
-                corrupt.append(i)
+    cdef StoredJob job
+    cdef list jobs = []
+    if not len(job_ids) == len(specs) == len(lives) == len(dones):
+        raise ValueError("each id has a value of each table, or None")
+    spec_table, live_table, done_table = tables
+    for i in range(len(job_ids)):
+        job_id, spec, live, done = job_ids[i], specs[i], lives[i], dones[i]
+        if spec is None:
+            jobs.append(None)
             continue
-        owners.append(owner_of(PyBytes_AS_STRING(value)))
-        specs.append(behind(value, begin))
-    return owners, specs, corrupt
-
-
-def unseal_column(unsigned char table, list keys not None, list values not None):
-    """Return (payloads, positions of rows that fail their checksum); None for no sound row."""
-    cdef bytes key, value
-    cdef Py_ssize_t i
-    cdef list payloads = []
-    cdef list corrupt = []
-    if len(keys) != len(values):
-        raise ValueError("each key has a value, or None")
-    for i in range(len(keys)):
-        key, value = keys[i], values[i]
-        if value is None:
-            payloads.append(None)
-        elif is_sound(
-            table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
-            PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
+        begin = spec_begin(spec_table, job_id, spec)
+        if (
+            begin < 0
+            or live is done  # neither is there
+            or live is not None and not is_sealed(live_table, job_id, live)
+            or done is not None and not is_sealed(done_table, job_id, done)
         ):
-            payloads.append(behind(value, SEAL_BYTES_C))
+            jobs.append(job_id)
+            continue
+        job = StoredJob.__new__(StoredJob)
+        job.job_id = job_id
+        job.owner_id = owner_of(PyBytes_AS_STRING(spec))
+        job.spec = behind(spec, begin)
+        if done is None:
+            job.live = behind(live, SEAL_BYTES_C)
         else:
-            payloads.append(None)
-            corrupt.append(i)
-    return payloads, corrupt
+            job.done = behind(done, SEAL_BYTES_C)
+        jobs.append(job)
+    return jobs
+
+
+cdef inline bint is_sealed(int table, bytes key, bytes value) noexcept:
+    return is_sound(
+        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
+        PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
+    )
 
 
 def keys_behind(unsigned char table, list rows not None, Py_ssize_t skip, bint are_checked):
@@ -372,10 +378,7 @@ def keys_behind(unsigned char table, list rows not None, Py_ssize_t skip, bint a
             raise ValueError("a key is longer than what is skipped")
         rest = behind(key, skip)
         rests.append(rest)
-        if are_checked and not is_sound(
-            table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
-            PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
-        ):
+        if are_checked and not is_sealed(table, key, value):
             corrupt.append(rest)
     return rests, corrupt
 

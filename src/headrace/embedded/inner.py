@@ -28,7 +28,7 @@ from headrace.http.handlers.submit import submit
 from headrace.http.hot import Asked, ask, look
 from headrace.http.metrics import spans_of
 from headrace.http.site import Site
-from headrace.http.views import job_view, word
+from headrace.http.views import word
 from headrace.runtime.node import Node
 from headrace.sdk.client import Job
 from headrace.sdk.errors import UsageError
@@ -190,9 +190,8 @@ class Inner:
         found: list[JobView] = []
         while len(found) < most:
             page = self.site.store.list_jobs(query)
-            for stored in page.jobs[: most - len(found)]:
-                view = job_view(stored, ME.tenant, self.site.progress(stored))
-                found.append(_view(_encode(view)))
+            views = self.site.views(page.jobs[: most - len(found)], ME.tenant)
+            found += [_view(_encode(view)) for view in views]
             if page.next is None:
                 break
             query = msgspec.structs.replace(query, after=page.next)

@@ -21,11 +21,11 @@ from headrace.http.rates import Rates
 from headrace.http.sessions import Sessions
 from headrace.http.streams import Streams
 from headrace.http.tracing import Spans, provider_of
-from headrace.http.views import Progress, progress_of, spec_of
+from headrace.http.views import Progress, job_view, progress_of, spec_of
 from headrace.store.contract import StoredJob
 from headrace.wire.documents import Kind, TypeDocument
 from headrace.wire.problems import Problem, ProblemCode
-from headrace.wire.schema import Spec
+from headrace.wire.schema import JobView, Spec
 from headrace.wire.trace import NO_TRACE, Trace
 
 if TYPE_CHECKING:
@@ -170,8 +170,13 @@ class Site:
             raise Problem(ProblemCode.FORBIDDEN, "the job belongs to another user of this tenant")
         return stored, spec
 
-    def progress(self, stored: StoredJob) -> Progress:
-        return progress_of(stored, self.pump.progress, self.store)
+    def progress(self, jobs: list[StoredJob]) -> list[Progress]:
+        return progress_of(jobs, self.pump.progress, self.store)
+
+    def views(self, jobs: list[StoredJob], tenant: str) -> list[JobView]:
+        """Return what is shown of jobs of a tenant."""
+        told = zip(jobs, self.progress(jobs), strict=True)
+        return [job_view(stored, tenant, progress) for stored, progress in told]
 
     # Parking ------------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ import msgspec
 from headrace._native import instant_text
 from headrace.core.ids import id_text
 from headrace.core.job import LEASED, Event, Job, Status
+from headrace.http._shown import Shown
 from headrace.store.attempts import AttemptEnd
-from headrace.store.contract import StoredJob
-from headrace.store.layout import record_attempt
+from headrace.store.contract import StoredJob, StoredProgress
 from headrace.store.store import Store
 from headrace.wire import limits
 from headrace.wire.routes import AttemptView
@@ -38,7 +38,7 @@ def _shown() -> type[JobView]:
             if asked[name].default_factory is not msgspec.NODEFAULT:
                 default = msgspec.field(default_factory=asked[name].default_factory)
         fields.append((name, msgspec.Raw if name == "params" else annotation, default))
-    made = msgspec.defstruct("Shown", fields, bases=(JobView,), kw_only=True)
+    made = msgspec.defstruct("ShownJob", fields, bases=(JobView,), kw_only=True)
     assert made.__struct_fields__ == JobView.__struct_fields__, "it is encoded alike"
     return cast(type[JobView], made)
 
@@ -46,6 +46,21 @@ def _shown() -> type[JobView]:
 _spec_decode: Final = msgspec.json.Decoder(Spec).decode
 _shown_decode: Final = msgspec.json.Decoder(_shown()).decode
 _body_decode: Final = msgspec.json.Decoder(ReportBody).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def _texts() -> Shown:
+    """Return what writes a spec as `_shown_decode` reads it."""
+    plain = _shown_decode(b'{"id":"","name":""}')
+    fields = [
+        (name, b"" if name in ("id", "name") else _encode(getattr(plain, name)))
+        for name in JobView.__struct_fields__
+    ]
+    hidden = [name for name in Spec.__struct_fields__ if name not in JobView.__struct_fields__]
+    return Shown(fields, hidden, _WORDS)
+
+
+_texts_write: Final = _texts().write
 
 
 def word(status: Status) -> str:
@@ -72,21 +87,33 @@ NO_PROGRESS: Final = Progress()
 
 
 def progress_of(
-    stored: StoredJob, told_of: Callable[[bytes], tuple[float, str] | None], store: Store
-) -> Progress:
-    """Put together what a worker said last (`told_of` a leased job) and what is on disk.
+    jobs: list[StoredJob], told_of: Callable[[bytes], tuple[float, str] | None], store: Store
+) -> list[Progress]:
+    """Put together what workers said last (`told_of` leased jobs) and what is on disk.
 
     Cost: two look-ups, for a job that has had an attempt. Of one that completed all is known: what
     it said on its way, up to a second before its end, would read like how it ended.
     """
-    if stored.status is Status.COMPLETED or not record_attempt(stored.record):
-        return NO_PROGRESS
+    found = [NO_PROGRESS] * len(jobs)
+    tried = [
+        at
+        for at, stored in enumerate(jobs)
+        if stored.attempt and stored.status is not Status.COMPLETED
+    ]
+    if tried:
+        lasts = store.progress_last([jobs[at].job_id for at in tried])
+        for at, last in zip(tried, lasts, strict=True):
+            told = told_of(jobs[at].job_id) if jobs[at].done is None else None
+            found[at] = _progress_of(jobs[at], told, last, store)
+    return found
+
+
+def _progress_of(
+    stored: StoredJob, told: tuple[float, str] | None, last: StoredProgress | None, store: Store
+) -> Progress:
+    if last is None:
+        return NO_PROGRESS if told is None or told == (0.0, "") else Progress(*told)
     job = Job.unpack(stored.job_id, stored.record)
-    told = told_of(stored.job_id) if stored.finished is None else None
-    kept = store.progress(stored.job_id)
-    if not kept:
-        return NO_PROGRESS if told is None else Progress(*told)
-    last = kept[0]
     share, details = last.progress, last.details
     if told is not None and told != (0.0, ""):
         share, details = told
@@ -140,6 +167,18 @@ def job_view(stored: StoredJob, tenant: str, progress: Progress) -> JobView:
         # The engine's clock follows the wall's closely enough.
         view.scheduled_at = instant_text(job.due_ms)
     return view
+
+
+def job_texts(jobs: list[StoredJob], tenant: str, progress: list[Progress]) -> list[bytes]:
+    """Return the JSON of the view of each job."""
+    return [
+        text
+        if text is not None and told is NO_PROGRESS
+        else _encode(job_view(stored, tenant, told))
+        for stored, told, text in zip(
+            jobs, progress, _texts_write(jobs, _encode(tenant)), strict=True
+        )
+    ]
 
 
 def result_view(stored: StoredJob) -> ResultView:

@@ -30,6 +30,8 @@ class Environment:
     def get(self, table: int, key: bytes) -> bytes | None: ...
     def get_columns(self, tables: Sequence[int], keys: Sequence[bytes]) -> list[list[bytes | None]]:
         """Read the rows of these keys in each table, all of one and the same moment."""
+    def get_lasts(self, table: int, ranges: Sequence[tuple[bytes, bytes]]) -> list[Row | None]:
+        """Read the last row of each range, start <= key < stop, all of one and the same moment."""
     def scan(
         self,
         table: int,

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, MutableMapping, Set
 
+from headrace.store._jobs import StoredJob
+
 def seal(table: int, key: bytes, payload: bytes) -> bytes: ...
 def put_jobs(
     rows: MutableMapping[int, dict[bytes, bytes | None]],
@@ -21,18 +23,18 @@ def put_jobs(
 def unseal_specs(table: int, keys: list[bytes], values: list[bytes | None]) -> list[bytes | None]:
     """Return the spec in each sealed envelope, None for None. Raises `RecordCorrupt`."""
 
-def unseal_envelopes(
-    table: int, keys: list[bytes], values: list[bytes | None]
-) -> tuple[list[int], list[bytes | None], list[int]]:
-    """Return (owners, specs, positions of rows that fail their checksum).
+def unseal_jobs(
+    tables: tuple[int, int, int],
+    job_ids: list[bytes],
+    specs: list[bytes | None],
+    lives: list[bytes | None],
+    dones: list[bytes | None],
+) -> list[StoredJob | bytes | None]:
+    """Put jobs together from their rows in the tables SPEC, LIVE and DONE.
 
-    Owners and specs are those in the sealed envelopes, 0 and None where there is no sound one.
+    Returns a job for each id, None for one that has no row in SPEC; and in place of a job whose
+    rows are corrupt, or in neither of the others, its id.
     """
-
-def unseal_column(
-    table: int, keys: list[bytes], values: list[bytes | None]
-) -> tuple[list[bytes | None], list[int]]:
-    """Return (payloads, positions of rows that fail their checksum); None for no sound row."""
 
 def keys_behind(
     table: int, rows: list[tuple[bytes, bytes]], skip: int, are_checked: bool

@@ -27,10 +27,11 @@ import msgspec
 from headrace.core.deliveries import Delivery
 from headrace.core.effects import Finished, Trail, Waits
 from headrace.core.expiring import Expired
-from headrace.core.job import STATUSES, Status
+from headrace.core.job import Status
 from headrace.core.live import ArchiveFault
 from headrace.core.resources import Requirements
 from headrace.core.sweeping import Ended
+from headrace.store._jobs import StoredJob as StoredJob
 from headrace.wire import limits
 from headrace.wire.documents import Document
 
@@ -126,6 +127,9 @@ class KeyValue(Protocol):
 
         Shape: a list for each table, in the order of the keys. Quickest where those rise or fall.
         """
+
+    def get_lasts(self, table: int, ranges: Sequence[tuple[bytes, bytes]]) -> list[Row | None]:
+        """Read the last row of each range, start <= key < stop, all of one and the same moment."""
 
     def scan(
         self,
@@ -270,22 +274,6 @@ class Position(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.shard}:{self.epoch}:{self.seq}"
-
-
-class StoredJob(msgspec.Struct, frozen=True):
-    """A job as committed: `trail` while it lives, `finished` afterwards."""
-
-    job_id: bytes
-    owner_id: int
-    spec: bytes
-    record: bytes
-    trail: Trail | None = None
-    finished: Finished | None = None
-    """In a list without a long `body`."""
-
-    @property
-    def status(self) -> Status:
-        return self.finished.status if self.finished else STATUSES[self.record[1]]
 
 
 class StoredProgress(NamedTuple):

@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.core.job import TERMINAL, Job, Status
 from headrace.store import layout
-from headrace.store._rows import may_be, may_match, unseal_column, unseal_envelopes
+from headrace.store._rows import may_be, may_match, unseal_jobs
 from headrace.store.contract import KeyValue, ListQuery, Order, OrderTooWide, Page, StoredJob
 from headrace.store.layout import JOB_ID_BYTES, JOB_TABLES, MS_BYTES
 from headrace.store.places import Candidates, bounds
@@ -60,18 +60,6 @@ def scheduled_at_ms(spec: bytes) -> int | None:
     return None if at is None else instant_ms(at)
 
 
-def job_of(
-    job_id: bytes, owner_id: int, spec: bytes, live: bytes | None, done: bytes | None
-) -> StoredJob:
-    """Put a job together from the payloads of its rows; `done` wins."""
-    if done is not None:
-        finished = layout.finished_unpack(done)
-        return StoredJob(job_id, owner_id, spec, finished.record, None, finished)
-    assert live is not None
-    record, trail = layout.live_unpack(live)
-    return StoredJob(job_id, owner_id, spec, record, trail)
-
-
 def list_steps(kv: KeyValue, query: ListQuery, owners: Set[int] | None) -> Iterator[Page | None]:
     """Yield None now and then, so that others may have their turn, and at last the page.
 
@@ -80,10 +68,6 @@ def list_steps(kv: KeyValue, query: ListQuery, owners: Set[int] | None) -> Itera
     Raises: `OrderTooWide`.
     """
     return _List(kv, query, owners).steps()
-
-
-_Rows = tuple[bytes, bytes, int, bytes, bytes | None, bytes | None]
-"""A candidate's place, id and owner, its spec, and the payloads of LIVE and DONE."""
 
 
 class _List:
@@ -226,57 +210,51 @@ class _List:
         while at < len(places) and len(self.jobs) < self.limit:
             wanted = self.skip or self.limit - len(self.jobs)
             some = places[at : at + min(self.chunk, wanted)]
-            looked_at, rows = self._read(some)
+            looked_at, found = self._read(some)
             if self.skip and self.are_all_meant:
-                self.skip -= len(rows)
+                self.skip -= len(found)
             elif self.skip:
-                self.skip -= len(self._matching(rows))
+                self.skip -= len(self._matching(found))
             else:
-                self.jobs += self._matching(rows)
+                self.jobs += self._matching(found)
             at += looked_at
             if looked_at < len(some):
                 break
         return at
 
-    def _read(self, places: list[bytes]) -> tuple[int, list[_Rows]]:
+    def _read(self, places: list[bytes]) -> tuple[int, list[tuple[bytes, StoredJob]]]:
         """Read candidates until it is much; return how many, and those that are there and sound."""
         ids = _ids_of(places)
-        sealed, live_rows, done_rows = self.kv.get_columns(JOB_TABLES, ids)
-        owners, specs, corrupt = unseal_envelopes(layout.SPEC, ids, sealed)
-        lives, corrupt_lives = unseal_column(layout.LIVE, ids, live_rows)
-        dones, corrupt_dones = unseal_column(layout.DONE, ids, done_rows)
-        unsound = {*corrupt, *corrupt_lives, *corrupt_dones}
-        found: list[_Rows] = []
+        specs, lives, dones = self.kv.get_columns(JOB_TABLES, ids)
+        found: list[tuple[bytes, StoredJob]] = []
         looked_at, looked_bytes = 0, self.looked_bytes
-        columns = zip(sealed, places, ids, owners, specs, lives, dones, strict=True)
-        for row, place, job_id, owner_id, spec, live, done in columns:
+        jobs = unseal_jobs(JOB_TABLES, ids, specs, lives, dones)
+        for place, job in zip(places, jobs, strict=True):
             if looked_bytes >= LIST_BYTES_MAX:
                 break
-            if row is not None:  # or it was deleted since its index row was read
-                looked_bytes += len(row)
-                if looked_at in unsound or spec is None or live is done:  # neither is there
-                    self._tell(job_id)
-                else:
-                    found.append((place, job_id, owner_id, spec, live, done))
             looked_at += 1
+            if isinstance(job, StoredJob):
+                looked_bytes += len(job.spec)
+                found.append((place, job))
+            elif job is not None:  # or it was deleted since its index row was read
+                self._tell(job)
         self.read += looked_at
         self.read_bytes += looked_bytes - self.looked_bytes
         self.looked_bytes = looked_bytes
         return looked_at, found
 
-    def _matching(self, rows: list[_Rows]) -> list[StoredJob]:
+    def _matching(self, found: list[tuple[bytes, StoredJob]]) -> list[StoredJob]:
         checks = self.checks
         jobs: list[StoredJob] = []
-        for place, job_id, owner_id, spec, live, done in rows:
+        for place, job in found:
             try:
-                job = job_of(job_id, owner_id, spec, live, done)
                 for check in checks:
                     if not check(place, job):
                         break
                 else:
                     jobs.append(job)
             except msgspec.MsgspecError:
-                self._tell(job_id)
+                self._tell(job.job_id)
         return jobs
 
     def _tell(self, job_id: bytes) -> None:
@@ -400,14 +378,13 @@ def _looks_inside(query: ListQuery) -> bool:
 
 
 def _status_matches(query: ListQuery, job: StoredJob) -> bool:
-    if job.finished is None and _contains(query.live_ids, job.job_id):
-        return True  # the caller vouches for it
     status = job.status
-    if query.statuses is not None and status not in query.statuses:
-        return False
-    if query.retrying_only and status is Status.SCHEDULED:
-        return layout.record_attempt(job.record) > 0
-    return True
+    if query.statuses is None or status in query.statuses:
+        if not query.retrying_only or status is not Status.SCHEDULED:
+            return True
+        if layout.record_attempt(job.record) > 0:
+            return True
+    return job.done is None and _contains(query.live_ids, job.job_id)  # the caller vouches for it
 
 
 def _end_matches(query: ListQuery, job: StoredJob) -> bool:

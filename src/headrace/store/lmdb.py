@@ -91,6 +91,7 @@ class Environment(Protocol):
     def get_columns(
         self, tables: Sequence[int], keys: Sequence[bytes]
     ) -> list[list[bytes | None]]: ...
+    def get_lasts(self, table: int, ranges: Sequence[tuple[bytes, bytes]]) -> list[Row | None]: ...
     def scan(
         self,
         table: int,
@@ -192,6 +193,14 @@ class LmdbKeyValue:
             return [[None] * len(keys) for _ in tables]
         try:
             return self._env.get_columns(tables, keys)
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+    def get_lasts(self, table: int, ranges: Sequence[tuple[bytes, bytes]]) -> list[Row | None]:
+        if not self._is_there(table):
+            return [None] * len(ranges)
+        try:
+            return self._env.get_lasts(table, ranges)
         except lmdb.Error as error:
             raise _translated(error) from error
 

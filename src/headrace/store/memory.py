@@ -65,6 +65,13 @@ class MemoryKeyValue:
         with self._lock:
             return [[self.get(table, key) for key in keys] for table in tables]
 
+    def get_lasts(self, table: int, ranges: Sequence[tuple[bytes, bytes]]) -> list[Row | None]:
+        found: list[Row | None] = []
+        for start, stop in ranges:
+            rows = self.scan(table, start, stop, reverse=True, limit=1)
+            found.append(rows[0] if rows else None)
+        return found
+
     def scan(
         self,
         table: int,

@@ -74,6 +74,14 @@ class Environment:
             get = txn.get
             return [[get(key, None, handle) for key in keys] for handle in handles]
 
+    def get_lasts(self, table: int, ranges: Sequence[tuple[bytes, bytes]]) -> list[Row | None]:
+        found: list[Row | None] = []
+        with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+            for start, stop in ranges:
+                rows = _scan_down(cursor, start, stop, 1, 1)
+                found.append(rows[0] if rows else None)
+        return found
+
     def scan(
         self,
         table: int,

@@ -13,7 +13,7 @@ process must stop.
 
 import secrets
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
@@ -48,6 +48,7 @@ from headrace.store.contract import (
     Position,
     RecordCorrupt,
     Restored,
+    Row,
     Stats,
     StoreDamaged,
     StoredJob,
@@ -433,7 +434,7 @@ class Store:
         if live is None and done is None:
             raise self._corrupt(layout.LIVE, job_id)
         envelope = layout.envelope_unpack(spec)
-        found = lists.job_of(job_id, envelope.owner_id, envelope.spec, live, done)
+        found = StoredJob(job_id, envelope.owner_id, envelope.spec, live, done)
         if found.finished is not None and done is not None and layout.body_apart(done):
             if body is None:
                 raise self._corrupt(layout.BODIES, job_id)
@@ -491,13 +492,18 @@ class Store:
         """Return reports of a job's progress."""
         start, stop = layout.progress_key(job_id, 0), layout.attempt_key(job_id, 0)
         rows = self._kv.scan(layout.LOGS, start, stop, reverse=newest_first, limit=limit)
-        return [
-            StoredProgress(
-                layout.progress_number(key),
-                *layout.progress_unpack(self._unseal(layout.LOGS, key, value) or b""),
-            )
-            for key, value in rows
-        ]
+        return list(map(self._progress, rows))
+
+    def progress_last(self, job_ids: Sequence[bytes]) -> list[StoredProgress | None]:
+        """Return the last report of the progress of each job."""
+        ranges = [(layout.progress_key(id_, 0), layout.attempt_key(id_, 0)) for id_ in job_ids]
+        rows = self._kv.get_lasts(layout.LOGS, ranges)
+        return [None if row is None else self._progress(row) for row in rows]
+
+    def _progress(self, row: Row) -> StoredProgress:
+        key, value = row
+        payload = self._unseal(layout.LOGS, key, value) or b""
+        return StoredProgress(layout.progress_number(key), *layout.progress_unpack(payload))
 
     def attempts(self, job_id: bytes) -> list[AttemptEnd]:
         """Return how a job's attempts ended, oldest first; those that completed are not told."""

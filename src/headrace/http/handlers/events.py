@@ -52,7 +52,7 @@ async def job_events(request: web.Request) -> web.StreamResponse:
                     return web.Response(status=204)  # which tells a browser not to come back
             else:
                 cursor, at_ms = cursor_text(site.epoch, now), site.clock.wall_ms()
-                progress = site.progress(stored)
+                [progress] = site.progress([stored])
                 if seen is not None:
                     feed.first += reset_frame(cursor, at_ms)
                 feed.first += snapshot_frame(cursor, stored, head, progress, at_ms)

@@ -1,8 +1,9 @@
 """Jobs as their owners see and control them."""
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
@@ -16,7 +17,7 @@ from headrace.http.encode import answer, encoded
 from headrace.http.hot import Asked, Look, look
 from headrace.http.identity import caller
 from headrace.http.site import Site, path_job_id, site_of
-from headrace.http.views import attempt_views, job_view, result_view, word
+from headrace.http.views import attempt_views, job_texts, result_view, word
 from headrace.runtime.listing import NOBODY, Turn, page_of
 from headrace.store.contract import OrderTooWide, Page, StoredJob
 from headrace.wire import limits
@@ -31,10 +32,10 @@ from headrace.wire.routes import (
     ProgressView,
     StatusAnswer,
 )
-from headrace.wire.schema import JobAnswer, JobsAnswer, JobView, Spec
+from headrace.wire.schema import JobAnswer, JobsAnswer, Spec
 
 PAGE_MAX: Final = 999_999_999
-VIEWS_AT_ONCE: Final = 32
+SHOWN_AT_ONCE: Final = 64
 """Between two looks at the clock."""
 
 T = TypeVar("T")
@@ -46,21 +47,22 @@ T = TypeVar("T")
 async def jobs_list(request: web.Request) -> web.Response:
     turn = Turn()
     page, cursor = await find(request, STATUS_WORDS, turn)
-    jobs = await views(request, page, lambda _stored, view: view, turn)
-    return answer(request, JobsAnswer(jobs=jobs, count=len(jobs), next=cursor))
-
-
-async def views(
-    request: web.Request, page: Page, of: Callable[[StoredJob, JobView], T], turn: Turn
-) -> list[T]:
-    """Return what a list shows of each job; all are of the caller's tenant."""
     site, tenant = site_of(request), caller(request).tenant
-    shown: list[T] = []
-    for stored in page.jobs:
-        if len(shown) % VIEWS_AT_ONCE == VIEWS_AT_ONCE - 1:
-            await turn.pause_if_over()
-        shown.append(of(stored, job_view(stored, tenant, site.progress(stored))))
-    return shown
+
+    def show(jobs: list[StoredJob]) -> list[msgspec.Raw]:
+        return list(map(msgspec.Raw, job_texts(jobs, tenant, site.progress(jobs))))
+
+    views: list[Any] = await shown(page, show, turn)
+    return answer(request, JobsAnswer(jobs=views, count=len(views), next=cursor))
+
+
+async def shown(page: Page, show: Callable[[list[StoredJob]], list[T]], turn: Turn) -> list[T]:
+    """Return what a list shows of each job; all are of the caller's tenant."""
+    views: list[T] = []
+    for at in range(0, len(page.jobs), SHOWN_AT_ONCE):
+        await turn.pause_if_over()
+        views += show(page.jobs[at : at + SHOWN_AT_ONCE])
+    return views
 
 
 async def find(
@@ -141,7 +143,7 @@ def asked_of(request: web.Request) -> Asked:
 def job(site: Site, asked: Asked) -> Look:
     def told(found: tuple[StoredJob, Spec]) -> Answer:
         stored, spec = found
-        view = job_view(stored, spec.tenant, site.progress(stored))
+        [view] = site.views([stored], spec.tenant)
         return encoded(JobAnswer(job=view, result=result_view(stored)), asked.accept, {})
 
     return Look(asked.caller, asked.job_id, asked.wait_ms, told)
@@ -212,7 +214,7 @@ def _limit(state: LimitState) -> LimitExplained:
 async def job_progress(request: web.Request) -> web.Response:
     site, job_id = site_of(request), path_job_id(request)
     stored, spec = site.read(caller(request), job_id)
-    view = job_view(stored, spec.tenant, site.progress(stored))
+    [view] = site.views([stored], spec.tenant)
     return answer(
         request,
         ProgressAnswer(

@@ -17,9 +17,10 @@ from headrace.http.answers import Answer
 from headrace.http.encode import answer, encoded
 from headrace.http.handlers import job_types, jobs, submit
 from headrace.http.hot import Asked, Look, Question, carry, look
+from headrace.http.identity import caller
 from headrace.http.queries import WASM_TYPE_WORD, number
 from headrace.http.site import Site, path_job_id, site_of
-from headrace.http.views import job_view, result_view, word
+from headrace.http.views import result_view, word
 from headrace.runtime.listing import Turn
 from headrace.store.contract import StoredJob
 from headrace.wire import limits
@@ -112,7 +113,12 @@ def _submit_one(site: Site, asked: Asked) -> Question | Look | Coroutine[Any, An
 async def root_list(request: web.Request) -> web.Response:
     turn = Turn()
     page, cursor = await jobs.find(request, FILTERS, turn)
-    found = await jobs.views(request, page, _listed, turn)
+    site, tenant = site_of(request), caller(request).tenant
+
+    def show(some: list[StoredJob]) -> list[RootListed]:
+        return list(map(_listed, some, site.views(some, tenant)))
+
+    found = await jobs.shown(page, show, turn)
     return answer(request, RootJobs(success=True, jobs=found, count=len(found), next=cursor))
 
 
@@ -121,7 +127,7 @@ async def root_get(request: web.Request) -> web.Response:
 
     def told(found: tuple[StoredJob, Spec]) -> Answer:
         stored, spec = found
-        view = job_view(stored, spec.tenant, site.progress(stored))
+        [view] = site.views([stored], spec.tenant)
         shown = RootJob(
             **msgspec.structs.asdict(_listed(stored, view)), result=result_view(stored).result
         )
