@@ -15,7 +15,7 @@ from headrace._native.record cimport Record
 from headrace._native.text cimport INSTANT_CHARS, instant_write
 from headrace.store._jobs cimport State, StoredJob, Text
 
-from headrace.core.job import LEASED, RECORD_FORMAT, Status
+from headrace.core import job as life
 
 cdef enum:
     FIELDS_MAX = 64
@@ -55,12 +55,12 @@ cdef dict KINDS = {
     "finished_at": FINISHED_AT,
 }
 cdef bint IS_LEASED[STATUSES_MAX]
-cdef uint8_t SCHEDULED = Status.SCHEDULED
-cdef uint8_t COMPLETED = Status.COMPLETED
+cdef uint8_t SCHEDULED = life.Status.SCHEDULED
+cdef uint8_t COMPLETED = life.Status.COMPLETED
 cdef int status_number
 for status_number in range(STATUSES_MAX):
-    IS_LEASED[status_number] = status_number in LEASED
-assert RECORD_FORMAT == FORMAT
+    IS_LEASED[status_number] = status_number in life.LEASED
+assert life.RECORD_FORMAT == FORMAT
 
 
 cdef struct Field:

@@ -15,9 +15,10 @@ from headrace.store._jobs cimport State, Text
 
 import msgspec
 
+from headrace.core import job as life
 from headrace.core.effects import Finished, Trail
-from headrace.core.job import STATUSES
 
+cdef dict statuses = life.STATUSES
 cdef object finished_decode = msgspec.msgpack.Decoder(Finished).decode
 cdef object trail_decode = msgspec.msgpack.Decoder(Trail).decode
 
@@ -91,8 +92,8 @@ cdef class StoredJob:
     def status(self):
         cdef State state
         if self.read(&state):
-            return STATUSES[(<const Record*>state.record).status]
-        return self.finished.status if self.live is None else STATUSES[self.live[1]]
+            return statuses[(<const Record*>state.record).status]
+        return self.finished.status if self.live is None else statuses[self.live[1]]
 
     @property
     def attempt(self):

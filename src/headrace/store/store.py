@@ -13,7 +13,7 @@ process must stop.
 
 import secrets
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
@@ -60,6 +60,7 @@ from headrace.store.contract import (
 )
 from headrace.store.layout import MetaKey, NewRows, Table
 from headrace.store.memory import MemoryKeyValue
+from headrace.store.owners import Owners
 from headrace.wire.documents import AuditEntry, Kind
 
 SHARD: Final = 0
@@ -103,10 +104,7 @@ class Store:
         self._kv = kv
         self._pending: deque[Batch] = deque()
         """Staged and not settled, oldest first: what the engine's reads look at first."""
-        self._owners: dict[int, tuple[str, str]] = {}
-        self._owners_of_tenant: dict[str, set[int]] = {}
-        self._owners_all_known = False
-        """No row of one was corrupt at the start."""
+        self._owners = Owners()
         self.documents = DocumentTable()
         """As committed."""
         self._commits = 0
@@ -174,7 +172,7 @@ class Store:
                     self._unlist_finished(rows, effect.job_id)
                 translation(rows, effect)
                 if type(effect) is OwnerStored:
-                    self._know_owner(effect.owner_id, (effect.tenant, effect.user))
+                    self._owners.add(effect.owner_id, (effect.tenant, effect.user))
             elif type(effect) is JobDeleted:
                 self._stage_deletion(rows, effect)
             else:
@@ -188,10 +186,6 @@ class Store:
             self._pending.pop()
         batch.position = self.position
         return batch
-
-    def _know_owner(self, owner_id: int, who: tuple[str, str]) -> None:
-        self._owners[owner_id] = who
-        self._owners_of_tenant.setdefault(who[0], set()).add(owner_id)
 
     @property
     def position(self) -> Position:
@@ -550,22 +544,10 @@ class Store:
 
         Raises: `OrderTooWide`.
         """
-        for page in lists.list_steps(self._kv, query, self._owners_of(query)):
+        for page in lists.list_steps(self._kv, query, self._owners.meant(query)):
             if page is not None:
                 self.corrupt_records += len(page.corrupt)
             yield page
-
-    def _owners_of(self, query: ListQuery) -> Set[int] | None:
-        """Return the owners that a query means; None: all there are."""
-        owners = self._owners
-        if query.owner_id is not None:
-            if query.tenant is not None and owners.get(query.owner_id, ("",))[0] != query.tenant:
-                return frozenset()
-            return frozenset({query.owner_id})
-        if query.tenant is None:
-            return None
-        found = self._owners_of_tenant.get(query.tenant, set())
-        return None if len(found) == len(owners) and self._owners_all_known else found
 
     def last_id(self) -> bytes:
         """Return the greatest id of all jobs that are known; empty if there is none."""
@@ -594,8 +576,8 @@ class Store:
             for key, payload in self._sound_rows(layout.CLASSES, corrupt)
         }
         for key, payload in self._sound_rows(layout.OWNERS, corrupt):
-            self._know_owner(int.from_bytes(key, "big"), layout.owner_unpack(payload))
-        self._owners_all_known = len(self._owners) == self._kv.count(layout.OWNERS)
+            self._owners.add(int.from_bytes(key, "big"), layout.owner_unpack(payload))
+        self._owners.all_known = len(self._owners.who) == self._kv.count(layout.OWNERS)
         for key, payload in self._sound_rows(layout.DOCUMENTS, corrupt):
             self.documents.put(layout.document_unpack(key, payload))
         self.documents.damaged = {key[0] for table, key in corrupt if table == layout.DOCUMENTS}
@@ -613,13 +595,13 @@ class Store:
             position=self.position,
             at_ms=self._at_ms,
             classes=classes,
-            owners=dict(self._owners),
+            owners=dict(self._owners.who),
             documents=[one for kind in Kind for one in self.documents.of(kind).values()],
             deliveries_waiting=[(key, *of) for key, of in waiting.items()],
             delivery_last=number_last,
             audit_last=int.from_bytes(last[0][0], "big") if last else 0,
             # Numbers begin at 0 and no row is ever deleted: the rows tell how many there are.
-            owners_next=max(self._kv.count(layout.OWNERS), max(self._owners, default=-1) + 1),
+            owners_next=max(self._kv.count(layout.OWNERS), max(self._owners.who, default=-1) + 1),
             jobs_live=self._kv.count(layout.LIVE),
             live=lambda: self._live(corrupt),
             waits={
