@@ -30,7 +30,7 @@ from headrace.store import layout
 from headrace.store.contract import StoreDamaged, StoreError, StoreTooNew
 from headrace.store.inspecting import Inspection, OnRows, inspect
 from headrace.store.layout import MetaKey, Table
-from headrace.store.lmdb import DATA_FILE, LmdbKeyValue
+from headrace.store.lmdb import DATA_FILE, LmdbKeyValue, sync_directory
 from headrace.store.store import EPOCH_MAX, Store
 from headrace.wire.limits import MIB
 
@@ -135,7 +135,7 @@ def restore(
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    _sync_directory(data_dir.parent)
+    sync_directory(data_dir.parent)
     return manifest, found, released
 
 
@@ -241,12 +241,4 @@ def _write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(descriptor)
     draft.rename(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path.parent)

@@ -154,7 +154,8 @@ class LmdbKeyValue:
                 _check_length(self._env, self._path / DATA_FILE)
                 self._tables = set(self._env.tables_open(_NAMES, create=False))
                 """The tables that exist: all, as one commit makes them, or none."""
-                _sync_directories(self._path)
+                sync_directory(self._path)
+                sync_directory(self._path.parent)
             except BaseException:
                 self._env.close()
                 raise
@@ -344,14 +345,13 @@ def _check_length(env: Environment, file: Path) -> None:
         raise StoreDamaged(f"{file.name} is cut short: {error}") from error
 
 
-def _sync_directories(path: Path) -> None:
-    """Make the names of the files, and of the directory, as durable as the rows will be."""
-    for directory in (path, path.parent):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory as durable as what they name."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(path: Path) -> int:
