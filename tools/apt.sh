@@ -13,6 +13,7 @@ need_packages() {
     fi
     echo "installing$missing" >&2
     apt-get update -qq
+    # RUNLEVEL=1: the programs are wanted, not the services that come with them.
     # shellcheck disable=SC2086 - a list of names
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }

@@ -19,8 +19,6 @@ import pytest
 from network import OwnNetwork, SharedNetwork, is_free
 from processes import HEADRACE, Process, Server, disk_dir
 
-from headrace.wire.routes import ROUTES
-
 pytestmark = pytest.mark.e2e
 
 DOCUMENTS = Path(__file__).resolve().parents[3] / "shared" / "seeds"
@@ -246,9 +244,6 @@ def test_a_failed_job_tells_its_error(place: Place) -> None:
     assert said.startswith("Job failed: operation 1 of 1 did not succeed")
 
 
-@pytest.mark.skipif(
-    "/webhooks" not in {route.path for route in ROUTES}, reason="the routes have no /webhooks"
-)
 def test_a_webhook_is_registered_and_a_job_submitted(place: Place) -> None:
     """The function that it only names is made here."""
     named = "\ndef submit_job(anything):\n    print('submitted')\n"
