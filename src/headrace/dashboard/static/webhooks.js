@@ -69,14 +69,19 @@ function tryText(last) {
   return [h("span", { class: last.error ? "bad" : null }, said), h("small", {}, ago(last.at), `, ${last.took_ms} ms`)];
 }
 
-function acts(webhook, then) {
-  const { id, url, enabled } = webhook;
+/** `removal` hears when it may be gone from now on, and whether it is. */
+function acts(webhook, then, removal = { begin() {}, end: then }) {
+  const { url, enabled } = webhook;
   const one = (word, act, more) =>
     button(word, () => guarded(act).then(then), { focus: word, label: `${word} ${url}`, ...more });
   return [
     enabled && one("Test", () => test(webhook)),
     one(enabled ? "Disable" : "Enable", () => turn(webhook)),
-    one("Remove", () => remove(id, url), { kind: "danger quiet" }),
+    button("Remove", () => remove(webhook, removal), {
+      kind: "danger quiet",
+      focus: "Remove",
+      label: `Remove ${url}`,
+    }),
   ];
 }
 
@@ -101,7 +106,7 @@ async function turn({ id, url, events, jobs, description, enabled, version }) {
   tell(`${url}: ${enabled ? "disabled" : "enabled"}`);
 }
 
-async function remove(id, url) {
+async function remove({ id, url }, { begin, end }) {
   const sure = await confirm({
     title: "Remove the webhook?",
     text: `What waits for ${url} is not sent.`,
@@ -109,9 +114,13 @@ async function remove(id, url) {
     danger: true,
   });
   if (!sure) return;
-  await ask("DELETE", `${PATH}/${part(id)}`);
-  tell(`${url}: removed`);
-  if (location.hash.startsWith("#/webhooks/")) location.hash = "#/webhooks";
+  begin();
+  const removed = await guarded(async () => {
+    await ask("DELETE", `${PATH}/${part(id)}`);
+    tell(`${url}: removed`);
+    return true;
+  });
+  end(removed);
 }
 
 async function make() {
@@ -158,6 +167,16 @@ function showOne(main, { name: id, signal }) {
   const about = h("div");
   const trouble = h("div");
   const path = `${PATH}/${part(id)}`;
+  let going = false;
+  const removal = {
+    begin: () => {
+      going = true;
+    },
+    end: (removed) => {
+      going = removed;
+      if (removed) location.hash = "#/webhooks";
+    },
+  };
   const pages = pager(() => again());
   const status = h(
     "select",
@@ -223,21 +242,21 @@ function showOne(main, { name: id, signal }) {
     },
     ({ webhook, deliveries }) => {
       fill(trouble);
-      fill(top, headOf(webhook, () => again()));
+      fill(top, headOf(webhook, () => again(), removal));
       fill(about, aboutIt(webhook));
       listed.show(deliveries.deliveries);
       pages.show(deliveries.next, deliveries.count);
     },
     signal,
-    { failed: (problem) => fill(trouble, problemBox(problem, () => again())) },
+    { failed: (problem) => fill(trouble, problemBox(problem, () => again())), paused: () => going },
   );
 }
 
-function headOf(webhook, then) {
+function headOf(webhook, then, removal) {
   return head(
     h("span", { class: "row" }, h("span", {}, webhook.url), badge(webhook.enabled ? "enabled" : "disabled")),
     h("span", { class: "mono" }, webhook.id),
-    acts(webhook, then),
+    acts(webhook, then, removal),
     button("New secret", () => guarded(() => rotate(webhook)).then(then), { focus: "secret" }),
   );
 }
