@@ -11,6 +11,15 @@ def test_every_code_has_a_status_of_an_error_and_a_title_of_its_own() -> None:
     assert not any(title.endswith(".") for title in titles)
 
 
+def test_every_code_says_what_to_do_next_in_words_of_its_own() -> None:
+    advice = [row.advice for row in PROBLEMS.values()]
+    assert len(set(advice)) == len(advice)
+    for text in advice:
+        assert text[0].isupper(), text
+        assert not text.endswith("."), text
+        assert 20 <= len(text) <= 120, text
+
+
 def test_rows_stand_in_order_of_precedence() -> None:
     assert list(PROBLEMS) == sorted(PROBLEMS)
 
@@ -33,6 +42,7 @@ def test_members_are_those_of_rfc_9457_and_ours() -> None:
         "title": "The queue is full",
         "status": 429,
         "detail": "wait",
+        "advice": PROBLEMS[ProblemCode.QUEUE_FULL].advice,
         "code": "queue_full",
         "retryable": True,
         "pointer": "/a",

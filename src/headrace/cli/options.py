@@ -203,7 +203,8 @@ def advice(error: SdkError, url: str) -> tuple[str, int]:
     if isinstance(error, ServerProblem):
         where = f"\nField: {error.pointer}" if error.pointer else ""
         later = "\nThe server asks to try again later." if error.retryable else ""
-        key = ""
+        told = error.members.get("advice")
+        key = f"\n{told}." if isinstance(told, str) else ""
         if error.status == 401:
             key = "\nGive a key with --api-key, HEADRACE_API_KEY or HEADRACE_API_KEY_FILE."
         elif error.code == "job_unknown":

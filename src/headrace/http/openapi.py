@@ -61,13 +61,20 @@ _COMMIT_POSITION: Final = {
 _PROBLEM: Final[dict[str, Any]] = {
     "type": "object",
     "description": "RFC 9457",
-    "required": ["type", "title", "status", "detail", "code", "retryable"],
+    "required": ["type", "title", "status", "detail", "advice", "code", "retryable"],
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string", "enum": [code.name.lower() for code in ProblemCode]},
+        "detail": {"type": "string", "description": "What is wrong here"},
+        "advice": {"type": "string", "description": "What to do next"},
+        "code": {
+            "type": "string",
+            "enum": [code.name.lower() for code in ProblemCode],
+            "description": "\n".join(
+                f"{code.name.lower()}: {row.title}. {row.advice}." for code, row in PROBLEMS.items()
+            ),
+        },
         "retryable": {"type": "boolean"},
         "pointer": {"type": "string", "description": "JSON pointer into the body"},
         "retry_after_ms": {"type": "integer"},

@@ -2,8 +2,10 @@
 
 Rows are in order of precedence: when two problems apply, the earlier row is reported.
 Codes are wire format; a number is never reused. The answer is RFC 9457 `application/problem+json`
-with `code` (the name in lower case), `retryable`, and where known `pointer` (RFC 6901, into the
-body) and `retry_after_ms`.
+with `code` (the name in lower case), `advice`, `retryable`, and where known `pointer` (RFC 6901,
+into the body) and `retry_after_ms`.
+
+The answers, the page `/docs/problems` and the OpenAPI document are made from this table.
 """
 
 from enum import IntEnum, unique
@@ -82,65 +84,292 @@ class ProblemRow(msgspec.Struct, frozen=True):
 
     status: int
     title: str
+    """What it means, in a few words."""
+    advice: str
+    """What whoever reads it should do next."""
     retryable: bool = False
 
 
 PROBLEMS: Final[dict[ProblemCode, ProblemRow]] = {
-    ProblemCode.ROUTE_UNKNOWN: ProblemRow(404, "No such path"),
-    ProblemCode.METHOD_NOT_ALLOWED: ProblemRow(405, "The path does not take this method"),
-    ProblemCode.BODY_TOO_LARGE: ProblemRow(413, "The body is too large"),
-    ProblemCode.BODY_TIMEOUT: ProblemRow(408, "The body did not arrive in time", True),
-    ProblemCode.CONTENT_TYPE_UNSUPPORTED: ProblemRow(415, "The content type is not supported"),
-    ProblemCode.CONTENT_ENCODING_UNSUPPORTED: ProblemRow(415, "Encoded bodies are not accepted"),
-    ProblemCode.BODY_MALFORMED: ProblemRow(400, "The body cannot be decoded"),
-    ProblemCode.REQUEST_MALFORMED: ProblemRow(400, "The request is malformed"),
-    ProblemCode.PRECONDITION_FAILED: ProblemRow(412, "The precondition does not hold"),
-    ProblemCode.AUTH_LIMITED: ProblemRow(429, "Too many wrong keys from this address", True),
-    ProblemCode.UNAUTHENTICATED: ProblemRow(401, "A valid API key is needed"),
-    ProblemCode.SCOPE_MISSING: ProblemRow(403, "The API key does not allow this"),
-    ProblemCode.RATE_LIMITED: ProblemRow(429, "It is asked too often", True),
-    ProblemCode.FORBIDDEN: ProblemRow(403, "Only the owner or an admin may do this"),
-    ProblemCode.FIELD_INVALID: ProblemRow(400, "A field is not valid"),
-    ProblemCode.SPEC_TOO_LARGE: ProblemRow(413, "The job is too large"),
-    ProblemCode.BATCH_INVALID: ProblemRow(400, "Jobs of the batch are not valid; none was taken"),
-    ProblemCode.PARAMS_INVALID: ProblemRow(400, "The params do not fit the job type"),
-    ProblemCode.SCHEMA_REFUSED: ProblemRow(422, "The schema cannot be used"),
-    ProblemCode.MODULE_MALFORMED: ProblemRow(422, "The WASM module is malformed"),
-    ProblemCode.MODULE_UNKNOWN: ProblemRow(422, "No module with this sha256 is stored"),
-    ProblemCode.MODULE_HASH_MISMATCH: ProblemRow(422, "The body does not have this sha256"),
-    ProblemCode.MODULE_NOT_WASM: ProblemRow(422, "The module is not a WASM binary"),
-    ProblemCode.MODULE_TOO_LARGE: ProblemRow(413, "The module is over a size limit"),
-    ProblemCode.MODULE_IMPORT_UNKNOWN: ProblemRow(422, "The module imports what is not offered"),
-    ProblemCode.MODULE_ENTRY_POINT_MISSING: ProblemRow(422, "The entry point is not exported"),
-    ProblemCode.MODULE_FEATURE_UNSUPPORTED: ProblemRow(422, "The module needs a refused feature"),
-    ProblemCode.REQUIREMENTS_NEVER_FIT: ProblemRow(422, "No worker could ever run this job"),
-    ProblemCode.TYPE_UNKNOWN: ProblemRow(422, "No job type of this name is registered"),
-    ProblemCode.IDEMPOTENCY_KEY_REUSED: ProblemRow(
-        409, "The idempotency key belongs to another request"
+    ProblemCode.ROUTE_UNKNOWN: ProblemRow(
+        404,
+        "No such path",
+        "Compare method and path with GET /openapi.json or /docs/api; the API is below /api/v1",
     ),
-    ProblemCode.JOB_UNKNOWN: ProblemRow(404, "No such job"),
-    ProblemCode.JOB_STATE_CONFLICT: ProblemRow(409, "The job's status does not allow this"),
-    ProblemCode.JOB_NOT_FINISHED: ProblemRow(409, "The job has not finished"),
-    ProblemCode.LEASE_UNKNOWN: ProblemRow(404, "No such lease"),
-    ProblemCode.LEASE_STALE: ProblemRow(409, "The job was given to another worker, or has ended"),
-    ProblemCode.LEASE_ALREADY_REPORTED: ProblemRow(409, "The attempt was reported otherwise"),
-    ProblemCode.CURSOR_INVALID: ProblemRow(400, "The cursor is not one of this server's"),
-    ProblemCode.LIST_TOO_WIDE: ProblemRow(400, "Too many jobs to put them in this order"),
-    ProblemCode.DOCUMENT_UNKNOWN: ProblemRow(404, "Nothing has this name"),
-    ProblemCode.DOCUMENT_IN_USE: ProblemRow(409, "Something still needs it"),
-    ProblemCode.DOCUMENTS_TOO_MANY: ProblemRow(409, "There are as many as there may be"),
-    ProblemCode.WORKER_UNKNOWN: ProblemRow(404, "No such worker"),
-    ProblemCode.STREAMS_TOO_MANY: ProblemRow(429, "Too many streams are open", True),
-    ProblemCode.WEBHOOK_DISABLED: ProblemRow(409, "The webhook is disabled"),
-    ProblemCode.QUOTA_REACHED: ProblemRow(429, "The tenant has as many jobs as it may", True),
-    ProblemCode.BACKLOG_FULL: ProblemRow(429, "Too many jobs of the queue wait", True),
-    ProblemCode.QUEUE_FULL: ProblemRow(429, "The queue is full", True),
-    ProblemCode.STORAGE_FULL: ProblemRow(507, "The disk is nearly full", True),
-    ProblemCode.OVERLOADED: ProblemRow(503, "Too much is waiting for the disk", True),
-    ProblemCode.SHUTTING_DOWN: ProblemRow(503, "The server is stopping", True),
-    ProblemCode.OUTCOME_UNKNOWN: ProblemRow(503, "It is not known whether this was applied", True),
-    ProblemCode.RECORD_CORRUPT: ProblemRow(500, "The stored record is damaged"),
-    ProblemCode.INTERNAL: ProblemRow(500, "A defect of the server"),
+    ProblemCode.METHOD_NOT_ALLOWED: ProblemRow(
+        405,
+        "The path does not take this method",
+        "Use one of the methods that the Allow header of the answer names",
+    ),
+    ProblemCode.BODY_TOO_LARGE: ProblemRow(
+        413,
+        "The body is too large",
+        "Send fewer jobs at once, or store a large module with PUT /api/v1/modules/{sha256}",
+    ),
+    ProblemCode.BODY_TIMEOUT: ProblemRow(
+        408,
+        "The body did not arrive in time",
+        "Send it again over a faster connection; nothing was applied",
+        retryable=True,
+    ),
+    ProblemCode.CONTENT_TYPE_UNSUPPORTED: ProblemRow(
+        415,
+        "The content type is not supported",
+        "Send application/json, or application/msgpack where the API tells of it",
+    ),
+    ProblemCode.CONTENT_ENCODING_UNSUPPORTED: ProblemRow(
+        415,
+        "Encoded bodies are not accepted",
+        "Send the body as it is, without Content-Encoding",
+    ),
+    ProblemCode.BODY_MALFORMED: ProblemRow(
+        400,
+        "The body cannot be decoded",
+        "Check that the body is one whole JSON value in UTF-8; detail says where it is not",
+    ),
+    ProblemCode.REQUEST_MALFORMED: ProblemRow(
+        400,
+        "The request is malformed",
+        "Mend the parameter or header that detail names; GET /openapi.json tells their form",
+    ),
+    ProblemCode.PRECONDITION_FAILED: ProblemRow(
+        412,
+        "The precondition does not hold",
+        "Read it anew, make the change on what is there now, send its version in If-Match",
+    ),
+    ProblemCode.AUTH_LIMITED: ProblemRow(
+        429,
+        "Too many wrong keys from this address",
+        "Stop sending the wrong key, and wait for retry_after_ms; the right key works at once",
+        retryable=True,
+    ),
+    ProblemCode.UNAUTHENTICATED: ProblemRow(
+        401,
+        "A valid API key is needed",
+        "Send Authorization: Bearer hr_…; ask an admin for a key, or make one with headrace keys"
+        " create",
+    ),
+    ProblemCode.SCOPE_MISSING: ProblemRow(
+        403,
+        "The API key does not allow this",
+        "Use a key with the scope that detail names, or ask an admin for one",
+    ),
+    ProblemCode.RATE_LIMITED: ProblemRow(
+        429,
+        "It is asked too often",
+        "Wait for retry_after_ms; send more jobs in one request, or ask the operator for a higher"
+        " rate",
+        retryable=True,
+    ),
+    ProblemCode.FORBIDDEN: ProblemRow(
+        403,
+        "Only the owner or an admin may do this",
+        "See detail for who may do it, mostly the job's owner or an admin; use a key of theirs",
+    ),
+    ProblemCode.FIELD_INVALID: ProblemRow(
+        400,
+        "A field is not valid",
+        "Mend the field at pointer as detail says; nothing was applied",
+    ),
+    ProblemCode.SPEC_TOO_LARGE: ProblemRow(
+        413,
+        "The job is too large",
+        "Make the params smaller: keep large data elsewhere and give the job its address",
+    ),
+    ProblemCode.BATCH_INVALID: ProblemRow(
+        400,
+        "Jobs of the batch are not valid; none was taken",
+        "Mend the jobs that problems names by their place, and send the whole batch again",
+    ),
+    ProblemCode.PARAMS_INVALID: ProblemRow(
+        400,
+        "The params do not fit the job type",
+        "Mend what errors names; GET /api/v1/job-types/{name} shows the schema that they must fit",
+    ),
+    ProblemCode.SCHEMA_REFUSED: ProblemRow(
+        422,
+        "The schema cannot be used",
+        "Write the schema without what detail names, and register the type again",
+    ),
+    ProblemCode.MODULE_MALFORMED: ProblemRow(
+        422,
+        "The WASM module is malformed",
+        "Build the module again and check it with wasm-tools validate; the file may be cut",
+    ),
+    ProblemCode.MODULE_UNKNOWN: ProblemRow(
+        422,
+        "No module with this sha256 is stored",
+        "Store it with PUT /api/v1/modules/{sha256}, or submit with await_module: true",
+    ),
+    ProblemCode.MODULE_HASH_MISMATCH: ProblemRow(
+        422,
+        "The body does not have this sha256",
+        "Compute the sha256 of the very bytes that are sent; they may have changed on their way",
+    ),
+    ProblemCode.MODULE_NOT_WASM: ProblemRow(
+        422,
+        "The module is not a WASM binary",
+        "Send the binary .wasm file, not its text form, a component or a native program",
+    ),
+    ProblemCode.MODULE_TOO_LARGE: ProblemRow(
+        413,
+        "The module is over a size limit",
+        "Build without debug information, and optimise the module for size (wasm-opt -Oz)",
+    ),
+    ProblemCode.MODULE_IMPORT_UNKNOWN: ProblemRow(
+        422,
+        "The module imports what is not offered",
+        "Build for WASI preview 1 (wasm32-wasip1), without the import that detail names",
+    ),
+    ProblemCode.MODULE_ENTRY_POINT_MISSING: ProblemRow(
+        422,
+        "The entry point is not exported",
+        "Name an exported function as entry_point, or build a command that exports _start",
+    ),
+    ProblemCode.MODULE_FEATURE_UNSUPPORTED: ProblemRow(
+        422,
+        "The module needs a refused feature",
+        "Build without the feature that detail names",
+    ),
+    ProblemCode.REQUIREMENTS_NEVER_FIT: ProblemRow(
+        422,
+        "No worker could ever run this job",
+        "Ask for less, or start a worker that has what detail names",
+    ),
+    ProblemCode.TYPE_UNKNOWN: ProblemRow(
+        422,
+        "No job type of this name is registered",
+        "Register the type with PUT /api/v1/job-types/{name}, or mend its name",
+    ),
+    ProblemCode.IDEMPOTENCY_KEY_REUSED: ProblemRow(
+        409,
+        "The idempotency key belongs to another request",
+        "Use a new key for a new request; for the same one send the very same body",
+    ),
+    ProblemCode.JOB_UNKNOWN: ProblemRow(
+        404,
+        "No such job",
+        "Check the id and whose key is used; a finished job goes when its retention is over",
+    ),
+    ProblemCode.JOB_STATE_CONFLICT: ProblemRow(
+        409,
+        "The job's status does not allow this",
+        "Look at job_status: it is done already, or another act fits the job as it is now",
+    ),
+    ProblemCode.JOB_NOT_FINISHED: ProblemRow(
+        409,
+        "The job has not finished",
+        "Wait for the end with GET /api/v1/jobs/{id}?wait=60s, then ask again",
+    ),
+    ProblemCode.LEASE_UNKNOWN: ProblemRow(
+        404,
+        "No such lease",
+        "Drop the work and poll for more: the lease is over, or the id is wrong",
+    ),
+    ProblemCode.LEASE_STALE: ProblemRow(
+        409,
+        "The job was given to another worker, or has ended",
+        "Stop the work and drop its result: the job goes on elsewhere, or has ended",
+    ),
+    ProblemCode.LEASE_ALREADY_REPORTED: ProblemRow(
+        409,
+        "The attempt was reported otherwise",
+        "Keep the first report, and poll for more",
+    ),
+    ProblemCode.CURSOR_INVALID: ProblemRow(
+        400,
+        "The cursor is not one of this server's",
+        "Begin at the first page, and send next as it came, with the same filters and key",
+    ),
+    ProblemCode.LIST_TOO_WIDE: ProblemRow(
+        400,
+        "Too many jobs to put them in this order",
+        "Narrow the list by status, owner or time, or order it by created_at",
+    ),
+    ProblemCode.DOCUMENT_UNKNOWN: ProblemRow(
+        404,
+        "Nothing has this name",
+        "Check the name against the list of its kind; it may have been removed",
+    ),
+    ProblemCode.DOCUMENT_IN_USE: ProblemRow(
+        409,
+        "Something still needs it",
+        "Remove or end first what detail says needs it",
+    ),
+    ProblemCode.DOCUMENTS_TOO_MANY: ProblemRow(
+        409,
+        "There are as many as there may be",
+        "Remove some that nobody needs, then make the new one",
+    ),
+    ProblemCode.WORKER_UNKNOWN: ProblemRow(
+        404,
+        "No such worker",
+        "Compare the name with GET /api/v1/workers; those not heard of for long are left out",
+    ),
+    ProblemCode.STREAMS_TOO_MANY: ProblemRow(
+        429,
+        "Too many streams are open",
+        "Close a stream that nobody reads, or ask now and then in its place",
+        retryable=True,
+    ),
+    ProblemCode.WEBHOOK_DISABLED: ProblemRow(
+        409,
+        "The webhook is disabled",
+        "See why in disabled_reason, mend the receiver, and enable the webhook",
+    ),
+    ProblemCode.QUOTA_REACHED: ProblemRow(
+        429,
+        "The tenant has as many jobs as it may",
+        "Wait until jobs of the tenant have ended, or ask the operator for a larger quota",
+        retryable=True,
+    ),
+    ProblemCode.BACKLOG_FULL: ProblemRow(
+        429,
+        "Too many jobs of the queue wait",
+        "Wait for retry_after_ms; start more workers for the queue, or raise its backlog_max",
+        retryable=True,
+    ),
+    ProblemCode.QUEUE_FULL: ProblemRow(
+        429,
+        "The queue is full",
+        "Wait for retry_after_ms; start more workers, or raise queue_size",
+        retryable=True,
+    ),
+    ProblemCode.STORAGE_FULL: ProblemRow(
+        507,
+        "The disk is nearly full",
+        "Free space on the server's disk, or delete finished jobs with POST /api/v1/cleanup",
+        retryable=True,
+    ),
+    ProblemCode.OVERLOADED: ProblemRow(
+        503,
+        "Too much is waiting for the disk",
+        "Wait for retry_after_ms and send it again, slower; nothing was applied",
+        retryable=True,
+    ),
+    ProblemCode.SHUTTING_DOWN: ProblemRow(
+        503,
+        "The server is stopping",
+        "Wait until the server is back, and send it again with the same Idempotency-Key",
+        retryable=True,
+    ),
+    ProblemCode.OUTCOME_UNKNOWN: ProblemRow(
+        503,
+        "It is not known whether this was applied",
+        "Send it again with the same Idempotency-Key or lease: it is applied once",
+        retryable=True,
+    ),
+    ProblemCode.RECORD_CORRUPT: ProblemRow(
+        500,
+        "The stored record is damaged",
+        "Tell the operator: stop the server, run headrace inspect, restore a backup if need be",
+    ),
+    ProblemCode.INTERNAL: ProblemRow(
+        500,
+        "A defect of the server",
+        "Tell the operator: the server's log has the reason. Repeat it with the same"
+        " Idempotency-Key",
+    ),
 }
 
 assert PROBLEMS.keys() == set(ProblemCode), "every code has exactly one row"
@@ -190,6 +419,7 @@ class Problem(Exception):  # noqa: N818 - an expected outcome, not an error of t
             "title": self.row.title,
             "status": self.row.status,
             "detail": self.detail,
+            "advice": self.row.advice,
             "code": name,
             "retryable": self.row.retryable,
         }

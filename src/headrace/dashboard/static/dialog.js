@@ -135,12 +135,13 @@ export function choices(name, label, options, ticked = []) {
 
 // Problems and notices ---------------------------------------------------------------------------
 
-/** What a problem says: its title, its reason, its code. */
+/** What a problem says: its title, its reason, what to do next, its code. */
 export function problemText(problem) {
-  const pointer = problem.members.pointer;
+  const { pointer, advice } = problem.members;
   return [
     h("strong", {}, problem.title),
     h("span", {}, problem.message),
+    advice && h("p", { class: "advice" }, advice),
     h("code", {}, pointer ? `${problem.code} at ${pointer}` : problem.code),
   ];
 }
