@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import json
 import re
 from collections.abc import AsyncIterator, Coroutine
@@ -13,7 +14,7 @@ from http_tools import EMPTY_MODULE, Server, open_server
 
 from headrace.http import deadlines, lane, singles
 from headrace.http.head import Passage
-from headrace.http.lane import LaneConnection
+from headrace.http.lane import Exchange, LaneConnection
 from headrace.http.waits import EndWait
 from headrace.wire import limits
 
@@ -362,6 +363,19 @@ async def test_a_wait_for_the_end_of_a_job_is_answered_as_without_it(
     answers = await both._agree(wait_until_it_ends(both.on), wait_until_it_ends(both.off))
     assert both.takes.count("job_result" if about else "job_get") == 6
     assert answers.count(b'"result":7') == 4
+
+
+async def test_what_took_the_lane_leaves_nothing_to_the_garbage_collector(server: Server) -> None:
+    job_id = (await server.submit()).encode()
+    gc.collect()
+    gc.disable()
+    try:
+        sent = [get(job_id), get(job_id + b"?wait=1ms"), get(NO_JOB), request(), poll()]
+        await converse(server, sent)
+        left = [it for it in gc.get_objects() if isinstance(it, Exchange | EndWait)]
+    finally:
+        gc.enable()
+    assert left == []
 
 
 async def test_both_count_the_same(both: Both) -> None:

@@ -1,5 +1,6 @@
 """Lists: the right jobs, in order, page by page, from whichever index."""
 
+import gc
 from collections.abc import Sequence
 
 import msgspec
@@ -23,6 +24,7 @@ from headrace.core.job import TERMINAL, Event, Job, Status
 from headrace.store import Store, layout, lists, open_store
 from headrace.store.contract import KeyValue, ListQuery, Order, OrderTooWide, Page, walk
 from headrace.store.layout import by_owner_key, by_status_key
+from headrace.store.places import Candidates
 from headrace.wire import limits
 from headrace.wire.durations import rfc3339
 
@@ -240,6 +242,26 @@ def test_listed_job_has_its_record_and_not_its_long_body(filled: Store) -> None:
     assert page.jobs[0].status is Status.FAILED
     assert page.jobs[0].finished is not None
     assert page.jobs[0].finished.body == b""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        ListQuery(limit=5),
+        ListQuery(tenant="a", statuses=frozenset({Status.FAILED, Status.QUEUED}), limit=2),
+        ListQuery(owner_id=1, order=Order.SCHEDULED, newest_first=True),
+        ListQuery(order=Order.FINISHED, name_prefix="name 1", limit=3),
+        ListQuery(order=Order.PRIORITY),
+    ],
+)
+def test_a_list_leaves_nothing_to_the_garbage_collector(filled: Store, query: ListQuery) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        assert filled.list_jobs(query).jobs
+        assert not [it for it in gc.get_objects() if isinstance(it, Candidates)]
+    finally:
+        gc.enable()
 
 
 def test_full_page_has_a_cursor_and_the_last_page_has_none(filled: Store) -> None:

@@ -368,5 +368,6 @@ class Exchange:
 
     def _forget(self) -> None:
         question, self._question = self._question, None
+        self._wait = None  # it knows us: both would be left to the garbage collector
         if isinstance(question, Question) and isinstance(question.command, Poll):
             self._site.poll_ends(question.command)

@@ -70,11 +70,17 @@ class Candidates:
         """Candidates may be of others than these; None: they are not."""
         self.corrupt: list[bytes] = []
         """Ids of index rows that fail their checksum, as far as they have been met."""
-        self._runs = self._chosen()
+        self._runs: Iterator[Run] | None = self._chosen()
 
     def runs(self) -> Iterator[list[bytes]]:
-        """Yield all places, each once, in the order of the list."""
-        for run in self._runs:
+        """Yield all places, each once, in the order of the list; to be called once.
+
+        They refer to us: kept here as well, they and all the rows that they hold at the end of a
+        list would be left to the garbage collector, tens of thousands of rows at once.
+        """
+        runs, self._runs = self._runs, None
+        assert runs is not None
+        for run in runs:
             if self._newest:
                 run.reverse()
             yield run
