@@ -27,6 +27,8 @@ CHUNK_BYTES: Final = 1 * limits.MIB
 """Their specs, beyond the first few."""
 LIST_BYTES_MAX: Final = 16 * limits.MIB
 """Specs that one page reads before it ends early."""
+OWNERS_ASKED_MAX: Final = 4
+"""For so many owners BY_OWNER is asked, row by row; for more of them the specs are read."""
 
 
 class _Requirements(msgspec.Struct, frozen=True):
@@ -180,6 +182,9 @@ class _List:
         owners, statuses = self.candidates.owners, self.candidates.statuses
         if statuses is not None:
             places = self._of_statuses(places, statuses)
+        if owners is not None and len(owners) <= OWNERS_ASKED_MAX:
+            # A hundred of its rows share a page; those that are not there, the few between them.
+            places, owners = self._of_owners(places, owners), None
         if not places or (owners is None and not self.texts):
             return places
         ids = _ids_of(places)
@@ -204,12 +209,21 @@ class _List:
             found.update(at for at, row in enumerate(rows) if row is not None)
         return [places[at] for at in sorted(found)]
 
+    def _of_owners(self, places: list[bytes], owners: Set[int]) -> list[bytes]:
+        ids = _ids_of(places)
+        found: set[int] = set()
+        for owner_id in owners:
+            keys = [layout.by_owner_key(owner_id, job_id) for job_id in ids]
+            [rows] = self.kv.get_columns((layout.BY_OWNER,), keys)
+            found.update(at for at, row in enumerate(rows) if row is not None)
+        return [places[at] for at in sorted(found)]
+
     def _look(self, places: list[bytes]) -> int:
         """Add the jobs that match, until the page is full; return how many were looked at."""
         at = 0
         while at < len(places) and len(self.jobs) < self.limit:
             wanted = self.skip or self.limit - len(self.jobs)
-            some = places[at : at + min(self.chunk, wanted)]
+            some = places[at : at + min(self.chunk if self.read else CHUNK_JOBS, wanted)]
             looked_at, found = self._read(some)
             if self.skip and self.are_all_meant:
                 self.skip -= len(found)
@@ -263,7 +277,7 @@ class _List:
 
 
 def _ids_of(places: list[bytes]) -> list[bytes]:
-    if len(places[0]) == JOB_ID_BYTES:
+    if not places or len(places[0]) == JOB_ID_BYTES:
         return places
     return [place[-JOB_ID_BYTES:] for place in places]
 
