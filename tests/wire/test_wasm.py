@@ -17,7 +17,9 @@ from headrace.wire.wasm import (
     FUNCTIONS_MAX,
     IMPORTS_MAX,
     MODULE_BYTES_MAX,
+    SECTIONS_MAX,
     TABLE_ELEMENTS_MAX,
+    TYPES_WIDTH_CODE_MAX,
     WASI_FUNCTIONS,
     ModuleRefused,
     inspect_module,
@@ -235,6 +237,29 @@ def test_bounds_are_enforced() -> None:
     code = section(10, b"\x01" + leb(size) + bytes(size))
     refused = refusal(HEADER + TYPES + section(3, b"\x01\0") + code)
     assert (refused.code, refused.subject) == ("module_too_large", "function")
+
+
+def test_sections_that_only_take_time_are_refused() -> None:
+    custom = section(0, name("a"))
+    inspect_module(HEADER + custom * SECTIONS_MAX)
+    refused = refusal(HEADER + custom * (SECTIONS_MAX + 1))
+    assert (refused.code, refused.subject) == ("module_too_large", "sections")
+
+
+def test_wide_types_are_refused_where_there_is_much_code() -> None:
+    """Each of two bytes can make a validator look at every value of a type."""
+
+    def module(values: int, code_bytes: int) -> bytes:
+        types = section(1, b"\x01\x60" + leb(values) + b"\x7f" * values + b"\0")
+        size = code_bytes - 4  # what is before the body
+        return (
+            HEADER + types + section(3, b"\x01\0") + section(10, b"\x01" + leb(size) + bytes(size))
+        )
+
+    code_bytes = FUNCTION_BODY_BYTES_MAX
+    inspect_module(module(TYPES_WIDTH_CODE_MAX // code_bytes, code_bytes))
+    refused = refusal(module(TYPES_WIDTH_CODE_MAX // code_bytes + 1, code_bytes))
+    assert (refused.code, refused.subject) == ("module_too_large", "types")
 
 
 @pytest.mark.parametrize(
