@@ -1,5 +1,4 @@
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -132,39 +131,6 @@ async def test_a_body_that_comes_at_a_fair_rate_is_waited_for(
         await asyncio.sleep(0.03)
     assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
-
-
-BROKEN = [
-    b"GARBAGE\r\n\r\n",
-    b"GET / HTTP/9.9\r\n\r\n",
-    b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    b"GET /livez HTTP/1.1\r\nHost : x\r\n\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nA: b\x00c\r\n\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nA: " + b"b" * 20_000 + b"\r\n\r\n",
-    b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    HEAD + b"Content-Length: -1\r\n\r\n",
-    HEAD + b"Content-Length: 18446744073709551617\r\n\r\n",
-    HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
-    HEAD + b"Transfer-Encoding: xchunked\r\n\r\n{}",
-    HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-]
-
-
-@pytest.mark.parametrize("data", BROKEN)
-async def test_what_is_not_http_gets_a_problem_and_no_line_in_the_log(
-    server: Server, data: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO):
-        answer = await server.raw(data + b"\r\n\r\n")
-    assert answer.split(b" ")[1] == b"400", answer[:100]
-    assert b"application/problem+json" in answer
-    assert b"Traceback" not in answer
-    assert b"aiohttp" not in answer
-    assert [record for record in caplog.records if record.name != "asyncio"] == []
 
 
 async def test_pipelined_requests_are_answered_in_order(server: Server) -> None:

@@ -90,7 +90,12 @@ async def _measured(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 async def _expect(request: web.Request) -> None:
-    """Let a client that asks first go on; any other expectation is ignored (RFC 9110, 10.1.1)."""
+    """Let a client that asks first go on; any other expectation is ignored (RFC 9110, 10.1.1).
+
+    One that would send more than any route takes is not asked to.
+    """
+    if (request.content_length or 0) > limits.BODY_BYTES_MAX:
+        return
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0

@@ -13,12 +13,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy, RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
+from headrace.http.answers import SERVER_NAME
 from headrace.http.errors import problem_response, response_of
 from headrace.http.metrics import Meters
 from headrace.wire import limits
@@ -41,6 +42,25 @@ _LATE: Final = (
     b"Content-Length: %d\r\n"
     b"Connection: close\r\n\r\n%b"
 )
+
+
+_SPOKEN: Final = (HttpVersion11, HttpVersion10)
+
+
+def framing_fault(message: RawRequestMessage) -> str | None:
+    """Say what the parser let through though nobody can be sure of where the request ends.
+
+    A version that is not ours has other rules. Transfer codings beside `chunked` are not undone
+    here, and one in HTTP/1.0 is faulty by itself (RFC 9112, 6.1).
+    """
+    if message.version not in _SPOKEN:
+        return "the version of HTTP is 1.1, or 1.0"
+    coding = message.headers.get(hdrs.TRANSFER_ENCODING)
+    if coding is None:
+        return None
+    if message.version != HttpVersion11:
+        return "a Transfer-Encoding takes HTTP/1.1"
+    return None if coding.strip().lower() == "chunked" else "the only Transfer-Encoding is chunked"
 
 
 class Rest(StreamReader):
@@ -140,7 +160,7 @@ class Connection(web.RequestHandler):
             response = problem_response(Problem(ProblemCode.REQUEST_MALFORMED, detail))
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun; the connection can only be closed")
-        response.headers["Server"] = "headrace"
+        response.headers["Server"] = SERVER_NAME
         response.force_close()
         return response
 
@@ -194,6 +214,9 @@ class Runner(web.AppRunner):
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             assert isinstance(request, web.Request)
+            fault = framing_fault(request._message)
+            if fault is not None:
+                return self._refuse(request, fault)
             try:
                 return await app._handle(request)
             except Exception as error:  # raised before the middlewares: a strange Expect
@@ -216,3 +239,12 @@ class Runner(web.AppRunner):
             max_field_size=HEADER_BYTES_MAX,
             max_headers=HEADERS_MAX,
         )
+
+    def _refuse(self, request: web.Request, fault: str) -> web.Response:
+        """Answer in our own version, whatever was asked in, and close."""
+        self._meters.parse_errors += 1
+        request._version = HttpVersion11
+        response = problem_response(Problem(ProblemCode.REQUEST_MALFORMED, fault))
+        response.headers["Server"] = SERVER_NAME
+        response.force_close()
+        return response
