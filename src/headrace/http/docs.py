@@ -15,11 +15,11 @@ from typing import Any, Final
 from headrace.http.openapi import build
 
 _STYLE: Final = """
-:root { color-scheme: light dark; --back: #fff; --text: #1b2430; --soft: #5b6675; --line: #dde2e8;
-  --box: #f5f7f9; --link: #0b5cad; --get: #0b6b43; --post: #0b5cad; --put: #8a5300;
+:root { color-scheme: light dark; --back: #ffffff; --text: #17212b; --soft: #55626f;
+  --line: #dde3e9; --box: #eef1f4; --link: #075e7c; --get: #0b6b43; --post: #0b5cad; --put: #8a5300;
   --delete: #b3261e; }
-@media (prefers-color-scheme: dark) { :root { --back: #12161c; --text: #e3e8ee; --soft: #9aa6b4;
-  --line: #2b333d; --box: #1a2028; --link: #79b8ff; --get: #58d09b; --post: #79b8ff;
+@media (prefers-color-scheme: dark) { :root { --back: #181f26; --text: #e4eaf0; --soft: #9dabb8;
+  --line: #2a343e; --box: #10161b; --link: #7cc6e0; --get: #58d09b; --post: #79b8ff;
   --put: #f0b05a; --delete: #ff8a80; } }
 * { box-sizing: border-box; }
 html { scroll-padding-top: 1rem; }
@@ -31,6 +31,9 @@ code, pre { font: 0.875em/1.45 ui-monospace, "SF Mono", Menlo, Consolas, monospa
   margin: 0 auto; }
 nav { border-right: 1px solid var(--line); padding: 1.5rem 1rem; position: sticky; top: 0;
   height: 100vh; overflow-y: auto; font-size: 0.875rem; }
+nav strong { display: block; font-size: 1.125rem; }
+nav p { margin: 0.5rem 0 1rem; }
+pre code { font-size: 1em; }
 nav summary { padding: 0.3rem 0; font-weight: 600; cursor: pointer; }
 nav ul { list-style: none; margin: 0 0 0.5rem; padding: 0; }
 nav li a { display: flex; gap: 0.5rem; padding: 0.15rem 0; text-decoration: none;
@@ -66,6 +69,10 @@ details.part[open] > summary { margin-bottom: 0.5rem; }
   .page { display: block; }
   nav { position: static; height: auto; border-right: 0; border-bottom: 1px solid var(--line); }
   nav li a { padding: 0.4rem 0; }
+  nav div { columns: 2; }
+  nav details { break-inside: avoid; }
+  nav details[open] { column-span: all; }
+  nav summary { padding: 0.5rem 0; }
   main { padding: 1.25rem 1rem 4rem; }
   .pair { grid-template-columns: minmax(0, 1fr); }
   dl { grid-template-columns: minmax(0, 1fr); }
@@ -98,9 +105,10 @@ def page() -> bytes:
         "<!doctype html><html lang=en><head><meta charset=utf-8>",
         '<meta name=viewport content="width=device-width, initial-scale=1">',
         f"<title>{escape(title)}: HTTP API</title><style>{_STYLE}</style></head><body>",
-        '<div class=page><nav aria-label="Routes"><p><a href="../docs">All pages</a></p>'
-        f"{_contents(tags, by_tag)}</nav><main>",
-        f"<h1>{escape(title)}</h1><p>{escape(info['description'])}",
+        '<div class=page><nav aria-label="Routes"><strong>headrace</strong>'
+        '<p><a href="../docs">All pages</a></p>'
+        f"<div>{_contents(tags, by_tag)}</div></nav><main>",
+        f"<h1>HTTP API</h1><p class=soft>{escape(title)}</p><p>{escape(info['description'])}",
         ' The same as a document: <a href="/openapi.json">openapi.json</a>.</p>',
     ]
     for tag, description in tags:

@@ -28,6 +28,8 @@ _PICTURE: Final = re.compile(r"^```mermaid\n(.*?)^```\n", re.MULTILINE | re.DOTA
 _EDGE: Final = re.compile(r"^ *(\S+) --> (\S+?)(?:: (.*))?$", re.MULTILINE)
 _LINK: Final = re.compile(r'href="([\w-]+)\.md(#[\w-]+)?"')
 _HEADING: Final = re.compile(r"<h([23])>(.*?)</h\1>")
+CARD_COLUMNS: Final = 4
+"""Of words, without numbers: too many for a phone."""
 _WIDE: Final = re.compile(r"<table>.*?</table>", re.DOTALL)
 
 
@@ -40,7 +42,7 @@ def rendered(name: str) -> tuple[bytes, str]:
     body = body.replace(' style="text-align:right"', " class=number")
     body = _HEADING.sub(_with_id, body)
     body = _LINK.sub(lambda found: f'href="{place(found[1], name)}{found[2] or ""}"', body)
-    body = _WIDE.sub(lambda found: f"<div class=table tabindex=0>{found[0]}</div>", body)
+    body = _WIDE.sub(_as_scrolled, body)
     links = "".join(
         f'<li><a href="{place(other, name)}"{" aria-current=page" if other == name else ""}>'
         f"{escape(title)}</a></li>"
@@ -60,6 +62,13 @@ def place(name: str, seen_from: str) -> str:
     if name == HOME:
         return "../docs" if seen_from != HOME else "docs"
     return name if seen_from != HOME else f"docs/{name}"
+
+
+def _as_scrolled(found: "re.Match[str]") -> str:
+    """Let a table be scrolled where it is too wide; one of many words is a list on a phone."""
+    words = found[0].count("<th>") >= CARD_COLUMNS
+    kind = '"table cards"' if words else "table"
+    return f"<div class={kind} tabindex=0>{found[0]}</div>"
 
 
 def _source(name: str) -> str:

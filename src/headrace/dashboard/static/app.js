@@ -3,12 +3,13 @@
 import { ask, ends, get, session } from "./api.js";
 import * as dead from "./dead.js";
 import { place, problemBox } from "./dialog.js";
-import { fill, h, icon, setText } from "./dom.js";
+import { add, fill, h, icon, setText } from "./dom.js";
 import * as job from "./job.js";
 import * as jobs from "./jobs.js";
 import * as keys from "./keys.js";
 import { begin, onSample, pulse } from "./live.js";
 import * as overview from "./overview.js";
+import { head } from "./parts.js";
 import * as queues from "./queues.js";
 import { short } from "./format.js";
 import { signIn } from "./sign_in.js";
@@ -79,11 +80,12 @@ function go() {
 
 function missing() {
   document.title = "No such page · headrace";
-  fill(
-    main,
-    h("h1", { tabindex: "-1" }, "No such page"),
-    h("p", {}, h("a", { href: "#/" }, "Go to the overview")),
-  );
+  for (const item of frame.querySelectorAll("nav.menu a")) item.removeAttribute("aria-current");
+  frame.classList.remove("open");
+  shown = location.hash;
+  fill(main, head("No such page", "The address may be of an older version, or mistyped."));
+  add(main, h("p", {}, h("a", { href: "#/" }, "Go to the overview")));
+  main.querySelector("h1").focus({ preventScroll: true });
 }
 
 // The frame --------------------------------------------------------------------------------------
@@ -222,7 +224,8 @@ async function enter(reason = "") {
   try {
     session.who = await get("/api/v1/session");
   } catch (problem) {
-    fill(document.body, problemBox(problem, () => enter(reason)));
+    const box = problemBox(problem, () => enter(reason));
+    fill(document.body, h("main", { class: "sign-in" }, h("h1", { class: "brand" }, "headrace"), box));
     return;
   }
   if (!session.who.signed_in) {

@@ -3,7 +3,7 @@
 import { actButtons } from "./act.js";
 import { h } from "./dom.js";
 import { ago, count } from "./format.js";
-import { list, nameCell, statusCell } from "./jobs.js";
+import { clipped, list, nameCell, statusCell } from "./jobs.js";
 import { empty, head } from "./parts.js";
 
 export const title = "Dead-letter";
@@ -35,7 +35,7 @@ function columns(then) {
     { title: "Job", kind: "name", cell: nameCell },
     { title: "Status", cell: statusCell },
     { title: "Error", kind: "error", cell: ({ error }) => h("span", {}, error ?? "–") },
-    { title: "Type", kind: "wide", cell: ({ type }) => type ?? "WASM" },
+    { title: "Type", kind: "wide", cell: ({ type }) => clipped(type ?? "WASM") },
     { title: "Tries", kind: "num wide", cell: ({ attempt }) => count(attempt) },
     { title: "Ended", kind: "wide", cell: ({ finished_at: at }) => ago(at) },
     { title: "", kind: "acts", cell: (job) => actButtons(job, then) },

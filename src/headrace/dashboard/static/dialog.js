@@ -135,13 +135,13 @@ export function choices(name, label, options, ticked = []) {
 
 // Problems and notices ---------------------------------------------------------------------------
 
-/** What a problem says: its title, its reason, what to do next, its code. */
-export function problemText(problem) {
+/** What a problem says: its title, its reason, what to do next if that is `advised`, its code. */
+export function problemText(problem, { advised = true } = {}) {
   const { pointer, advice } = problem.members;
   return [
     h("strong", {}, problem.title),
     h("span", {}, problem.message),
-    advice && h("p", { class: "advice" }, advice),
+    advised && advice && h("p", { class: "advice" }, advice),
     h("code", {}, pointer ? `${problem.code} at ${pointer}` : problem.code),
   ];
 }

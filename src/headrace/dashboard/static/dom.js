@@ -26,8 +26,22 @@ export function add(element, ...children) {
 
 /** Puts children in the place of those that are there. */
 export function fill(element, ...children) {
+  element.shown = null;
   element.replaceChildren();
   add(element, children);
+}
+
+/**
+ * Fills an element only if what it shows is not what it showed before, so that focus and selection
+ * stay; where it is made anew, focus goes to what has the same `data-focus` in it.
+ */
+export function renew(element, shown, make) {
+  const text = JSON.stringify(shown);
+  if (element.shown === text) return;
+  const focused = element.contains(document.activeElement) && document.activeElement.dataset.focus;
+  fill(element, make());
+  element.shown = text;
+  if (focused) element.querySelector(`[data-focus="${focused}"]`)?.focus();
 }
 
 /** Sets a text only if it is another one, so that nobody's selection is lost. */

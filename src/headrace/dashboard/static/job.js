@@ -3,16 +3,18 @@
 import { follow, get, part, Problem } from "./api.js";
 import { actButtons, ENDED } from "./act.js";
 import { problemBox } from "./dialog.js";
-import { add, fill, h, setText } from "./dom.js";
+import { add, fill, h, renew, setText } from "./dom.js";
 import { ago, between, bytes, count, json, megabytes, plain, span, time } from "./format.js";
 import { logPanel } from "./log.js";
-import { badge, facts, keptFor, head, jobLink, link, panel, progress } from "./parts.js";
+import { badge, breakable, facts, keptFor, head, jobLink, link, panel, progress } from "./parts.js";
 import { timeline } from "./timeline.js";
 
 export const title = "Job";
 
 const WAITS = ["initializing", "scheduled", "queued", "resuming"];
 const EXPLAIN_MS = 3000;
+/** What changes all the time while a job runs, and is shown elsewhere. */
+const RUNS = { progress: 0, progress_details: null, eta: null, updated_at: null };
 
 export function show(main, { name: id, signal }) {
   const top = h("div");
@@ -21,22 +23,13 @@ export function show(main, { name: id, signal }) {
   const params = h("div", { class: "stack" });
   const result = h("div");
   const log = logPanel(id, signal);
-  main.append(
-    top,
-    h(
-      "div",
-      { class: "job" },
-      h(
-        "div",
-        { class: "stack" },
-        now,
-        panel("Timeline", story.element),
-        result,
-        log.element,
-      ),
-      params,
-    ),
+  const body = h(
+    "div",
+    { class: "job", hidden: true },
+    h("div", { class: "stack" }, now, panel("Timeline", story.element), result, log.element),
+    params,
   );
+  main.append(top, body);
   fill(top, head("Job", h("span", { class: "mono" }, id)));
   let following = null;
   let status = "";
@@ -51,13 +44,15 @@ export function show(main, { name: id, signal }) {
     ]);
     if (signal.aborted) return;
     document.title = `${job.name} · headrace`;
-    const focused = top.contains(document.activeElement) ? document.activeElement.tagName : "";
-    fill(top, headOf(job, acted));
-    if (!titled || focused) top.querySelector("h1").focus({ preventScroll: true });
+    const inside = top.contains(document.activeElement);
+    renew(top, [job.id, job.name, job.status], () => headOf(job, acted));
+    const left = inside && !top.contains(document.activeElement);
+    if (!titled || left) top.querySelector("h1").focus({ preventScroll: true });
     titled = true;
-    fill(params, paramsOf(job));
+    renew(params, { ...job, ...RUNS }, () => paramsOf(job));
+    body.hidden = false;
     story.show(job, attempts, told.history);
-    fill(result, resultOf(job, ended));
+    renew(result, [job.status, job.error, ended], () => resultOf(job, ended));
     fill(now, await nowOf(job, signal));
     const revived = ENDED.includes(status) && !ENDED.includes(job.status);
     if (!following || revived) begin();
@@ -69,6 +64,7 @@ export function show(main, { name: id, signal }) {
     look().catch((error) => {
       if (signal.aborted || error.name === "AbortError") return;
       if (!(error instanceof Problem)) throw error;
+      body.hidden = true;
       fill(top, head("Job", h("span", { class: "mono" }, id)), problemBox(error, guarded));
     });
 
@@ -107,7 +103,7 @@ export function show(main, { name: id, signal }) {
 
 function headOf(job, acted) {
   return head(
-    h("span", { class: "row" }, h("span", {}, job.name), badge(job.status)),
+    h("span", { class: "row" }, h("span", {}, breakable(job.name)), badge(job.status)),
     h("span", { class: "mono" }, job.id),
     actButtons(job, acted),
   );
@@ -189,7 +185,7 @@ function paramsOf(job) {
         ["Attempts", attemptsOf(job)],
         ["Timeout", span(job.timeout)],
         ["Kept after its end", keptFor(job.retention)],
-        ["Retries", `${count(job.max_retries)}, ${span(job.retry_delay)} apart, ×${job.retry_backoff}`],
+        ["Retries", retriesOf(job)],
         ["Runs after", job.after.length > 0 && h("ul", { class: "plain" }, job.after.map((id) => h("li", {}, jobLink(id))))],
         ["However they end", job.after_any_end && "yes"],
         ["Module", job.wasm_sha256 && h("code", {}, job.wasm_sha256)],
@@ -203,6 +199,13 @@ function paramsOf(job) {
     job.arguments.length > 0 && panel("Arguments", code(json(job.arguments))),
     Object.keys(job.environment).length > 0 && panel("Environment", code(json(job.environment))),
   ];
+}
+
+function retriesOf({ max_retries: most, retry_delay: delay, retry_backoff: backoff }) {
+  if (most === 0) return "none";
+  if (delay === 0) return `${count(most)}, at once`;
+  const later = most > 1 && backoff !== 1 ? `, then ${backoff} times as long each` : "";
+  return `${count(most)}, after ${span(delay)}${later}`;
 }
 
 function attemptsOf({ attempt, failures, crashes, stops }) {

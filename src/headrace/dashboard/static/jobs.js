@@ -73,6 +73,7 @@ export function list(main, { query, signal }, { caption, columns, statuses, fall
   });
   const selected = new Set();
   let shown = [];
+  let more = false;
 
   const live = h("input", { type: "checkbox", checked: true });
   const bar = actBar({
@@ -109,10 +110,11 @@ export function list(main, { query, signal }, { caption, columns, statuses, fall
       ...columns(() => look()),
     ],
     ({ id }) => id,
-    () =>
-      filters.any()
-        ? empty("No job matches", "Take a filter away, or look at all jobs.")
-        : (nothing ?? noJobs)(),
+    () => {
+      if (more) return empty("No job matches so far", "Next looks further back; a narrower filter is quicker.");
+      if (filters.any()) return empty("No job matches", "Take a filter away, or look at all jobs.");
+      return (nothing ?? noJobs)();
+    },
   );
   const bulks = running(signal);
   main.append(filters.element, bulks.element, trouble, bar.element, listed.element, pages.element);
@@ -129,6 +131,7 @@ export function list(main, { query, signal }, { caption, columns, statuses, fall
       shown = jobs;
       const ids = new Set(jobs.map(({ id }) => id));
       for (const id of selected) if (!ids.has(id)) selected.delete(id);
+      more = Boolean(next);
       listed.show(jobs.map(light));
       for (const box of listed.body.querySelectorAll("input")) {
         box.checked = selected.has(box.closest("tr").dataset.key);
@@ -173,6 +176,11 @@ export function nameCell({ id, name, type, queue }) {
   ];
 }
 
+/** A name in a narrow column; whole when it is pointed at. */
+export function clipped(text) {
+  return h("span", { class: "clip short", title: text }, text);
+}
+
 export function statusCell({ status, share, details }) {
   const runs = status === "running" || status === "suspending";
   return [
@@ -186,8 +194,8 @@ function columnsOf(then) {
   return [
     { title: "Job", kind: "name", cell: nameCell },
     { title: "Status", cell: statusCell },
-    { title: "Type", kind: "wide", cell: ({ type }) => type ?? "WASM" },
-    { title: "Queue", kind: "wide", cell: ({ queue }) => queue },
+    { title: "Type", kind: "wide", cell: ({ type }) => clipped(type ?? "WASM") },
+    { title: "Queue", kind: "wide", cell: ({ queue }) => clipped(queue) },
     { title: "Priority", kind: "num wide", cell: ({ priority }) => priority },
     { title: "Attempt", kind: "num wide", cell: ({ attempt }) => count(attempt) },
     { title: "Submitted", kind: "wide", cell: ({ created_at: at }) => ago(at) },

@@ -5,7 +5,7 @@ import { choices, complain, confirm, field, form, problemBox, tell } from "./dia
 import { fill, h } from "./dom.js";
 import { ago } from "./format.js";
 import { keep } from "./live.js";
-import { badge, button, empty, head, pager, table } from "./parts.js";
+import { badge, breakable, button, empty, head, pager, table } from "./parts.js";
 import { showOnce } from "./webhooks.js";
 
 export const title = "Keys";
@@ -70,7 +70,7 @@ function columns(then) {
     { title: "Scopes", kind: "wide", cell: ({ scopes }) => scopes.join(", ") },
     {
       title: "For",
-      cell: ({ tenant_id: tenant, user }) => [user, h("small", {}, tenant === "*" ? "all tenants" : `of ${tenant}`)],
+      cell: ({ tenant_id: tenant, user }) => [breakable(user), h("small", {}, tenant === "*" ? "all tenants" : `of ${tenant}`)],
     },
     { title: "Made", kind: "wide", cell: ({ created_at: at }) => ago(at) },
     { title: "Last used", kind: "wide", cell: ({ last_used_at: at }) => (at ? ago(at) : "not since the start") },

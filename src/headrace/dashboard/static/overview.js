@@ -91,6 +91,7 @@ export function show(main, { signal }) {
       fill(trouble);
       const busiest = listed.queues
         .map((queue) => ({ ...queue, load: queue.depth + queue.running }))
+        .filter(({ load, paused }) => load > 0 || paused)
         .sort((a, b) => b.load - a.load || (a.name < b.name ? -1 : 1));
       queues.show(
         busiest
@@ -220,7 +221,7 @@ function queueTable() {
       },
     ],
     ({ name }) => name,
-    () => empty("No queues"),
+    () => empty("All queues are empty", "What is submitted and runs shows here."),
   );
 }
 

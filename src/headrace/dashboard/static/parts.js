@@ -3,6 +3,8 @@
 import { h, fill, keyed, setText } from "./dom.js";
 import { count, megabytes, percent, span } from "./format.js";
 
+const BREAK_CHARS = 16;
+
 // Statuses ---------------------------------------------------------------------------------------
 
 /** What a status is like: its colour and mark. Its word always stands beside them. */
@@ -81,7 +83,14 @@ export function button(text, act, { kind, label, focus, ...more } = {}) {
 }
 
 export function link(text, href, attributes = {}) {
-  return h("a", { href, ...attributes }, text);
+  const whole = attributes.class === "clip";
+  return h("a", { href, ...attributes }, whole ? text : breakable(text));
+}
+
+/** A long name that may be broken behind its signs, and only where that is not enough elsewhere. */
+export function breakable(text) {
+  if (typeof text !== "string" || text.length < BREAK_CHARS) return text;
+  return text.split(/(?<=[./@:_])/).flatMap((piece, at) => (at ? [h("wbr"), piece] : [piece]));
 }
 
 export function jobLink(id, text = id) {

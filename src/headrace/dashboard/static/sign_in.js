@@ -28,7 +28,7 @@ export function signIn(place, reason) {
         done();
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
-        fill(trouble, problemText(error));
+        fill(trouble, problemText(error, { advised: false }));
         button.disabled = false;
         key.input.focus();
         key.input.select();

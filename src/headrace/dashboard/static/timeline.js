@@ -3,7 +3,7 @@
 import { fill, h } from "./dom.js";
 import { between, clock, count, instant, percent, plain } from "./format.js";
 import { ENDED } from "./act.js";
-import { badge } from "./parts.js";
+import { badge, breakable } from "./parts.js";
 
 const STEPS_SHOWN = 6;
 
@@ -67,7 +67,7 @@ function attempt(one, history) {
       "div",
       { class: "what" },
       h("strong", {}, `Attempt ${count(number)}`),
-      worker && [" ", h("span", {}, `on ${worker}`)],
+      worker && [" ", h("span", {}, "on ", breakable(worker))],
       " ",
       badge(status, word),
       from && to && [" ", h("span", { class: "soft num" }, `after ${between(from, to)}`)],
@@ -79,7 +79,7 @@ function attempt(one, history) {
       h(
         "ol",
         { class: "steps" },
-        hidden > 0 && h("li", { class: "soft" }, `${count(hidden)} earlier reports of progress`),
+        hidden > 0 && h("li", { class: "soft" }, `${count(hidden)} earlier ${hidden === 1 ? "report" : "reports"} of progress`),
         steps.slice(-STEPS_SHOWN).map((step) =>
           h(
             "li",

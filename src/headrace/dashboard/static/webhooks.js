@@ -2,10 +2,22 @@
 
 import { ask, get, part, post, Problem, put } from "./api.js";
 import { complain, confirm, field, form, open, problemBox, tell } from "./dialog.js";
-import { fill, h } from "./dom.js";
+import { fill, h, renew } from "./dom.js";
 import { ago, count } from "./format.js";
 import { keep } from "./live.js";
-import { badge, button, empty, facts, head, jobLink, link, pager, panel, table } from "./parts.js";
+import {
+  badge,
+  breakable,
+  button,
+  empty,
+  facts,
+  head,
+  jobLink,
+  link,
+  pager,
+  panel,
+  table,
+} from "./parts.js";
 
 export const title = "Webhooks";
 
@@ -50,15 +62,15 @@ function columns(then) {
     },
     {
       title: "Status",
-      cell: ({ enabled, disabled_reason: reason, failures }) => [
+      cell: ({ enabled, disabled_reason: reason, failures, last }) => [
         badge(enabled ? "enabled" : "disabled"),
-        reason && h("small", {}, reason),
+        reason && h("small", {}, reason === last?.error ? "see the latest try" : reason),
         failures > 0 && h("small", { class: "bad" }, `${count(failures)} failures in a row`),
       ],
     },
     { title: "Events", kind: "wide", cell: ({ events }) => h("span", { class: "clip" }, events.join(", ")) },
     { title: "Waiting", kind: "num", cell: ({ pending }) => count(pending) },
-    { title: "Latest try", kind: "wide", cell: ({ last }) => tryText(last) },
+    { title: "Latest try", kind: "wide words", cell: ({ last }) => tryText(last) },
     { title: "", kind: "acts wide", cell: (webhook) => acts(webhook, then) },
   ];
 }
@@ -242,7 +254,8 @@ function showOne(main, { name: id, signal }) {
     },
     ({ webhook, deliveries }) => {
       fill(trouble);
-      fill(top, headOf(webhook, () => again(), removal));
+      const { url, enabled, version } = webhook;
+      renew(top, [url, enabled, version], () => headOf(webhook, () => again(), removal));
       fill(about, aboutIt(webhook));
       listed.show(deliveries.deliveries);
       pages.show(deliveries.next, deliveries.count);
@@ -253,11 +266,17 @@ function showOne(main, { name: id, signal }) {
 }
 
 function headOf(webhook, then, removal) {
+  const { url, enabled } = webhook;
+  const buttons = acts(webhook, then, removal);
+  const secret = button("New secret", () => guarded(() => rotate(webhook)).then(then), {
+    focus: "secret",
+  });
   return head(
-    h("span", { class: "row" }, h("span", {}, webhook.url), badge(webhook.enabled ? "enabled" : "disabled")),
+    h("span", { class: "row" }, h("span", {}, breakable(url)), badge(enabled ? "enabled" : "disabled")),
     h("span", { class: "mono" }, webhook.id),
-    acts(webhook, then, removal),
-    button("New secret", () => guarded(() => rotate(webhook)).then(then), { focus: "secret" }),
+    buttons.slice(0, -1),
+    secret,
+    buttons.at(-1),
   );
 }
 

@@ -2,11 +2,12 @@
 
 import { ask, get, part, post, Problem } from "./api.js";
 import { complain, confirm, problemBox, tell } from "./dialog.js";
-import { fill, h } from "./dom.js";
+import { fill, h, renew } from "./dom.js";
 import { ago, count, time } from "./format.js";
 import { keep } from "./live.js";
 import {
   badge,
+  breakable,
   button,
   empty,
   facts,
@@ -90,7 +91,8 @@ function serves(serve) {
     serve.wasm && "WASM",
     serve.queues && `queues ${serve.queues.join(", ")}`,
   ];
-  return h("span", { class: "clip" }, parts.filter(Boolean).join("; "));
+  const text = parts.filter(Boolean).join("; ");
+  return h("span", { class: "clip", title: text }, text);
 }
 
 function orders(worker, then) {
@@ -160,17 +162,18 @@ function showOne(main, { name, query, signal }) {
       { title: "Deadline", kind: "wide", cell: ({ deadline }) => time(deadline) },
     ],
     ({ job_id: id }) => id,
-    () => empty("It runs nothing"),
+    () => empty("It runs nothing", "A job that it is given shows here."),
   );
-  main.append(top, h("div", { class: "stack" }, about, panel("Jobs in its hands", held.element)));
+  const body = h("div", { class: "stack", hidden: true }, about, panel("Jobs in its hands", held.element));
+  main.append(top, body);
   fill(top, head(name));
   const look = keep(
     () => get(`/api/v1/workers/${part(name)}`, { tenant: query.get("tenant") }, signal),
     (worker) => {
-      fill(
-        top,
+      body.hidden = false;
+      renew(top, [worker.name, worker.status, worker.order], () =>
         head(
-          h("span", { class: "row" }, h("span", {}, worker.name), badge(worker.status)),
+          h("span", { class: "row" }, h("span", {}, breakable(worker.name)), badge(worker.status)),
           null,
           orders(worker, () => look()),
         ),
@@ -194,6 +197,11 @@ function showOne(main, { name, query, signal }) {
       held.show(worker.leases);
     },
     signal,
-    { failed: (problem) => fill(top, head(name), problemBox(problem, look)) },
+    {
+      failed: (problem) => {
+        body.hidden = true;
+        fill(top, head(name), problemBox(problem, look));
+      },
+    },
   );
 }
