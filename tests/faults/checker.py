@@ -72,6 +72,8 @@ class _Job(msgspec.Struct):
     """What clients know of one job."""
 
     acked: bool = False
+    beats: dict[int, list[tuple[float, float]]] = {}
+    """By attempt: when polls that kept its lease alive began, and were answered."""
     attempts: dict[int, _Attempt] = {}
     reports: list[_Report] = []
     cancels: int = 0
@@ -119,6 +121,10 @@ class Checker:
         self._values: dict[str, tuple[str, str, bool]] = {}
         self._values_refused: set[str] = set()
         self._lost_grants_max = 0
+        self.lease_s = 0.0
+        """How long a lease lives on after a heartbeat; 0: not told."""
+        self._beats: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        """By lease."""
         self.freed_s = inf
         """When all that is suspended was resumed."""
         self._found: list[Violation] = []
@@ -221,6 +227,8 @@ class Checker:
             else:
                 self.counts.reports_acked += 1
                 self._unresolved.append((op, told, ack.status))
+        for lease in op.running if op.result == OK else ():
+            self._beats[lease].append((op.began_s, op.ended_s))
         if op.given:
             self._fed.setdefault(op.name, []).append(op)
         for given in op.given:
@@ -254,6 +262,9 @@ class Checker:
             self._jobs[job_id].reports.append(_Report(told, op.began_s, op.ended_s, status))
             if told.outcome == "completed" and told.value:
                 self._values[told.value] = (job_id, told.lease, told.again)
+        for lease, beats in self._beats.items():
+            job_id, attempt = self._lease_of[lease]
+            self._jobs[job_id].beats[attempt] = beats
         finals: dict[str, Final] = {}
         by_name: dict[str, str] = {}
         for final in store:
@@ -306,6 +317,7 @@ class Checker:
         if final.status not in TERMINAL:
             self._violate("not_drained", job_id, final.status)
         self._check_attempts(job_id, job, final)
+        self._check_leases(job_id, job)
         self._check_reports(job_id, job)
         self._check_end(job_id, job, final)
         self._check_stops(job_id, job, final)
@@ -340,6 +352,24 @@ class Checker:
             if one.ended_s < latest_s:
                 self._violate("attempts_fell", job_id, f"attempt {attempt} came after a later one")
             latest_s = max(latest_s, one.began_s)
+
+    def _check_leases(self, job_id: str, job: _Job) -> None:
+        """I17: nobody is given a job whose worker was heard of less than a lease before.
+
+        Of jobs alone that nobody did anything else to: a report, a cancel, a retry ends a lease.
+        """
+        told = {self._lease_of[report.told.lease][1] for report in job.reports}
+        acted = job.cancels or job.retries or job.suspends or job.resumes
+        if acted or self._tags.get(self._names_of.get(job_id, "")):
+            return
+        for attempt, beats in job.beats.items():
+            following = job.attempts.get(attempt + 1)
+            if following is None or attempt in told:
+                continue
+            for began_s, ended_s in beats:
+                if ended_s < following.began_s and following.ended_s < began_s + self.lease_s:
+                    span_s = following.ended_s - began_s
+                    self._violate("lease_ended_early", job_id, f"attempt {attempt}: {span_s:.3f} s")
 
     def _check_reports(self, job_id: str, job: _Job) -> None:
         """No report counts whose attempt had been followed, to some client's knowledge."""

@@ -72,6 +72,8 @@ class Op(msgspec.Struct, omit_defaults=True, kw_only=True):
     jobs_max: int = 0
     """poll."""
     told: list[Told] = []
+    running: list[str] = []
+    """poll: leases that are kept alive."""
     given: list[Given] = []
     acked: list[Acked] = []
     status: str = ""

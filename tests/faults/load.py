@@ -7,7 +7,8 @@ The mixed load does a little of everything. The load of batches is the benchmark
 jobs a request, submitted and consumed at once, as fast as it goes.
 
 Goes on through every restart of the server. On standard input `drain` stops submits and
-mischief; `stop` ends the process when all that was under way is answered.
+mischief, and a line is printed when they have stopped; `stop` ends the process when all that was
+under way is answered.
 """
 
 import asyncio
@@ -233,6 +234,7 @@ class Worker:
                 jobs_max=jobs_max,
                 name=self.name,
                 told=reports,
+                running=body["running"],
             )
             if result == OK:
                 op.given = [given_of(one) for one in answer["jobs"]]
@@ -460,8 +462,13 @@ async def main(port: int, out: Path, client: str, seed: int, load: str) -> None:
     shared = Shared(port, out, client, seed)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(listen(shared))
+        making = []
         for one in LOADS[load](shared):
-            tasks.create_task(one.run())
+            task = tasks.create_task(one.run())
+            if not isinstance(one, Worker):
+                making.append(task)
+        await asyncio.wait(making)
+        print("drained", flush=True)
     shared.out.close()
 
 

@@ -8,6 +8,8 @@ ack-before-commit     answers leave before the write
 stale-lease           a report counts though a later attempt has begun
 keys-forgotten        an idempotency key holds until its commit only
 no-sync               the disk is told to write, and not waited for
+errors-ignored        a write that fails counts as written
+leases-by-wall        the engine's clock is the wall's
 limits-ignored        limits and quotas are kept, and not acted on
 bytes-ignored         quotas of bytes are kept, and not acted on
 rates-full-after-a-start      a rate has all its starts again after a start
@@ -16,6 +18,7 @@ leases-forgotten-at-a-start   leases from before a start count at no limit
 
 import os
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import lmdb
@@ -29,9 +32,11 @@ from headrace.core.effects import Effect
 from headrace.core.gates import GateTable
 from headrace.core.live import Live
 from headrace.core.tokens import token_parse
+from headrace.runtime.clock import Clock
 from headrace.runtime.pump import Pump
 from headrace.store import lmdb as rows_lmdb
 from headrace.store import pylmdb
+from headrace.store.contract import StoreError
 from headrace.store.store import Store
 
 WRITE_DELAY_S: Final = float(os.environ.get("WRITE_DELAY_S", "0.03"))
@@ -41,6 +46,7 @@ _commit = Pump._commit
 _write = Store.write
 _report = reporting.report
 _open = lmdb.open
+_write_rows = rows_lmdb.LmdbKeyValue.write
 _restore_lease = Live.restore_lease
 
 
@@ -74,6 +80,11 @@ def open_without_sync(path: str, **options: Any) -> Any:
     return _open(path, **{**options, "sync": False, "metasync": False})
 
 
+def write_and_hope(self: rows_lmdb.LmdbKeyValue, changes: Any) -> None:
+    with suppress(StoreError):
+        _write_rows(self, changes)
+
+
 def key_of_this_batch(self: Live, digest: bytes) -> tuple[bytes, bytes] | None:
     return self.fresh_keys.get(digest)
 
@@ -97,6 +108,10 @@ def lie(defect: str) -> None:
     elif defect == "no-sync":
         rows_lmdb._environment = lambda: pylmdb.Environment
         lmdb.open = open_without_sync
+    elif defect == "errors-ignored":
+        rows_lmdb.LmdbKeyValue.write = write_and_hope  # type: ignore[method-assign]
+    elif defect == "leases-by-wall":
+        Clock.now_ms = Clock.wall_ms  # type: ignore[method-assign]
     elif defect == "limits-ignored":
         ClassTable.limit_set = lambda *_: None  # type: ignore[method-assign]
     elif defect == "bytes-ignored":

@@ -115,6 +115,16 @@ class Server(Process):
                 raise AssertionError(f"the server is not ready: {self.output()[-4_000:]}")
             time.sleep(0.01)
 
+    def is_ready(self) -> bool:
+        """Wait until it is; False if it has ended before."""
+        try:
+            self.wait_ready()
+        except AssertionError:
+            if self.popen.poll() is None:
+                raise
+            return False
+        return True
+
     def ask(
         self,
         method: str,

@@ -58,8 +58,15 @@ def final(status: str = "completed", attempt: int = 1, value: str = "v1", **more
     return Final(JOB, NAME, status, attempt, value=value, **more)
 
 
+def beat(began_s: float, lease: str = LEASE) -> Op:
+    op = Op(kind="poll", began_s=began_s, ended_s=began_s + 0.1, result="ok")
+    op.running = [lease]
+    return op
+
+
 def rules(ops: list[Op], *store: Final) -> set[str]:
     checker = Checker()
+    checker.lease_s = 2.0
     checker.feed(ops)
     return {violation.rule for violation in checker.finish(store)}
 
@@ -89,6 +96,15 @@ SOUND = [submit(), give(2), report(3)]
         ([submit(), give(2), give(4, "lease-2", 2), report(4.2)], [final(attempt=2)]),
         ([submit(), touch("cancel", 2, "cancelled")], [final("cancelled", 0, "")]),
         ([submit(), give(2), touch("cancel", 3, "canceling"), report(4)], [final()]),
+        # A lease ran out after its last heartbeat; or a worker was late, and is told so.
+        (
+            [submit(), give(2), beat(3), give(4.6, "lease-2", 2), report(6, "lease-2")],
+            [final(attempt=2)],
+        ),
+        (
+            [submit(), give(2), give(5, "lease-2", 2), beat(6), report(7, "lease-2")],
+            [final(attempt=2)],
+        ),
         # An answer was lost, and with it an attempt.
         (
             [submit(), lost_poll(2), give(3, "lease-2", 2), report(4, "lease-2")],
@@ -165,6 +181,11 @@ def test_a_history_that_keeps_the_promises_passes(ops: list[Op], store: list[Fin
             "failures_miscounted",
             [submit(), give(2), report(3, outcome="failed", status="failed")],
             [final("failed")],
+        ),
+        (
+            "lease_ended_early",
+            [submit(), give(2), beat(3), give(4, "lease-2", 2), report(6, "lease-2")],
+            [final(attempt=2)],
         ),
         ("report_not_answered", [submit(), give(2), Op(
             kind="poll", began_s=3, ended_s=4, result="ok", told=[Told(LEASE, "released")]

@@ -1,0 +1,85 @@
+"""`tools/crash`: the campaigns in which a server is killed, or gets into worse trouble."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "trust"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import campaign
+import embedded_campaign
+import figures
+from campaign import CONTROL_CYCLES, DEFECTS, DEFECTS_BELOW, Ground
+from grounds import GROUNDS, Mixed, Troubled
+from load import LOADS
+
+KILLS = "kills"
+ALL = {**GROUNDS, "mixed": Mixed}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tools/crash", description=__doc__)
+    parser.add_argument("--cycles", type=int, default=20, help="how many lives")
+    parser.add_argument("--seed", type=int, default=None, help="repeats the dice, not the timing")
+    parser.add_argument(
+        "--load", choices=list(LOADS), default="mixed", help="batches: W4 of the benchmark"
+    )
+    parser.add_argument("--dir", type=Path, default=None, help="on a disk; default: build/crash")
+    parser.add_argument(
+        "--ground",
+        choices=list(ALL),
+        help="what befalls the server; default: kill -9 at any moment",
+    )
+    parser.add_argument(
+        "--control",
+        choices=[*DEFECTS, *DEFECTS_BELOW],
+        help="a server with this defect instead: exit 0 only if it is found out",
+    )
+    parser.add_argument(
+        "--embedded", action="store_true", help="kill a program with a queue inside, not a server"
+    )
+    figures.offer(parser)
+    args = parser.parse_args()
+    seed = int(time.time()) if args.seed is None else args.seed
+    base = args.dir or Path(__file__).resolve().parents[2] / "build" / "crash"
+    base.mkdir(parents=True, exist_ok=True)
+    if args.embedded:
+        embedded = embedded_campaign.run(args.cycles, seed, base)
+        embedded_campaign.show(embedded)
+        if args.record:
+            found = len(embedded.violations)
+            figures.record("embedded", embedded.kills, found, seed, embedded.seconds)
+        return 1 if embedded.violations else 0
+    name = args.ground or KILLS
+    if args.ground and (reason := ALL[name].lacking):
+        print(f"skipped: {reason}")
+        return 0
+    grounds: list[Troubled] = []
+
+    def ground_of(dir_: Path) -> Ground:
+        if args.ground is None:
+            return Ground(dir_)
+        grounds.append(ALL[name](dir_))
+        return grounds[-1]
+
+    if args.control:
+        found, report = campaign.control(args.control, CONTROL_CYCLES, seed, base, ground_of)
+        campaign.show(report, name)
+        print("the defect was found out" if found else "THE DEFECT WAS NOT FOUND OUT")
+        if args.record and found:
+            count = len(report.violations)
+            figures.record(name, report.cycles, count, seed, report.seconds, control=args.control)
+        return 0 if found else 1
+    report = campaign.run(args.cycles, seed, base, load=args.load, ground_of=ground_of)
+    campaign.show(report, name)
+    for ground in grounds:
+        print("; ".join(f"{what}: {count}" for what, count in sorted(ground.met.items())))
+    if args.record:
+        figures.record(name, report.cycles, len(report.violations), seed, report.seconds)
+    return 1 if report.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
