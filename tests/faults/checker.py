@@ -227,7 +227,7 @@ class Checker:
             else:
                 self.counts.reports_acked += 1
                 self._unresolved.append((op, told, ack.status))
-        for lease in op.running if op.result == OK else ():
+        for lease in op.running:
             self._beats[lease].append((op.began_s, op.ended_s))
         if op.given:
             self._fed.setdefault(op.name, []).append(op)

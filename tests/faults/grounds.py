@@ -212,6 +212,7 @@ class Jumping(Troubled):
     """The wall clock of the server jumps, again and again; its monotonic clock does not."""
 
     lacking = "" if FAKETIME else "libfaketime is not installed"
+    keeps_time = False
 
     def prefix(self) -> tuple[str, ...]:
         self.jump(0)
@@ -244,6 +245,7 @@ def with_clock(file: Path) -> tuple[str, ...]:
         f"FAKETIME_TIMESTAMP_FILE={file}",
         "FAKETIME_NO_CACHE=1",
         "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "FAKETIME_DISABLE_SHM=1",  # which a kill would leave behind
     )
 
 
@@ -391,6 +393,8 @@ HERE = tuple(name for name, ground in GROUNDS.items() if ground is not Blocks)
 
 class Mixed(Troubled):
     """Each life is of another ground."""
+
+    keeps_time = False
 
     def __init__(self, dir_: Path, names: tuple[str, ...] = HERE) -> None:
         super().__init__(dir_)

@@ -73,7 +73,7 @@ class Op(msgspec.Struct, omit_defaults=True, kw_only=True):
     """poll."""
     told: list[Told] = []
     running: list[str] = []
-    """poll: leases that are kept alive."""
+    """poll, ok: leases that it keeps alive: nothing else was told of them."""
     given: list[Given] = []
     acked: list[Acked] = []
     status: str = ""

@@ -234,11 +234,12 @@ class Worker:
                 jobs_max=jobs_max,
                 name=self.name,
                 told=reports,
-                running=body["running"],
             )
             if result == OK:
                 op.given = [given_of(one) for one in answer["jobs"]]
                 op.acked = [acked_of(one) for one in answer["acks"]]
+                ordered = {order.get("lease") for order in answer["control"]}
+                op.running = [lease for lease in body["running"] if lease not in ordered]
             self.shared.out.add(op)
             if result == OK:
                 break
