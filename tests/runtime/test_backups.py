@@ -1,5 +1,6 @@
 """Copies of a store: what is refused, what a look finds, and what a restored store forgets."""
 
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,18 @@ from pathlib import Path
 import pytest
 
 from headrace import Queue, QueueConfig
+from headrace.core.commands import Ack, Caller, NewJobs, Outcome, Poll, Report, Submit
+from headrace.core.job import Status
+from headrace.core.resources import Amounts, Requirements
 from headrace.runtime import backups
 from headrace.runtime.backups import BackupError, Manifest
+from headrace.runtime.config import Config
+from headrace.runtime.node import Node
 from headrace.store import layout
 from headrace.store.contract import StoreTooNew
 from headrace.store.inspecting import inspect
+from headrace.wire import limits
+from headrace.wire.problems import ProblemCode
 
 JOBS = 30
 
@@ -138,3 +146,38 @@ def test_attempts_under_way_are_given_back_and_cost_their_jobs_no_crash(tmp_path
     with Queue(config, lambda ctx, params: "again") as queue:
         job = queue.wait(job_id, 20)
     assert (job.value, job.job.attempt, job.job.crashes, job.job.stops) == ("again", 2, 0, 1)
+
+
+async def test_no_late_report_counts_after_a_restore(tmp_path: Path) -> None:
+    """Its lease ran out, and nobody else has the job: in its own time, a late report counts."""
+    job_id = (1_700_000_000_000).to_bytes(6, "big") + b"\x70\0" + bytes(8)
+    need = Requirements("default", "echo", Amounts())
+    job = NewJobs(job_id, [b"{}"], need, 5, 60_000, 1_000, 200, 2)
+
+    def node_in(path: Path) -> Node:
+        lease_ms = limits.LEASE_MS_MIN
+        return Node(
+            Config(data_dir=path, lease_ms=lease_ms, accept_any_filesystem=True, disk_reserve_mb=0)
+        )
+
+    async def late(path: Path) -> Ack:
+        node = node_in(path)
+        await node.start()
+        told = await node.pump.ask(Poll(1, "w", reports=[Report(lease, Outcome.COMPLETED)]))
+        await node.stop()
+        return told.acks[0]
+
+    node = node_in(tmp_path / "data")
+    await node.start()
+    await node.pump.ask(Submit(Caller("acme", "alice"), [job]))
+    lease = (await node.pump.ask(Poll(1, "w", jobs_max=1))).jobs[0].lease
+    while node.pump.stats().leases:
+        await asyncio.sleep(0.01)
+    await node.stop()
+    backups.backup(tmp_path / "data", tmp_path / "backup")
+    _, _, released = restore(tmp_path / "backup", tmp_path / "new")
+    assert released == 0
+    refused = await late(tmp_path / "new")
+    assert refused.problem is not None
+    assert refused.problem.code is ProblemCode.LEASE_ALREADY_REPORTED
+    assert (await late(tmp_path / "data")).status is Status.COMPLETED

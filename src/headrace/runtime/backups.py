@@ -7,7 +7,8 @@ A backup is a read of LMDB in a process of its own: the server and its commits d
 their file grows by what changes meanwhile. Without a manifest it was cut off, and is none.
 
 A restored store must never take a word from a worker of the time before: attempts that were under
-way are released, and the epoch leaps over all that the old server may have used since.
+way, or whose lease had run out and on which a late report would still count, are released, and the
+epoch leaps over all that the old server may have used since.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ import msgspec
 from headrace import __version__
 from headrace.core.commands import Outcome, Poll, Report
 from headrace.core.engine import Engine
+from headrace.core.live import Live
 from headrace.runtime.clock import Clock
 from headrace.runtime.config import Config
 from headrace.store import layout
@@ -195,19 +197,30 @@ def _begin_anew(path: Path, accept_any_filesystem: bool) -> int:
         engine = Engine(Config().engine(), store, restored.secret, restored.epoch)
         now_ms = clock.now_ms()
         effects = engine.restore(restored, now_ms, clock.wall_ms())
-        leases = [engine.live.leases.token(lease) for lease in engine.live.leases]
-        for at in range(0, len(leases), REPORTS_TOGETHER):
+        leases = len(engine.live.leases)
+        tokens = _open_attempts(engine.live)
+        for at in range(0, len(tokens), REPORTS_TOGETHER):
             told: list[Report] = [
-                Report(lease, Outcome.RELEASED) for lease in leases[at : at + REPORTS_TOGETHER]
+                Report(token, Outcome.RELEASED) for token in tokens[at : at + REPORTS_TOGETHER]
             ]
             _, more = engine.apply(now_ms, Poll(at, "", reports=[*told]))
             effects.extend(more)
         batch = store.stage(effects, now_ms)
         if not batch.empty:
             store.write(batch)
-        return len(leases)
+        return leases
     finally:
         kv.close()
+
+
+def _open_attempts(live: Live) -> list[str]:
+    """Return the tokens of all attempts on which a report would count, with a lease or without."""
+    tokens = []
+    for job_id in live.jobs.ids():
+        job = live.load(live.jobs.find(job_id))
+        if job.attempt_open:
+            tokens.append(live.tokens.text(job_id, job.attempt, job.epoch))
+    return tokens
 
 
 def _read_meta(env: "lmdb.Environment") -> tuple[int, layout.CommitRecord]:
