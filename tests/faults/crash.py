@@ -15,7 +15,7 @@ from campaign import CONTROL_CYCLES, DEFECTS, DEFECTS_BELOW, Ground
 from grounds import GROUNDS, Mixed, Troubled
 from load import LOADS
 
-KILLS = "kills"
+KILLS = "kill-9"
 ALL = {**GROUNDS, "mixed": Mixed}
 
 
@@ -48,11 +48,10 @@ def main() -> int:
     if args.embedded:
         embedded = embedded_campaign.run(args.cycles, seed, base)
         embedded_campaign.show(embedded)
-        if args.record:
-            found = len(embedded.violations)
-            figures.record("embedded", embedded.kills, found, seed, embedded.seconds)
+        found = len(embedded.violations)
+        figures.leave(args.figures, "embedded", embedded.kills, found, seed, embedded.seconds)
         return 1 if embedded.violations else 0
-    name = args.ground or KILLS
+    name = args.ground or (KILLS if args.load == "mixed" else f"{KILLS}-{args.load}")
     if args.ground and (reason := ALL[name].lacking):
         print(f"skipped: {reason}")
         return 0
@@ -65,19 +64,20 @@ def main() -> int:
         return grounds[-1]
 
     if args.control:
-        found, report = campaign.control(args.control, CONTROL_CYCLES, seed, base, ground_of)
+        known, report = campaign.control(args.control, CONTROL_CYCLES, seed, base, ground_of)
         campaign.show(report, name)
-        print("the defect was found out" if found else "THE DEFECT WAS NOT FOUND OUT")
-        if args.record and found:
-            count = len(report.violations)
-            figures.record(name, report.cycles, count, seed, report.seconds, control=args.control)
-        return 0 if found else 1
+        print("the defect was found out" if known else "THE DEFECT WAS NOT FOUND OUT")
+        found = len(report.violations) if known else 0
+        figures.leave(
+            *(args.figures, name, report.cycles, found, seed, report.seconds), control=args.control
+        )
+        return 0 if known else 1
     report = campaign.run(args.cycles, seed, base, load=args.load, ground_of=ground_of)
     campaign.show(report, name)
     for ground in grounds:
         print("; ".join(f"{what}: {count}" for what, count in sorted(ground.met.items())))
-    if args.record:
-        figures.record(name, report.cycles, len(report.violations), seed, report.seconds)
+    found = len(report.violations)
+    figures.leave(args.figures, name, report.cycles, found, seed, report.seconds)
     return 1 if report.violations else 0
 
 

@@ -482,11 +482,8 @@ def main() -> int:
         show(report)
         rules = found_out(report, args.control)
         print(f"found out by {', '.join(sorted(rules))}" if rules else "NOT FOUND OUT")
-        if args.record and rules:
-            states, found = report.states, len(report.found)
-            figures.record(
-                "crash-states", states, found, seed, report.seconds, control=args.control
-            )
+        told = (args.figures, "crash-states", report.states, len(rules), seed, report.seconds)
+        figures.leave(*told, control=args.control)
         return 0 if rules else 1
     each = -(-args.states // args.processes)
     seeds = range(seed, seed + args.processes)
@@ -495,9 +492,8 @@ def main() -> int:
         for report in pool.map(partial(run, each, base=base), seeds):
             show(report)
             failed |= bool(report.found)
-            if args.record:
-                states, found = report.states, len(report.found)
-                figures.record("crash-states", states, found, report.seed, report.seconds)
+            told = (report.states, len(report.found), report.seed, report.seconds)
+            figures.leave(args.figures, "crash-states", *told)
     return 1 if failed else 0
 
 

@@ -396,12 +396,19 @@ class Mixed(Troubled):
 
     keeps_time = False
 
-    def __init__(self, dir_: Path, names: tuple[str, ...] = HERE) -> None:
+    def __init__(
+        self, dir_: Path, names: tuple[str, ...] = HERE, points: tuple[str, ...] = tuple(POINTS)
+    ) -> None:
         super().__init__(dir_)
-        grounds = [GROUNDS[name] for name in names if not GROUNDS[name].lacking]
-        self._grounds = [ground(dir_) for ground in grounds]
-        for ground in self._grounds:
+        names = tuple(name for name in names if not GROUNDS[name].lacking)
+        made: dict[str, Troubled] = {
+            name: GROUNDS[name](dir_) for name in names if name != "points"
+        }
+        if "points" in names:
+            made["points"] = AtPoints(dir_, points)
+        for ground in made.values():
             ground.met, ground._found = self.met, self._found
+        self._grounds = [made[name] for name in names]
         self._lives = 0
 
     @property
@@ -417,5 +424,5 @@ class Mixed(Troubled):
         return ready_s
 
     def remove(self) -> None:
-        for ground in self._grounds:
+        for ground in set(self._grounds):
             ground.remove()

@@ -103,7 +103,7 @@ _decode = msgspec.json.Decoder(Op).decode
 
 class Writer:
     def __init__(self, path: Path) -> None:
-        self._out = path.open("ab", buffering=1 << 16)
+        self._out = path.open("ab", buffering=1 << 12)
 
     def add(self, op: Op) -> None:
         self._out.write(_encode(op) + b"\n")

@@ -317,15 +317,8 @@ def main() -> int:
         show(report)
         rules = {violation.rule for violation in report.violations} & DEFECTS[args.control]
         print(f"found out by {', '.join(sorted(rules))}" if rules else "NOT FOUND OUT")
-        if args.record and rules:
-            figures.record(
-                "io-faults",
-                len(CONTROL),
-                len(rules),
-                args.seed,
-                report.seconds,
-                control=args.control,
-            )
+        told = (len(CONTROL), len(rules), 0, report.seconds)
+        figures.leave(args.figures, "io-faults", *told, control=args.control)
         return 0 if rules else 1
     cells = cells[args.skip :][: args.cells or None]
     print(f"{len(cells)} of {len(matrix())} cells")
@@ -335,10 +328,8 @@ def main() -> int:
         report = run(part, args.seed + at, base)
         total.add(report)
         show(report)
-        if args.record:
-            figures.record(
-                "io-faults", len(part), len(report.violations), args.seed, report.seconds
-            )
+        told = (len(part), len(report.violations), args.skip + at, report.seconds)
+        figures.leave(args.figures, "io-faults", *told, seeds=len(part))
     show(total)
     return 1 if total.violations else 0
 

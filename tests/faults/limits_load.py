@@ -20,8 +20,10 @@ from typing import Any, Final
 
 import msgspec
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "trust"))
 sys.path.insert(0, str(Path(__file__).parent))
 
+import figures
 from http_client import Http, LostError, NotSentError
 from processes import LYING, Server, disk_dir, free_port
 
@@ -314,6 +316,7 @@ def main() -> int:
         default="",
         help="a server with this defect instead: exit 0 only if it is found out",
     )
+    figures.offer(parser)
     arguments = parser.parse_args()
     with disk_dir() as base:
         outcome = run(arguments.seconds, arguments.seed, base, arguments.control)
@@ -322,6 +325,8 @@ def main() -> int:
         print(f"{name:<28}{seen:>8g} of {most:g}")
     for found in outcome.found:
         print("EXCEEDED", found)
+    told = (round(outcome.seconds), len(outcome.found), arguments.seed, outcome.seconds)
+    figures.leave(arguments.figures, "limits", *told, control=arguments.control)
     return int(bool(outcome.found) != bool(arguments.control))
 
 

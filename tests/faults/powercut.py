@@ -150,14 +150,15 @@ def main() -> int:
         found, cycles = control(args.control, args.fs, seed, base)
         told = f"found out by {', '.join(sorted(found))}" if found else "NOT FOUND OUT"
         print(f"{args.control} on {args.fs}, seed {seed}: {told}, after {cycles} cuts")
-        if args.record and found:
-            seconds = time.monotonic() - began_s
-            figures.record(name, cycles, len(found), seed, seconds, control=args.control)
+        seconds = time.monotonic() - began_s
+        figures.leave(
+            *(args.figures, name, cycles, len(found), seed, seconds), control=args.control
+        )
         return 0 if found else 1
     report = run(args.fs, args.cycles, seed, base)
     campaign.show(report, f"power cuts on {args.fs}")
-    if args.record:
-        figures.record(name, report.cycles, len(report.violations), seed, report.seconds)
+    violations = len(report.violations)
+    figures.leave(args.figures, name, report.cycles, violations, seed, report.seconds)
     return 1 if report.violations else 0
 
 

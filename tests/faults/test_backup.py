@@ -19,7 +19,9 @@ from headrace.store.inspecting import Inspection
 pytestmark = pytest.mark.e2e
 
 BACKUPS = 2
-LOAD_S = 1.0
+OPS = 40
+"""Answered to a client between two backups, at least."""
+PATIENCE_S = 60.0
 EXIT_USAGE, EXIT_DAMAGED, EXIT_BUSY = 2, 65, 75
 
 
@@ -34,6 +36,17 @@ def inspected(path: Path) -> Inspection:
     return msgspec.json.decode(done.stdout, type=Inspection)
 
 
+def wait_for_ops(clients: Clients, ops: int) -> None:
+    """Wait until every client has had so many answers."""
+    due_s = time.monotonic() + PATIENCE_S
+    while any(
+        not file.exists() or file.read_bytes().count(b"\n") < ops for file in clients.histories
+    ):
+        clients.check()
+        assert time.monotonic() < due_s, "the load does not begin"
+        time.sleep(0.01)
+
+
 def modes(path: Path) -> set[int]:
     return {entry.stat().st_mode & 0o077 for entry in (path, *path.iterdir())}
 
@@ -45,7 +58,7 @@ def test_backups_under_load_hold_all_that_was_acknowledged_before_them(disk: Pat
     begun_s: list[float] = []
     try:
         for number in range(BACKUPS):
-            time.sleep(LOAD_S)
+            wait_for_ops(clients, (number + 1) * OPS)
             begun_s.append(time.monotonic())
             done = headrace("backup", disk / "data", disk / f"backup-{number}")
             assert done.returncode == 0, done.stderr

@@ -20,6 +20,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "trust"))
+
+import figures
+
 HOOKS = Path(__file__).with_name("hooks.py")
 CHECKS = (
     "not_a_server_error",
@@ -78,7 +82,8 @@ def fuzz(options: argparse.Namespace, *, keyed: bool) -> int:
             command += ["--include-path", path]
         if keyed:
             command += ["--header", f"Authorization: Bearer {first_key(url)}"]
-        env = {**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS)}
+        answered = Path(folder) / "answered"
+        env = {**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS), "REQUESTS_FILE": str(answered)}
         print(f"== {where}: seed {options.seed}, {options.examples} examples", flush=True)
         begun_s = time.monotonic()
         try:
@@ -89,10 +94,15 @@ def fuzz(options: argparse.Namespace, *, keyed: bool) -> int:
             server.wait(30)
             drain.wait(30)
         took_s = time.monotonic() - begun_s
-        print(f"== {where}: {'well' if code == 0 and alive else 'NOT WELL'} in {took_s:.0f} s")
+        well = code == 0 and alive
+        requests = int(answered.read_text()) if answered.exists() else 0
+        print(
+            f"== {where}: {'well' if well else 'NOT WELL'}: {requests} requests in {took_s:.0f} s"
+        )
+        figures.leave(options.figures, "fuzz-api", requests, int(not well), options.seed, took_s)
         if not alive:
             print("the server ended by itself")
-        return 0 if code == 0 and alive else 1
+        return 0 if well else 1
 
 
 def main() -> int:
@@ -102,6 +112,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", metavar="PATH", help="only this path template")
     parser.add_argument("--phases", default="examples,coverage,fuzzing")
     parser.add_argument("--mode", choices=("open", "keyed", "both"), default="both")
+    figures.offer(parser)
     options = parser.parse_args()
     worst = 0
     for keyed in (False, True):

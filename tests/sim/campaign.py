@@ -9,14 +9,17 @@ Exits 1 at the first violation, and prints how to repeat it.
 
 import argparse
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from time import perf_counter as now_s
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "trust"))
+
+import figures
 
 from sim.run import STEPS_DEFAULT, Result, run, shrink
 
@@ -28,7 +31,7 @@ def main() -> int:
     steps, without = arguments.steps, frozenset(filter(None, arguments.without.split(",")))
     first, last = arguments.seeds
     totals: Counter[str] = Counter()
-    began = shown = time.perf_counter()
+    began = shown = now_s()
     busy_s = 0.0
     for result in _results(first, last, arguments, without):
         totals.update(result.counts)
@@ -36,15 +39,17 @@ def main() -> int:
         totals["seeds"] += 1
         busy_s += result.seconds
         if result.violation is not None:
+            _leave(arguments.figures, totals, 1, first, now_s() - began)
             _tell(result, steps, without, shrinks=arguments.shrink)
             return 1
-        now = time.perf_counter()
+        now = now_s()
         if now - shown >= SHOW_EVERY_S:
             shown = now
             print(f"seed {result.seed}: {totals['steps']:,} steps, {now - began:.0f} s", flush=True)
         if arguments.seconds and now - began >= arguments.seconds:
             break
-    wall_s = time.perf_counter() - began
+    wall_s = now_s() - began
+    _leave(arguments.figures, totals, 0, first, wall_s)
     print(f"{totals.pop('seeds'):,} seeds, {totals['steps']:,} steps in {wall_s:.1f} s")
     print(f"{totals['steps'] / busy_s:,.0f} steps/s per process; no violation")
     if first == last:
@@ -52,6 +57,13 @@ def main() -> int:
     for name, count in sorted(totals.items()):
         print(f"  {name:<28}{count:>14,}")
     return 0
+
+
+def _leave(
+    directory: Path | None, totals: Counter[str], violations: int, first: int, wall_s: float
+) -> None:
+    steps, seeds = totals["steps"], totals["seeds"]
+    figures.leave(directory, "simulation", steps, violations, first, wall_s, seeds=seeds)
 
 
 def _results(
@@ -92,6 +104,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0, help="stop after this long")
     parser.add_argument("--without", default="", help="faults to leave out, by commas")
     parser.add_argument("--shrink", action="store_true", help="look for a smaller failure")
+    figures.offer(parser)
     arguments = parser.parse_args()
     if arguments.seed is not None:
         arguments.seeds = (arguments.seed, arguments.seed)

@@ -7,11 +7,17 @@ Prints which checker found each, and after how many seeds. Exits 1 if one surviv
 """
 
 import argparse
+import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "trust"))
+
+import figures
 
 from sim.mutants import MUTANTS
 from sim.run import STEPS_DEFAULT, run
@@ -24,22 +30,34 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="MUTANT", help="; ".join(MUTANTS))
     parser.add_argument("--seeds", type=int, default=SEEDS_MAX)
     parser.add_argument("--steps", type=int, default=STEPS_DEFAULT)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    figures.offer(parser)
     arguments = parser.parse_args()
-    survivors = 0
-    print(f"{'mutant':<34}{'caught by':<30}{'seeds':>6}{'seconds':>9}")
-    for name in arguments.names or MUTANTS:
-        began = time.perf_counter()
-        found = ""
-        for seed in range(1, arguments.seeds + 1):
-            result = run(seed, arguments.steps, mutant=MUTANTS[name])
-            if result.violation is not None:
-                found = result.checker
-                break
-        survivors += not found
-        seconds = time.perf_counter() - began
-        print(f"{name:<34}{found or 'SURVIVED':<30}{seed:>6}{seconds:>9.1f}", flush=True)
-    print(f"{len(arguments.names or MUTANTS)} mutants, {survivors} survived")
+    names = arguments.names or list(MUTANTS)
+    print(f"{'mutant':<38}{'caught by':<30}{'seeds':>6}{'seconds':>9}")
+    survivors, seeds_most = 0, 0
+    began = time.perf_counter()
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        looked = pool.map(partial(look, seeds=arguments.seeds, steps=arguments.steps), names)
+        for name, (found, seeds, seconds) in zip(names, looked, strict=True):
+            survivors += not found
+            seeds_most = max(seeds_most, seeds)
+            print(f"{name:<38}{found or 'SURVIVED':<30}{seeds:>6}{seconds:>9.1f}", flush=True)
+    wall_s = time.perf_counter() - began
+    caught = len(names) - survivors
+    print(f"{caught} of {len(names)} caught, within {seeds_most} seeds, in {wall_s:.0f} s")
+    figures.leave(arguments.figures, "mutants", caught, survivors, 1, wall_s, seeds=seeds_most)
     return 1 if survivors else 0
+
+
+def look(name: str, *, seeds: int, steps: int) -> tuple[str, int, float]:
+    """Return which checker found it, if one did, after how many seeds and seconds."""
+    began = time.perf_counter()
+    for seed in range(1, seeds + 1):
+        result = run(seed, steps, mutant=MUTANTS[name])
+        if result.violation is not None:
+            return result.checker, seed, time.perf_counter() - began
+    return "", seeds, time.perf_counter() - began
 
 
 if __name__ == "__main__":

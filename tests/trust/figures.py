@@ -1,6 +1,7 @@
-"""What campaigns reached: one line of JSON a run, in the file beside this one.
+"""What runs of campaigns reached: a file of JSON for each, in a directory that it is told.
 
-A campaign run with `--record` adds its line; `tools/trust` adds them up and prints the table.
+A campaign that is run with `--figures DIR` leaves a file there; `tools/trust` runs campaigns so,
+adds the files up, and prints the table.
 """
 
 import argparse
@@ -8,70 +9,120 @@ import datetime
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-FILE: Final = Path(__file__).with_name("figures.jsonl")
-_ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[2]
+KEPT: Final = Path(__file__).with_name("figures.jsonl")
+"""What is kept for good: the table is made of it."""
+SHIPPED: Final = ("src/headrace", "ext", "setup.py")
+"""What a campaign tests: the commit that counts is the last that changed it."""
 
 
-class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One run of one campaign."""
+class Figures(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """One run of one campaign, or of one of its controls."""
 
     campaign: str
-    figure: int
-    """How much of what the campaign counts: kills, cuts, states, requests."""
+    amount: int
+    """How much of what the campaign counts: lives, cuts, states, steps, requests."""
     violations: int
     seed: int
+    """The first; or where in a fixed order of cases it began."""
+    seeds: int = 1
+    """How many, one after the other."""
     seconds: float
-    commit: str
-    machine: str
-    on: str
-    """The day."""
     control: str = ""
-    """The defect that was planted, and had to be found out; then `violations` is how it was."""
+    """The defect that was planted. Then `violations` is by how many it was found out: 0 is bad."""
+    commit: str = ""
+    """The last that changed what is shipped; `+` behind it: and it has been changed since."""
+    machine: str = ""
+    on: str = ""
+    """The day."""
 
 
 def offer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--record", action="store_true", help=f"add the figures to {FILE.relative_to(_ROOT)}"
-    )
+    """Give a campaign's parser the option that says where its figures go."""
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="leave a file of figures there")
 
 
-def record(
-    campaign: str, figure: int, violations: int, seed: int, seconds: float, *, control: str = ""
+def leave(
+    directory: Path | None,
+    campaign: str,
+    amount: int,
+    violations: int,
+    seed: int,
+    seconds: float,
+    *,
+    seeds: int = 1,
+    control: str = "",
 ) -> None:
-    line = Line(
+    """Write the figures of a run, if a directory was named."""
+    if directory is None:
+        return
+    figures = Figures(
         campaign=campaign,
-        figure=figure,
+        amount=amount,
         violations=violations,
         seed=seed,
+        seeds=seeds,
         seconds=round(seconds, 1),
-        commit=_commit(),
-        machine=_machine(),
-        on=datetime.datetime.now(datetime.UTC).date().isoformat(),
         control=control,
+        commit=commit(),
+        machine=machine(),
+        on=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
-    with FILE.open("ab") as out:
-        out.write(msgspec.json.encode(line) + b"\n")
+    directory.mkdir(parents=True, exist_ok=True)
+    kind = f"{campaign}-not-{control}" if control else campaign
+    # Two runs with one seed are two files.
+    name = f"{kind}-{seed}-{time.time_ns():x}.json"
+    draft = directory / f"{name}.draft"
+    draft.write_bytes(msgspec.json.encode(figures) + b"\n")
+    draft.rename(directory / name)
 
 
-def read(file: Path = FILE) -> Iterator[Line]:
-    if file.exists():
-        for line in file.read_bytes().splitlines():
-            yield msgspec.json.decode(line, type=Line)
+def collected(directory: Path) -> list[Figures]:
+    """Return the figures of all runs that left some there."""
+    return in_order(
+        msgspec.json.decode(file.read_bytes(), type=Figures) for file in directory.glob("*.json")
+    )
 
 
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short=9", "HEAD"]
-    told = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
+def kept(file: Path) -> list[Figures]:
+    """Return the figures in a file that has a run a line."""
+    if not file.exists():
+        return []
+    return [msgspec.json.decode(line, type=Figures) for line in file.read_bytes().splitlines()]
 
 
-def _machine() -> str:
+def keep(file: Path, figures: Iterable[Figures]) -> None:
+    """Add figures to such a file; those that are there already are not there twice."""
+    whole = in_order(set(kept(file)) | set(figures))
+    file.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in whole))
+
+
+def in_order(figures: Iterable[Figures]) -> list[Figures]:
+    return sorted(figures, key=lambda one: (one.campaign, one.control, one.on, one.seed))
+
+
+@cache
+def commit() -> str:
+    last = _git("log", "-1", "--format=%h", "--abbrev=9", "--", *SHIPPED)
+    changed = _git("status", "--porcelain", "--", *SHIPPED)
+    return f"{last or 'unknown'}{'+' if changed else ''}"
+
+
+def _git(*words: str) -> str:
+    told = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return told.stdout.strip()
+
+
+@cache
+def machine() -> str:
     model = platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

@@ -1,0 +1,171 @@
+"""The campaigns: what each does to the product, how it is run, and how much of it is enough.
+
+A campaign is a command of `tools`, which leaves its figures where `--figures` says
+(`figures.py`). Nothing here does what a command does.
+"""
+
+from typing import Final
+
+import msgspec
+
+
+class Campaign(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    """As it stands in the figures that its command leaves."""
+    what: str
+    unit: str
+    command: str
+    """With `{amount}`, and the seeds as `{seed}` and `{last}`; or `{before}`, how many are over."""
+    quick: int
+    full: int
+    """Of the test programme's middle tier, T1."""
+    piece: int
+    """So much is done by one run of the command; figures are kept of each."""
+    amount_a_seed: int = 0
+    """0: a run has one seed."""
+    control: str = ""
+    """The command that plants `{defect}`; it exits with 0 only if that is found out."""
+    defects: tuple[str, ...] = ()
+
+    def seeds(self, amount: int) -> int:
+        """Return how many seeds a run of so much has."""
+        return -(-amount // self.amount_a_seed) if self.amount_a_seed else 1
+
+
+SIMULATION_STEPS: Final = 20_000
+"""Of a seed; the drain at its end comes on top."""
+
+
+def _crash(name: str, what: str, quick: int, full: int, *defects: str) -> Campaign:
+    """Lives that end in another way than by kill -9."""
+    return Campaign(
+        name=name,
+        what=what,
+        unit="lives",
+        command=f"tools/crash --ground {name} --cycles {{amount}} --seed {{seed}}",
+        quick=quick,
+        full=full,
+        piece=25,
+        control=f"tools/crash --ground {name} --control {{defect}} --seed {{seed}}",
+        defects=defects,
+    )
+
+
+def _powercut(filesystem: str) -> Campaign:
+    return Campaign(
+        name=f"powercut-{filesystem}",
+        what=f"the power of a disk with {filesystem} is cut under load",
+        unit="cuts",
+        command=f"tools/powercut --fs {filesystem} --cycles {{amount}} --seed {{seed}}",
+        quick=3,
+        full=1_000,
+        piece=50,
+        control=f"tools/powercut --fs {filesystem} --control {{defect}} --seed {{seed}}",
+        defects=("no-sync",),
+    )
+
+
+CAMPAIGNS: Final = (
+    Campaign(
+        name="simulation",
+        what="the shipping engine, store, pump and clock in seeded worlds with every fault",
+        unit="steps",
+        command=f"tools/simulate --seeds {{seed}}..{{last}} --steps {SIMULATION_STEPS}",
+        quick=8 * SIMULATION_STEPS,
+        full=200_000_000,
+        piece=100 * SIMULATION_STEPS,
+        amount_a_seed=SIMULATION_STEPS,
+    ),
+    Campaign(
+        name="mutants",
+        what="defects planted one by one, which the simulation must find within 500 seeds",
+        unit="mutants",
+        command="tools/mutants",
+        quick=0,
+        full=40,
+        piece=40,
+    ),
+    Campaign(
+        name="kill-9",
+        what="a loaded server is killed at any moment, its clients' history is checked",
+        unit="lives",
+        command="tools/crash --cycles {amount} --seed {seed}",
+        quick=8,
+        full=3_000,
+        piece=100,
+        control="tools/crash --control {defect} --seed {seed}",
+        defects=("ack-before-commit", "stale-lease", "keys-forgotten"),
+    ),
+    Campaign(
+        name="kill-9-batches",
+        what="the same at full speed, a hundred jobs a request",
+        unit="lives",
+        command="tools/crash --load batches --cycles {amount} --seed {seed}",
+        quick=2,
+        full=200,
+        piece=25,
+    ),
+    _crash("points", "killed at 18 named moments", 6, 360, "ack-before-commit"),
+    _crash("pauses", "stopped for longer than a lease, it or its workers", 2, 100),
+    _crash("clock", "its wall clock jumps by hours", 2, 100, "leases-by-wall"),
+    _crash("memory", "killed by the kernel for want of memory", 1, 50),
+    _crash("block", "its disk fails below the filesystem", 1, 25, "errors-ignored"),
+    Campaign(
+        name="embedded",
+        what="a program with a queue inside is killed at any moment",
+        unit="lives",
+        command="tools/crash --embedded --cycles {amount} --seed {seed}",
+        quick=4,
+        full=300,
+        piece=50,
+    ),
+    _powercut("ext4"),
+    _powercut("xfs"),
+    Campaign(
+        name="crash-states",
+        what="files that a power cut could have left, from a record of writes and syncs",
+        unit="states",
+        command="tools/crash-states --states {amount} --seed {seed}",
+        quick=400,
+        full=100_000,
+        piece=5_000,
+        control="tools/crash-states --states 500 --control {defect} --seed {seed}",
+        defects=("ack-before-commit", "no-sync", "syncs-ignored"),
+    ),
+    Campaign(
+        name="io-faults",
+        what="each call on the data fails in each way, once and for ever",
+        unit="cells",
+        command="tools/io-faults --skip {before} --cells {amount}",
+        quick=6,
+        full=2_468,
+        piece=25,
+        amount_a_seed=1,
+        control="tools/io-faults --control {defect}",
+        defects=("errors-ignored",),
+    ),
+    Campaign(
+        name="limits",
+        what="limits and quotas under load, with a kill -9 in the middle",
+        unit="seconds",
+        command="tools/limits --seconds {amount} --seed {seed}",
+        quick=6,
+        full=600,
+        piece=60,
+        control="tools/limits --control {defect} --seed {seed}",
+        defects=(
+            *("limits-ignored", "bytes-ignored"),
+            *("rates-full-after-a-start", "leases-forgotten-at-a-start"),
+        ),
+    ),
+    Campaign(
+        name="fuzz-api",
+        what="requests that schemathesis makes of the OpenAPI document",
+        unit="requests",
+        command="tools/fuzz-api --mode both --requests {amount} --seed {seed}",
+        quick=1_000,
+        full=50_000,
+        piece=10_000,
+    ),
+)
+BY_NAME: Final = {campaign.name: campaign for campaign in CAMPAIGNS}
