@@ -167,5 +167,16 @@ CAMPAIGNS: Final = (
         full=50_000,
         piece=10_000,
     ),
+    Campaign(
+        name="fuzz-http",
+        what="real requests, changed at random, over raw sockets",
+        unit="requests",
+        command="tools/fuzz-http --requests {amount} --seed {seed}",
+        quick=10_000,
+        full=1_000_000,
+        piece=100_000,
+        control="tools/fuzz-http --requests 5000 --control {defect} --seed {seed}",
+        defects=("raises", "hangs", "loses", "grows", "ends"),
+    ),
 )
 BY_NAME: Final = {campaign.name: campaign for campaign in CAMPAIGNS}

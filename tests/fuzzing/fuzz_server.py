@@ -1,0 +1,103 @@
+"""A server with little patience, which connects nowhere, and with the defect that DEFECT names.
+
+Whatever is sent, each connection must be over within seconds: so a hang can be told from a wait
+that was asked for. Defects are the control of `fuzz_http`, which must find each of them.
+
+raises      a header that is not ASCII is answered with 500
+hangs       nothing that deletes is answered
+loses       one commit in 5 is told and not made
+grows       memory grows with each refusal
+ends        a body that nests too deep ends the process
+"""
+
+import asyncio
+import os
+from typing import Any, Final
+
+from aiohttp import web
+
+from headrace.cli import main
+from headrace.http import app, deadlines, errors, serving
+from headrace.store.store import Batch, Store
+from headrace.webhooks.addresses import AddressRules
+from headrace.webhooks.sending import Lookups
+from headrace.wire import limits
+
+WAIT_MS: Final = 500
+DEADLINE_MS: Final = 2_000
+GROWS_BYTES: Final = 32_768
+
+kept: list[bytes] = []
+
+
+def hurry() -> None:
+    limits.WAIT_MS_MAX = WAIT_MS  # type: ignore[misc]
+    limits.BODY_MS_BASE = DEADLINE_MS  # type: ignore[misc]
+    deadlines.LINGER_S = DEADLINE_MS / 1_000  # type: ignore[misc]
+    runner = serving.Runner
+
+    def hasty(*args: Any, **options: Any) -> Any:
+        return runner(*args, header_ms=DEADLINE_MS, idle_ms=DEADLINE_MS, **options)
+
+    serving.Runner = hasty  # type: ignore[assignment, misc]
+
+
+def stay_at_home() -> None:
+    async def nowhere(*_: Any, **__: Any) -> Any:
+        raise OSError("this server looks up no names")
+
+    AddressRules.refusal = lambda *_: "this server connects nowhere"  # type: ignore[method-assign]
+    Lookups.resolve = nowhere  # type: ignore[method-assign]
+
+
+def plant(defect: str) -> None:
+    problem_answer, guarded = errors.problem_answer, app._guarded
+
+    def keep(*args: Any, **options: Any) -> Any:
+        kept.append(os.urandom(GROWS_BYTES))
+        return problem_answer(*args, **options)
+
+    def refuse(problem: Any, *args: Any, **options: Any) -> Any:
+        if "deeper" in problem.detail:
+            os._exit(9)
+        return problem_answer(problem, *args, **options)
+
+    async def raising(*args: Any) -> web.StreamResponse:
+        if any(not value.isascii() for value in args[-1].headers.values()):
+            raise RuntimeError
+        return await guarded(*args)
+
+    async def hanging(*args: Any) -> web.StreamResponse:
+        if args[-1].method == "DELETE":
+            await asyncio.sleep(3_600)
+        return await guarded(*args)
+
+    count = 0
+    write = Store.write
+
+    def lose(self: Store, batch: Batch) -> None:
+        nonlocal count
+        count += 1
+        if count % 5:
+            write(self, batch)
+
+    if defect == "raises":
+        app._guarded = raising
+    elif defect == "hangs":
+        app._guarded = hanging
+    elif defect == "loses":
+        Store.write = lose  # type: ignore[method-assign]
+    elif defect == "grows":
+        errors.problem_answer = keep
+    elif defect == "ends":
+        errors.problem_answer = refuse
+    else:
+        raise SystemExit(f"there is no defect {defect!r}")
+
+
+if __name__ == "__main__":
+    hurry()
+    stay_at_home()
+    if defect := os.environ.get("DEFECT"):
+        plant(defect)
+    main()
