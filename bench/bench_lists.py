@@ -5,19 +5,22 @@
 The store gets that many queued and as many finished jobs, of 50 owners: a thousand types, one in a
 hundred thousand of a type, tag and label of its own, one in a thousand of the finished ones failed.
 No worker of W4 serves them. Then `headrace serve` runs on it, W4 on one core of the client's, and
-the questions are asked one at a time from a process of its own, each kind in turn; what is told is
-the time until the whole answer is there.
+the questions are asked one at a time from a process of its own, each kind in turn. Told are the
+time until the asker has the whole answer, and the time until the answer's last byte has arrived, as
+the system has stamped it: three processes share the cores, and an asker that waits for its turn
+with the answer at hand is not what a client on a machine of its own would see.
 
-What the numbers do not say: three processes share the cores, so the asker waits for its turn as
-well. With `--idle` there is no W4. With `--store` the filled store is kept there, and made only if
-it is not; what is measured is a copy of it, since W4 adds its own jobs.
+W4 runs alone for a while before and after. With `--idle` there is no W4. With `--store` the filled
+store is kept there, and made only if it is not; what is measured is a copy of it, since W4 adds its
+own jobs.
 """
 
 import argparse
-import http.client
 import json
 import os
 import random
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -60,6 +63,11 @@ COMMIT_JOBS = 10_000
 POLL_JOBS = 100
 W4_JOBS = 20_000
 """At once; repeated as long as there are questions."""
+ALONE_S = 10.0
+"""How long W4 runs alone before and after them."""
+SO_TIMESTAMPNS = 35
+"""Has Linux say when what is read arrived; `socket` has no name for it."""
+READ_BYTES = 1 << 20
 COPY_BYTES = 1 << 26
 
 
@@ -213,23 +221,47 @@ def questions(jobs: int) -> dict[str, Callable[[], str]]:
     }
 
 
+class Asker:
+    """One connection that asks, and knows when the answer arrived."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection((HOST, port), timeout=60)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+
+    def ask(self, path: str) -> tuple[int, bytes, float, float]:
+        """Return status, body, and the milliseconds until it arrived and until we had it."""
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-User-ID: admin\r\n\r\n"
+        began_ns = time.time_ns()
+        self._socket.sendall(request.encode())
+        came, wanted = b"", 1
+        while len(came) < wanted:
+            data, [(_, _, stamp), *_], _, _ = self._socket.recvmsg(READ_BYTES, 64)
+            came += data
+            end = came.find(b"\r\n\r\n") + 4
+            if wanted == 1 and end > 3:
+                wanted = end + int(came[:end].lower().split(b"content-length:")[1].split()[0])
+        had_ns = time.time_ns()
+        whole_s, rest_ns = struct.unpack("qq", stamp)
+        arrived_ns = whole_s * 1_000_000_000 + rest_ns
+        passed_ms = [(at - began_ns) / 1e6 for at in (arrived_ns, had_ns)]
+        return int(came[9:12]), came[end:], passed_ms[0], passed_ms[1]
+
+
 def ask_all(port: int, jobs: int, asks: int, only: str) -> dict[str, Any]:
-    connection = http.client.HTTPConnection(HOST, port, timeout=60)
-    headers = {"X-User-ID": "admin"}
-    passed_ms: dict[str, list[float]] = {}
+    asker = Asker(port)
+    arrived: dict[str, list[float]] = {}
+    passed: dict[str, list[float]] = {}
     answered: dict[str, int] = {}
     for _ in range(asks):
         for kind, path_of in questions_once(jobs):
             if only not in kind:
                 continue
             path = path_of()
-            began_s = time.perf_counter()
-            connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
-            body = answer.read()
-            passed_ms.setdefault(kind, []).append((time.perf_counter() - began_s) * 1_000)
-            if answer.status not in (200, 400) or (answer.status == 400) != ("refused" in kind):
-                raise SystemExit(f"{kind}: {path}: {answer.status} {body[:300]!r}")
+            status, body, arrived_ms, passed_ms = asker.ask(path)
+            arrived.setdefault(kind, []).append(arrived_ms)
+            passed.setdefault(kind, []).append(passed_ms)
+            if status not in (200, 400) or (status == 400) != ("refused" in kind):
+                raise SystemExit(f"{kind}: {path}: {status} {body[:300]!r}")
             if "count" in (told := json.loads(body)):
                 answered[kind] = told["count"]
     return {
@@ -239,8 +271,10 @@ def ask_all(port: int, jobs: int, asks: int, only: str) -> dict[str, Any]:
             "p50_ms": percentile(found, 0.5),
             "p99_ms": percentile(found, 0.99),
             "max_ms": max(found),
+            "arrived_p50_ms": percentile(arrived[kind], 0.5),
+            "arrived_p99_ms": percentile(arrived[kind], 0.99),
         }
-        for kind, found in passed_ms.items()
+        for kind, found in passed.items()
     }
 
 
@@ -272,6 +306,17 @@ class Load:
     def stop(self) -> None:
         self._over.set()
 
+    def rate(self) -> int:
+        return round(self.jobs / self.seconds)
+
+
+def load_alone(system: Headrace) -> int:
+    """Return W4's jobs a second without questions."""
+    load = Load(system)
+    threading.Timer(ALONE_S, load.stop).start()
+    load.run()
+    return load.rate()
+
 
 def measure(place: Path, jobs: int, asks: int, only: str, *, idle: bool) -> dict[str, Any]:
     began_s = time.perf_counter()
@@ -279,22 +324,24 @@ def measure(place: Path, jobs: int, asks: int, only: str, *, idle: bool) -> dict
     print(f"ready after {time.perf_counter() - began_s:.1f} s", flush=True)
     command = [sys.executable, __file__, "--probe", str(system.server.port)]
     command += ["--jobs", str(jobs), "--asks", str(asks), "--only", only]
+    w4 = {"before": 0, "beside": 0, "after": 0}
     try:
-        probe = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        load = Load(system)
         if not idle:
-            watch = threading.Thread(target=lambda: (probe.wait(), load.stop()))
-            watch.start()
+            w4["before"] = load_alone(system)
+        probe = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        if not idle:
+            load = Load(system)
+            threading.Thread(target=lambda: (probe.wait(), load.stop())).start()
             load.run()
+            w4["beside"] = load.rate()
+            w4["after"] = load_alone(system)
         out, _ = probe.communicate()
         if probe.returncode:
             raise SystemExit(out)
         private = system.server.memory_bytes()["private"]
     finally:
         system.server.stop()
-    rows = json.loads(out)
-    w4 = round(load.jobs / load.seconds) if load.seconds else 0
-    return {"rows": rows, "w4_jobs_per_s": w4, "private_bytes": private}
+    return {"rows": json.loads(out), "w4_jobs_per_s": w4, "private_bytes": private}
 
 
 def main() -> None:
@@ -325,11 +372,14 @@ def main() -> None:
         print(f"{args.jobs:,} queued, {args.jobs:,} finished: {a_job} bytes a job", flush=True)
         pin_client()
         found = measure(place, args.jobs, args.asks, args.only, idle=args.idle)
-    print(f"W4 beside it: {found['w4_jobs_per_s']:,} jobs/s")
-    print(f"{'question':24}{'jobs':>6}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
+    for when, rate in found["w4_jobs_per_s"].items():
+        print(f"W4 {when}: {rate:,} jobs/s")
+    shown = ("p50_ms", "p99_ms", "max_ms", "arrived_p50_ms", "arrived_p99_ms")
+    heads = ("p50 ms", "p99 ms", "max ms", "arrived p50", "arrived p99")
+    print(f"{'question':24}{'jobs':>6}", *(f"{head:>12}" for head in heads))
     for kind, row in found["rows"].items():
         jobs = "" if row["jobs"] is None else row["jobs"]
-        print(f"{kind:24}{jobs:>6}{row['p50_ms']:9.2f}{row['p99_ms']:9.2f}{row['max_ms']:9.2f}")
+        print(f"{kind:24}{jobs:>6}", *(f"{row[column]:12.2f}" for column in shown))
     settings = {"jobs": args.jobs, "asks": args.asks, "idle": args.idle}
     settings["bytes_a_job"] = a_job
     print(save(args.name, {"machine": about, "settings": settings, **found}))
