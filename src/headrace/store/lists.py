@@ -88,7 +88,8 @@ class _List:
         self.query = msgspec.structs.replace(query, statuses=statuses, order=order)
         self.checks = _checks(self.query, owners)
         self.are_all_meant = order is Order.CREATED and not _looks_inside(self.query)
-        """What the index and the sieve leave is asked for, if its rows are sound."""
+        """What the index and the sieve leave is asked for, if its rows are sound. What is passed
+        over is counted without a look at them: a page that tells of corrupt ones may begin early."""
         self.texts = _texts(query)
         """Groups of texts, one of each of which the spec of a match has."""
         self.candidates = Candidates(kv, self.query, owners)
@@ -221,13 +222,14 @@ class _List:
     def _look(self, places: list[bytes]) -> int:
         """Add the jobs that match, until the page is full; return how many were looked at."""
         at = 0
+        if self.skip and self.are_all_meant:
+            at = min(self.skip, len(places))
+            self.skip -= at
         while at < len(places) and len(self.jobs) < self.limit:
             wanted = self.skip or self.limit - len(self.jobs)
             some = places[at : at + min(self.chunk if self.read else CHUNK_JOBS, wanted)]
             looked_at, found = self._read(some)
-            if self.skip and self.are_all_meant:
-                self.skip -= len(found)
-            elif self.skip:
+            if self.skip:
                 self.skip -= len(self._matching(found))
             else:
                 self.jobs += self._matching(found)
