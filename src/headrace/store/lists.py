@@ -88,8 +88,8 @@ class _List:
         self.query = msgspec.structs.replace(query, statuses=statuses, order=order)
         self.checks = _checks(self.query, owners)
         self.are_all_meant = order is Order.CREATED and not _looks_inside(self.query)
-        """What the index and the sieve leave is asked for, if its rows are sound. What is passed
-        over is counted without a look at them: a page that tells of corrupt ones may begin early."""
+        """What the index and the sieve leave is asked for, if its rows are sound. Those to be
+        passed over are not looked at: behind a corrupt one, a page begins one job early."""
         self.texts = _texts(query)
         """Groups of texts, one of each of which the spec of a match has."""
         self.candidates = Candidates(kv, self.query, owners)
