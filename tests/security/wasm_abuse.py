@@ -9,10 +9,8 @@ import argparse
 import base64
 import contextlib
 import hashlib
-import json
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -21,8 +19,10 @@ from typing import Any, Final
 
 import msgspec
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "trust"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "faults"))
 
+import figures
 from processes import HEADRACE, Process, Server, disk_dir, free_port, running_children
 from wasm_refused import REFUSED, Refused, built
 from wasm_runs import COMPILE_BOMBS, FAILED, RUNS, Run
@@ -220,17 +220,11 @@ def control(disk: Path, defect: str) -> Told:
         site.close()
 
 
-def commit() -> str:
-    command = ["git", "rev-parse", "--short=9", "HEAD"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--control", choices=DEFECTS, help="a defect that must be found out")
     parser.add_argument("--only", metavar="WORDS", help="the rows with these words in their name")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    figures.offer(parser)
     options = parser.parse_args()
     rows = [row for row in ROWS if (options.only or "") in row.name]
     with disk_dir() as disk:
@@ -248,16 +242,10 @@ def main() -> int:
         f"{told.cases} hostile modules, {len(told.violations)} violations, {told.seconds:.0f} s"
         + (f", with {options.control}" if options.control else "")
     )
-    if options.json:
-        figures = {
-            "campaign": "wasm-abuse",
-            "cases": told.cases,
-            "violations": len(told.violations),
-            "seconds": round(told.seconds, 1),
-            "commit": commit(),
-            "control": options.control or "",
-        }
-        options.json.write_text(json.dumps(figures) + "\n")
+    figures.leave(
+        *(options.figures, "wasm-abuse", told.cases, len(told.violations), 1, told.seconds),
+        control=options.control or "",
+    )
     return int(bool(told.violations) != bool(options.control))
 
 

@@ -81,7 +81,11 @@ def _serve(config: Config) -> int:
     except StoreBusy as error:
         fail(f"the data directory cannot be used: {error}", EXIT_STORE_BUSY)
     except StoreDamaged as error:
-        fail(f"the data directory cannot be used: {error}", EXIT_STORE_DAMAGED)
+        fail(
+            f"the data directory cannot be used: {error}; `headrace inspect DATA` says more, and"
+            " `headrace restore BACKUP NEW_DATA` makes a store of a backup",
+            EXIT_STORE_DAMAGED,
+        )
     except StoreTooNew as error:
         fail(f"the data directory cannot be used: {error}", EXIT_STORE_TOO_NEW)
     except (StoreError, OSError) as error:
