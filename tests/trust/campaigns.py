@@ -159,6 +159,17 @@ CAMPAIGNS: Final = (
         ),
     ),
     Campaign(
+        name="fuzz-http",
+        what="real requests, changed at random, over raw sockets",
+        unit="requests",
+        command="tools/fuzz-http --requests {amount} --seed {seed}",
+        quick=10_000,
+        full=1_000_000,
+        piece=100_000,
+        control="tools/fuzz-http --control {defect} --seed {seed}",
+        defects=("ends", "raises", "hangs", "loses", "grows"),
+    ),
+    Campaign(
         name="fuzz-api",
         what="requests that schemathesis makes of the OpenAPI document, about 24,000 a run",
         unit="requests",
