@@ -31,7 +31,7 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench_lists import Load, job_id, make
+from bench_lists import Load, copy, job_id, make
 from headrace.bench.measures import percentile
 from headrace.bench.process import HOST, pin_client
 from headrace.bench.workloads import Headrace
@@ -45,8 +45,8 @@ FLAGS = (
 )
 OPEN = {"X-User-ID": "admin"}
 """What the page says of itself where there are no keys."""
-PACE_S = 2.0
-"""From one sample of the server to the next, on which pages ask anew."""
+PACE_S = 4.0
+"""From one time to the next that an open overview asks anew: two samples of the server."""
 PAINTS = 3
 LOAD_S = 4.0
 """Of each stretch of W4 whose rate is compared."""
@@ -306,8 +306,7 @@ def main() -> None:
             make(place, args.jobs)
         else:
             make(args.store, args.jobs)
-            shutil.copytree(args.store, place)
-            os.sync()  # its pages are not for W4's commits to write
+            copy(args.store, place)
         pin_client()
         found = measure(place, args.jobs, args.asks, args.rounds)
     print(f"{'page':18}{'asks':>6}{'data p50':>10}{'p99':>8}{'max ms':>8}{'paint':>8}{'shown':>8}")

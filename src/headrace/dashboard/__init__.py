@@ -1,9 +1,12 @@
 """The dashboard's files: what a browser gets under `/ui`, read once and named by their contents.
 
-`static/` is written by hand and served as it is: one page, a module of plain JavaScript for each
-view, one style sheet. `static/vendor/` has the plotting library, with its licence.
+`static/` is written by hand and served as it is: one page, with its style in it, so that a single
+answer is enough to paint; a module of plain JavaScript for each view. `static/vendor/` has the
+plotting library, with its licence. What is larger packed is sent as it is.
 """
 
+import base64
+import gzip
 import hashlib
 from functools import cache
 from importlib.resources import files
@@ -11,6 +14,9 @@ from importlib.resources.abc import Traversable
 from typing import Final, NamedTuple
 
 PAGE: Final = "index.html"
+STYLES: Final = ("uplot.css", "style.css", "parts.css")
+"""They stand in the page, in this order."""
+STYLE_MARK: Final = b"{{style}}"
 VERSION_MARK: Final = b"{{version}}"
 """Stands in the page for the version of the files that belong to it."""
 VERSION_CHARS: Final = 16
@@ -25,6 +31,8 @@ MEDIA: Final = {
 
 class File(NamedTuple):
     body: bytes
+    packed: bytes
+    """The same by gzip; empty if that is no smaller."""
     media: str
     etag: str
 
@@ -33,6 +41,8 @@ class Files(NamedTuple):
     version: str
     """Changes with any of them, so that a browser may keep what it got under it for ever."""
     page: File
+    style_hash: str
+    """Of the style in the page, as a policy names it."""
     by_name: dict[str, File]
     """All others; a name has no folder in it."""
 
@@ -45,9 +55,14 @@ def load() -> Files:
     for name, body in bodies.items():
         digest.update(name.encode() + b"\0" + hashlib.sha256(body).digest())
     version = digest.hexdigest()[:VERSION_CHARS]
-    page = bodies.pop(PAGE).replace(VERSION_MARK, version.encode())
+    style = b"".join(bodies.pop(name) for name in STYLES)
+    style_hash = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    page = bodies.pop(PAGE).replace(VERSION_MARK, version.encode()).replace(STYLE_MARK, style)
     return Files(
-        version, _file(PAGE, page), {name: _file(name, body) for name, body in bodies.items()}
+        version,
+        _file(PAGE, page),
+        f"sha256-{style_hash}",
+        {name: _file(name, body) for name, body in bodies.items()},
     )
 
 
@@ -60,4 +75,6 @@ def _bodies(folder: Traversable) -> list[tuple[str, bytes]]:
 
 def _file(name: str, body: bytes) -> File:
     suffix = name[name.rindex(".") :]
-    return File(body, MEDIA[suffix], f'"{hashlib.sha256(body).hexdigest()[:VERSION_CHARS]}"')
+    packed = gzip.compress(body, mtime=0)
+    etag = hashlib.sha256(body).hexdigest()[:VERSION_CHARS]
+    return File(body, packed if len(packed) < len(body) else b"", MEDIA[suffix], etag)

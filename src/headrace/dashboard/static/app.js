@@ -1,32 +1,25 @@
 /** The frame around the pages: who is signed in, where one is, whether the server is heard. */
 
 import { ask, ends, get, session } from "./api.js";
-import * as dead from "./dead.js";
 import { place, problemBox } from "./dialog.js";
 import { add, fill, h, icon, setText } from "./dom.js";
-import * as job from "./job.js";
-import * as jobs from "./jobs.js";
-import * as keys from "./keys.js";
 import { begin, onSample, pulse } from "./live.js";
-import * as overview from "./overview.js";
 import { head } from "./parts.js";
-import * as queues from "./queues.js";
 import { short } from "./format.js";
-import { signIn } from "./sign_in.js";
-import * as types from "./types.js";
-import * as webhooks from "./webhooks.js";
-import * as workers from "./workers.js";
 
-/** In the order of the menu. `scope`: what it takes to see a page. */
+/**
+ * In the order of the menu. `load` and `one`: the modules of a list and of one thing in it, which
+ * come when they are wanted; `scope`: what it takes to see a page.
+ */
 const PAGES = [
-  { path: "", page: overview, draw: "M2 13V8M6 13V3M10 13V6M14 13v-3" },
-  { path: "jobs", page: jobs, one: job, draw: "M2 4h12M2 8h12M2 12h8" },
-  { path: "dead", page: dead, draw: "M8 2l6 11H2zM8 6.5v3M8 11.4v.1" },
-  { path: "queues", page: queues, draw: "M2 3h12v4H2zM2 9h12v4H2z" },
-  { path: "types", page: types, draw: "M2 2h5v5H2zM9 9h5v5H9zM9 2h5v5H9zM2 9h5v5H2z" },
-  { path: "workers", page: workers, scope: "admin", draw: "M4 4h8v8H4zM6 1v3M10 1v3M6 12v3M10 12v3M1 6h3M1 10h3M12 6h3M12 10h3" },
-  { path: "webhooks", page: webhooks, draw: "M2 8h8M7 5l3 3-3 3M13 3v10" },
-  { path: "keys", page: keys, scope: "admin", draw: "M5 8a2.5 2.5 0 1 0 0 .1M7.5 8H14M12 8v3M9.5 8v2" },
+  { path: "", title: "Overview", load: () => import("./overview.js"), draw: "M2 13V8M6 13V3M10 13V6M14 13v-3" },
+  { path: "jobs", title: "Jobs", load: () => import("./jobs.js"), one: () => import("./job.js"), draw: "M2 4h12M2 8h12M2 12h8" },
+  { path: "dead", title: "Dead-letter", load: () => import("./dead.js"), draw: "M8 2l6 11H2zM8 6.5v3M8 11.4v.1" },
+  { path: "queues", title: "Queues", load: () => import("./queues.js"), draw: "M2 3h12v4H2zM2 9h12v4H2z" },
+  { path: "types", title: "Types", load: () => import("./types.js"), draw: "M2 2h5v5H2zM9 9h5v5H9zM9 2h5v5H9zM2 9h5v5H2z" },
+  { path: "workers", title: "Workers", load: () => import("./workers.js"), scope: "admin", draw: "M4 4h8v8H4zM6 1v3M10 1v3M6 12v3M10 12v3M1 6h3M1 10h3M12 6h3M12 10h3" },
+  { path: "webhooks", title: "Webhooks", load: () => import("./webhooks.js"), draw: "M2 8h8M7 5l3 3-3 3M13 3v10" },
+  { path: "keys", title: "Keys", load: () => import("./keys.js"), scope: "admin", draw: "M5 8a2.5 2.5 0 1 0 0 .1M7.5 8H14M12 8v3M9.5 8v2" },
 ];
 const THEMES = { light: "Light", dark: "Dark", system: "System" };
 const THEME = "headrace-theme";
@@ -46,7 +39,13 @@ function placeNow() {
   return { name, rest: rest.filter(Boolean), query: new URLSearchParams(query) };
 }
 
-function go() {
+/** The module that shows a thing of a page, or the page itself; null if there is no such thing. */
+async function moduleOf(found, isOne) {
+  const module = await (isOne && found.one ? found.one() : found.load());
+  return isOne && !found.one ? (module.one ?? null) : module;
+}
+
+async function go() {
   if (location.hash === "#main") {
     history.replaceState(null, "", shown || "#/");
     main.focus();
@@ -56,11 +55,18 @@ function go() {
   const found = PAGES.find((one) => one.path === name);
   leaving.abort();
   leaving = new AbortController();
-  if (!found || (rest.length > 0 && !found.one && !found.page.one)) {
+  const { signal } = leaving;
+  let page = null;
+  try {
+    page = found && (await moduleOf(found, rest.length > 0));
+  } catch {
+    page = unloadable;
+  }
+  if (signal.aborted) return;
+  if (!page) {
     missing();
     return;
   }
-  const page = rest.length > 0 ? (found.one ?? found.page.one) : found.page;
   const isNew = location.hash.split("?")[0] !== shown.split("?")[0];
   shown = location.hash || "#/";
   for (const item of frame.querySelectorAll("nav.menu a")) {
@@ -71,12 +77,22 @@ function go() {
   document.title = `${page.title} · headrace`;
   frame.classList.remove("open");
   fill(main);
-  page.show(main, { query, name: rest[0], signal: leaving.signal });
+  page.show(main, { query, name: rest[0], signal });
   if (isNew) {
     main.querySelector("h1")?.focus({ preventScroll: true });
     window.scrollTo(0, 0);
   }
 }
+
+/** In the place of a page whose module does not come: the server was replaced, or is not there. */
+const unloadable = {
+  title: "Load it again",
+  show(place) {
+    const told = "The server was replaced by another version, or it cannot be reached.";
+    const again = () => location.reload();
+    add(place, head(this.title, told, h("button", { type: "button", onclick: again }, "Load again")));
+  },
+};
 
 function missing() {
   document.title = "No such page · headrace";
@@ -94,8 +110,8 @@ function menu() {
   return h(
     "nav",
     { class: "menu", "aria-label": "Pages" },
-    PAGES.filter(({ scope }) => !scope || session.may(scope)).map(({ path, page, draw }) =>
-      h("a", { href: `#/${path}` }, icon(draw), h("span", {}, page.title)),
+    PAGES.filter(({ scope }) => !scope || session.may(scope)).map(({ path, title, draw }) =>
+      h("a", { href: `#/${path}` }, icon(draw), h("span", {}, title)),
     ),
   );
 }
@@ -216,19 +232,28 @@ function build() {
 
 // Coming in --------------------------------------------------------------------------------------
 
+/** What was asked before this module was there; null if that is used up or went wrong. */
+async function takeEarly() {
+  const asked = window.early;
+  window.early = null;
+  const response = await asked;
+  return response?.ok ? response.json() : null;
+}
+
 async function enter(reason = "") {
   leaving.abort();
   signedOut.abort();
   signedOut = new AbortController();
   session.tenant = "";
   try {
-    session.who = await get("/api/v1/session");
+    session.who = (await takeEarly()) ?? (await get("/api/v1/session"));
   } catch (problem) {
     const box = problemBox(problem, () => enter(reason));
     fill(document.body, h("main", { class: "sign-in" }, h("h1", { class: "brand" }, "headrace"), box));
     return;
   }
   if (!session.who.signed_in) {
+    const { signIn } = await import("./sign_in.js");
     await signIn(document.body, reason);
   }
   shown = "";

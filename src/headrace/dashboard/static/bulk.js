@@ -11,6 +11,8 @@ import { badge, button } from "./parts.js";
 const LOOK_MS = 300;
 const SHOWN = 4;
 const SHOWN_S = 60;
+/** From one look to the next while none is under way: others may begin one, too. */
+const QUIET_SAMPLES = 5;
 
 const jobs = (number) => `${count(number)} ${number === 1 ? "job" : "jobs"}`;
 
@@ -189,17 +191,19 @@ async function stopQuietly(id) {
 
 /** The acts that are under way, and those that have just ended. */
 export function running(signal) {
+  let quiet = true;
   const rows = h("ul", { class: "bulks" });
   const element = h("section", { class: "panel", hidden: true, "aria-label": "Acts on many jobs" }, rows);
   const look = keep(
     () => get("/api/v1/bulk", { limit: 1000 }, signal),
     ({ bulks }) => {
       const shown = bulks.filter(isNews).slice(-SHOWN);
+      quiet = shown.length === 0;
       element.hidden = shown.length === 0;
       keyed(rows, shown, ({ id }) => id, (bulk) => line(bulk, look));
     },
     signal,
-    { failed: () => {} },
+    { failed: () => {}, every: () => (quiet ? QUIET_SAMPLES : 1) },
   );
   return { element, look };
 }

@@ -33,18 +33,21 @@ export function onSample(listener, signal) {
 }
 
 /**
- * Loads and shows what a page is about, at once and then with every sample; not while the window is
- * hidden, and never twice at a time. Returns a function that does it now.
+ * Loads and shows what a page is about, at once and then with every sample, or with each after
+ * `every` of them; not while the window is hidden, but as soon as it is seen again, and never twice
+ * at a time. Returns a function that does it now.
  */
-export function keep(load, show, signal, { failed, paused = () => false } = {}) {
+export function keep(load, show, signal, { failed, paused = () => false, every = () => 1 } = {}) {
   let running = false;
   let again = false;
+  let samples = 0;
   async function look() {
     if (running) {
       again = true;
       return;
     }
     running = true;
+    samples = 0;
     try {
       const found = await load(signal);
       if (!signal.aborted) show(found);
@@ -62,9 +65,14 @@ export function keep(load, show, signal, { failed, paused = () => false } = {}) 
   }
   let first = true;
   onSample(() => {
-    if (!first && !document.hidden && !paused()) look();
+    if (!first) samples += 1;
+    if (samples >= every() && !document.hidden && !paused()) look();
     first = false;
   }, signal);
+  const seen = () => {
+    if (!document.hidden && samples > 0 && !paused()) look();
+  };
+  document.addEventListener("visibilitychange", seen, { signal });
   first = false;
   look();
   return look;

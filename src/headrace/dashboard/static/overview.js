@@ -15,6 +15,8 @@ const RANGES = [
   ["900", "15 min"],
   ["3600", "1 hour"],
 ];
+/** Tiles and plots follow each sample; the rest is asked for. */
+const REST_SAMPLES = 2;
 const QUEUES_SHOWN = 8;
 const CLASSES_SHOWN = 6;
 
@@ -107,7 +109,7 @@ export function show(main, { signal }) {
       showWanted(wanted, looks(listed, demand, stats));
     },
     signal,
-    { failed: (problem) => fill(trouble, problemBox(problem)) },
+    { failed: (problem) => fill(trouble, problemBox(problem)), every: () => REST_SAMPLES },
   );
 }
 

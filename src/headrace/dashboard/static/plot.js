@@ -1,9 +1,9 @@
 /** A plot over time, drawn by uPlot; its legend tells the values under the pointer, or the latest. */
 
 import { fill, h, setText } from "./dom.js";
+import uPlot from "./uplot.js";
 
 const HEIGHT = 168;
-const uPlot = window.uPlot;
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();

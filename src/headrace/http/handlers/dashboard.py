@@ -1,17 +1,18 @@
 """The dashboard's page and its files, as they are in the package."""
 
+import asyncio
 from typing import Final
 
 from aiohttp import hdrs, web
 
-from headrace.dashboard import File, load
+from headrace.dashboard import File, Files, load
 from headrace.wire.problems import Problem, ProblemCode
 
 POLICY: Final = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
-        "style-src 'self'",
+        "style-src '{style}'",
         "img-src 'self'",
         "connect-src 'self'",
         "base-uri 'none'",
@@ -29,7 +30,6 @@ HEADERS: Final = {
 }
 PAGE_HEADERS: Final = {
     **HEADERS,
-    "Content-Security-Policy": POLICY,
     "Cache-Control": "no-cache",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -57,11 +57,13 @@ def _to(place: str) -> web.Response:
 
 
 async def ui(request: web.Request) -> web.Response:
-    return _response(request, load().page, PAGE_HEADERS)
+    files = await _files()
+    policy = POLICY.format(style=files.style_hash)
+    return _response(request, files.page, {**PAGE_HEADERS, "Content-Security-Policy": policy})
 
 
 async def ui_file(request: web.Request) -> web.Response:
-    files, version = load(), request.match_info["version"]
+    files, version = await _files(), request.match_info["version"]
     file = files.by_name.get(request.match_info["file"])
     if version != files.version or file is None:
         raise Problem(
@@ -70,8 +72,19 @@ async def ui_file(request: web.Request) -> web.Response:
     return _response(request, file, {**HEADERS, "Cache-Control": FOR_EVER})
 
 
+async def _files() -> Files:
+    """Return the files; the first time they are read and packed beside the loop."""
+    return load() if load.cache_info().currsize else await asyncio.to_thread(load)
+
+
 def _response(request: web.Request, file: File, headers: dict[str, str]) -> web.Response:
-    headers = {**headers, "ETag": file.etag}
-    if file.etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+    taken = request.headers.get(hdrs.ACCEPT_ENCODING, "").replace(" ", "").split(",")
+    packed = file.packed if "gzip" in taken else b""
+    etag = f"{file.etag}-gzip" if packed else file.etag
+    headers = {**headers, "ETag": f'"{etag}"', "Vary": hdrs.ACCEPT_ENCODING}
+    if f'"{etag}"' in request.headers.get(hdrs.IF_NONE_MATCH, ""):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=file.body, headers={**headers, "Content-Type": file.media})
+    headers["Content-Type"] = file.media
+    if packed:
+        headers[hdrs.CONTENT_ENCODING] = "gzip"
+    return web.Response(body=packed or file.body, headers=headers)
