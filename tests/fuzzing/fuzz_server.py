@@ -12,12 +12,18 @@ ends        a body that nests too deep ends the process
 
 import asyncio
 import os
+import sys
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+
+import patience
+
 from headrace.cli import main
-from headrace.http import app, deadlines, errors, serving
+from headrace.http import app, errors
 from headrace.store.store import Batch, Store
 from headrace.webhooks.addresses import AddressRules
 from headrace.webhooks.sending import Lookups
@@ -28,18 +34,6 @@ DEADLINE_MS: Final = 2_000
 GROWS_BYTES: Final = 32_768
 
 kept: list[bytes] = []
-
-
-def hurry() -> None:
-    limits.WAIT_MS_MAX = WAIT_MS  # type: ignore[misc]
-    limits.BODY_MS_BASE = DEADLINE_MS  # type: ignore[misc]
-    deadlines.LINGER_S = DEADLINE_MS / 1_000  # type: ignore[misc]
-    runner = serving.Runner
-
-    def hasty(*args: Any, **options: Any) -> Any:
-        return runner(*args, header_ms=DEADLINE_MS, idle_ms=DEADLINE_MS, **options)
-
-    serving.Runner = hasty  # type: ignore[assignment, misc]
 
 
 def stay_at_home() -> None:
@@ -96,7 +90,8 @@ def plant(defect: str) -> None:
 
 
 if __name__ == "__main__":
-    hurry()
+    patience.hurry(DEADLINE_MS)
+    limits.WAIT_MS_MAX = WAIT_MS  # type: ignore[misc]
     stay_at_home()
     if defect := os.environ.get("DEFECT"):
         plant(defect)

@@ -205,3 +205,57 @@ async def test_what_follows_broken_http_is_not_waited_for_for_ever(
         await asyncio.sleep(0.001)
     writer.close()
     await server.close()
+
+
+async def unread(server: Server) -> asyncio.StreamWriter:
+    """Ask for more than the system keeps for a client, and read nothing of it."""
+    job_id = await server.submit(params="x" * 900_000)
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+    get = b"GET /api/v1/jobs/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % job_id.encode()
+    writer.write(get * 20)
+    return writer
+
+
+async def test_a_client_that_does_not_read_is_cut_off(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "UNREAD_MS_BASE", 50)
+    monkeypatch.setattr(limits, "BODY_BYTES_PER_S_MIN", 100_000_000)
+    writer = await unread(server)
+    while not server.site.meters.unread:
+        await asyncio.sleep(0.001)
+    assert server.runner.server.unread_bytes == 0
+    writer.close()
+
+
+async def test_answers_that_nobody_reads_share_a_bounded_memory(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = await unread(server)
+    while not server.runner.server.unread_bytes:
+        await asyncio.sleep(0.001)
+    held = server.runner.server.unread_bytes
+    monkeypatch.setattr(deadlines, "UNREAD_BYTES_MAX", held)
+    beyond = await unread(server)
+    while not server.site.meters.unread:
+        await asyncio.sleep(0.001)
+    assert server.runner.server.unread_bytes == held
+    patient.close()
+    beyond.close()
+
+
+async def test_a_connection_that_is_closed_does_not_wait_for_ever_to_be_read(
+    server: Server,
+) -> None:
+    writer = await unread(server)
+    web = server.runner.server
+    while not web.unread_bytes:
+        await asyncio.sleep(0.001)
+    stuck = next(one for one in web.connections if one._paused)
+    stuck.force_close()
+    web._sweep()
+    assert stuck in web.connections
+    web._sweep()
+    while stuck in web.connections:
+        await asyncio.sleep(0.001)
+    writer.close()

@@ -200,5 +200,16 @@ CAMPAIGNS: Final = (
         control="tools/fuzz-http --requests 5000 --control {defect} --seed {seed}",
         defects=("raises", "hangs", "loses", "grows", "ends"),
     ),
+    Campaign(
+        name="slowloris",
+        what="slow headers, slow bodies, idle connections and slow readers, a quarter of each",
+        unit="connections",
+        command="tools/slowloris --amount {amount}",
+        quick=800,
+        full=20_000,
+        piece=20_000,
+        control="tools/slowloris --control --patience-ms 500 --connections 20 --kinds header",
+        defects=("deadlines-off",),
+    ),
 )
 BY_NAME: Final = {campaign.name: campaign for campaign in CAMPAIGNS}

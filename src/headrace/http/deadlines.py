@@ -1,12 +1,15 @@
 """The connection: aiohttp's, with the deadlines and the manners it lacks.
 
     connect ──▶ header ≤ 10 s ──▶ body (see `decode.read_bytes`) ──▶ answer ──▶ idle ≤ 75 s ─┐
-                  ▲                                                                          │
+                  ▲                                                  (read)                  │
                   └──────────────────────────────────────────────────────────────────────────┘
 
 A header deadline begins with the connection, and again with the first bytes of each later request.
 A header that comes whole, as nearly all do, costs no timer. What is not HTTP gets a problem and no
 line in the log: a port scan must not fill the disk.
+
+An answer that is not read is kept in memory, and a connection that is closed stays until the client
+has read all: both have a deadline, and all answers that are not read share a bound.
 """
 
 import asyncio
@@ -32,6 +35,10 @@ assert HttpRequestParser is not HttpRequestParserPy, (
 
 LINGER_S: Final = 5.0
 """How long the rest of a refused body is read, so that the client sees the answer."""
+CLOSING_S: Final = 30.0
+"""How long a closed connection may still have something to send; looked at as often."""
+UNREAD_BYTES_MAX: Final = 512 * limits.MIB
+"""Of answers that are not read, all together; who adds more is cut off."""
 READ_BYTES: Final = 1 << 16
 HEADER_BYTES_MAX: Final = 8_190
 HEADERS_MAX: Final = 128
@@ -84,6 +91,10 @@ class Connection(web.RequestHandler):
         self._meters = meters
         self._header_timer: asyncio.TimerHandle | None = None
         self._header_ms = manager.header_ms
+        self._server = manager
+        self._unread_timer: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0
+        """Of the answer that the client does not read, when it began not to."""
         self._is_broken = False
         """What came is no HTTP, or too late: nothing that follows is looked at."""
 
@@ -93,7 +104,35 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._header_done()
+        self._unread_done()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        server = self._server
+        self._unread_bytes = server.unwritten(self)
+        server.unread_bytes += self._unread_bytes
+        if server.unread_bytes > UNREAD_BYTES_MAX:
+            late_ms = 0.0
+        else:
+            late_ms = limits.UNREAD_MS_BASE
+            late_ms += self._unread_bytes * 1000 / limits.BODY_BYTES_PER_S_MIN
+        self._unread_timer = self._loop.call_later(late_ms / 1000, self._unread_late)
+
+    def resume_writing(self) -> None:
+        self._unread_done()
+        super().resume_writing()
+
+    def _unread_late(self) -> None:
+        self._meters.unread += 1
+        self._unread_done()
+        self._server.abort(self)
+
+    def _unread_done(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+            self._server.unread_bytes -= self._unread_bytes
 
     def data_received(self, data: bytes) -> None:
         if self._is_broken:
@@ -180,6 +219,34 @@ class Server(web.Server):
         self._meters = meters
         self._connect = connect
         self.header_ms = header_ms
+        self.unread_bytes = 0
+        """Of all answers that clients do not read."""
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closing: set[web.RequestHandler] = set()
+        """Connections that were being closed when it was last looked."""
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(CLOSING_S, self._sweep)
+
+    def unwritten(self, handler: web.RequestHandler) -> int:
+        """Return the bytes that a connection still has to send."""
+        return self._connections[handler].get_write_buffer_size()
+
+    def abort(self, handler: web.RequestHandler) -> None:
+        """End a connection with all that it still has to send."""
+        self._connections[handler].abort()
+
+    def _sweep(self) -> None:
+        """End connections that are closed, and whose clients do not read the rest."""
+        closing = {one for one, wire in self._connections.items() if wire.is_closing()}
+        for one in closing & self._closing:
+            self.abort(one)
+        self._closing = closing
+        self._sweeper = None
+        if self._connections:
+            self._sweeper = self._loop.call_later(CLOSING_S, self._sweep)
 
     def __call__(self) -> Connection:
         return self._connect(self, meters=self._meters, loop=self._loop, **self._kwargs)

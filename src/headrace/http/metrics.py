@@ -58,6 +58,8 @@ class Meters(Collector):
         self.parse_errors = 0
         self.deadlines = 0
         """Connections closed because a header did not arrive in time."""
+        self.unread = 0
+        """Connections cut off because an answer was not read in time."""
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         node.pump.on_commit = self._on_commit
@@ -194,6 +196,7 @@ class Meters(Collector):
             ),
             ("http_parse_errors", "Requests that were not HTTP", self.parse_errors),
             ("http_deadlines", "Connections closed for a late header", self.deadlines),
+            ("http_unread", "Connections cut off since an answer was not read", self.unread),
         )
         requests = CounterMetricFamily(
             f"{self._prefix}_http_requests",

@@ -203,6 +203,9 @@ HEADER_MS_MAX: Final = 10 * SECOND_MS
 BODY_MS_BASE: Final = 30 * SECOND_MS
 BODY_BYTES_PER_S_MIN: Final = 64 * KIB
 IDLE_MS_MAX: Final = 75 * SECOND_MS
+UNREAD_MS_BASE: Final = 30 * SECOND_MS
+"""A client that does not read its answer for so long, and longer by its size at the least rate of a
+body, is cut off."""
 OPEN_PER_KEY_MAX: Final = 10_000
 """Polls, waits and streams that one API key has open at a time."""
 
