@@ -4,7 +4,8 @@
     tools/simulate --seeds 1..1000 --steps 10000 --processes 2
     tools/simulate --seed 17 --steps 1500       one seed again, with its last events if it fails
 
-Exits 1 at the first violation, and prints how to repeat it.
+Exits 1 at the first violation, and prints how to repeat it. Its seed is kept (`kept_seeds.txt`) and
+run by the tests for ever.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import figures
 from sim.run import STEPS_DEFAULT, Result, run, shrink
 
 SHOW_EVERY_S = 10
+KEPT = Path(__file__).with_name("kept_seeds.txt")
 
 
 def main() -> int:
@@ -85,9 +87,24 @@ def _tell(result: Result, steps: int, without: frozenset[str], *, shrinks: bool)
     print("\n".join(line[:400] for line in result.story))
     print(f"\nseed {result.seed}, step {result.steps}: {result.violation}")
     print(f"repeat: {_command(result.seed, steps, without)}")
+    if not without:
+        keep(KEPT, result.seed, steps, result.checker)
     if shrinks and not without:
         fewer, left_out = shrink(result, steps)
         print(f"smaller: {_command(result.seed, fewer, left_out)}")
+
+
+def keep(file: Path, seed: int, steps: int, what: str) -> None:
+    """Add a seed that has found something, once."""
+    if (seed, steps) not in kept(file):
+        with file.open("a") as out:
+            out.write(f"{seed} {steps} {what}\n")
+
+
+def kept(file: Path = KEPT) -> list[tuple[int, int]]:
+    """Return seeds that have found something, with their steps."""
+    lines = [line.split() for line in file.read_text().splitlines() if not line.startswith("#")]
+    return [(int(seed), int(steps)) for seed, steps, *_ in lines]
 
 
 def _command(seed: int, steps: int, without: frozenset[str]) -> str:

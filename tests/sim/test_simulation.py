@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sim.campaign import keep, kept
 from sim.run import run
 from sim.settings import FAULTS, settings_of
 
@@ -21,6 +22,20 @@ def test_nothing_is_violated_whatever_goes_wrong(first: int) -> None:
         assert result.violation is None, (
             f"{result.violation}\nrepeat: tools/simulate --seed {seed} --steps {STEPS}"
         )
+
+
+def test_seeds_that_have_found_something_find_it_no_more() -> None:
+    for seed, steps in kept():
+        result = run(seed, steps)
+        assert result.violation is None, f"seed {seed}, {steps} steps: {result.violation}"
+
+
+def test_a_seed_that_finds_something_is_kept_once(tmp_path: Path) -> None:
+    file = tmp_path / "seeds"
+    file.write_text("# seeds\n7 100 drains\n")
+    keep(file, 7, 100, "drains")
+    keep(file, 8, 100, "no_lost_job")
+    assert kept(file) == [(7, 100), (8, 100)]
 
 
 def test_a_long_life_with_many_restarts_goes_well() -> None:
