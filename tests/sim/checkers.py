@@ -244,6 +244,13 @@ def epoch_rises(model: "Model", epoch: int) -> None:
         fail("epoch_rises", f"{model.epoch} to {epoch}")
 
 
+def restored_store_believes_nobody(model: "Model") -> None:
+    """No report counts that a worker makes on an attempt from before a restore."""
+    for job in model.jobs.values():
+        if job.open:
+            fail("restored_store_believes_nobody", f"{job}")
+
+
 def clock_never_goes_back(model: "Model", now_ms: int) -> None:
     """Stored delays, places in line and pieces of logs are on it; the last millisecond is used."""
     if now_ms <= model.durable_ms:

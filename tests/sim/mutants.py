@@ -57,6 +57,7 @@ from sim import mutants_documents as mutants_documents  # plants its own
 from sim import mutants_fairness as mutants_fairness
 from sim import mutants_limits as mutants_limits
 from sim import mutants_outbox as mutants_outbox
+from sim import mutants_restoring as mutants_restoring
 from sim import mutants_retention as mutants_retention
 from sim import mutants_retry as mutants_retry  # as does this
 from sim import mutants_workers as mutants_workers  # plants its own

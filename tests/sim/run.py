@@ -21,7 +21,15 @@ from sim.net import Net
 from sim.outbox import Postman
 from sim.retention import Janitor
 from sim.server import Server
-from sim.settings import GPU_MODELS, LABELS, SERVER_FAULTS, Settings, config_of, settings_of
+from sim.settings import (
+    GPU_MODELS,
+    LABELS,
+    RESTORE,
+    SERVER_FAULTS,
+    Settings,
+    config_of,
+    settings_of,
+)
 from sim.workers import Worker
 from sim.world import Violation, World
 
@@ -100,6 +108,9 @@ class Run:
             world.fault(kind)
             if kind == "server_crash":
                 server.crash()
+            elif kind == RESTORE:
+                server.crash()
+                server.restoring = True
             elif kind == "server_stop":
                 if not server.stopping:
                     server.stop()

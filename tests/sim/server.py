@@ -18,7 +18,7 @@ from headrace.core.commands import Command, Explain, Poll, StartBulk
 from headrace.core.effects import Answered, Effect
 from headrace.core.engine import Engine
 from headrace.core.live import EngineConfig
-from headrace.runtime import bulk_runner
+from headrace.runtime import backups, bulk_runner
 from headrace.runtime import clock as clock_module
 from headrace.runtime import pump as pump_module
 from headrace.runtime.bulk_runner import BulkRunner
@@ -60,6 +60,8 @@ class Server:
         self.up = False
         self.failing = False
         self.stopping = False
+        self.restoring = False
+        """What starts next is a restored backup of what there is."""
         self.calls: dict[int, tuple[Task, Command, Callable[[Any], None]]] = {}
         self._call = 0
         self._settings = settings
@@ -80,6 +82,9 @@ class Server:
         self.parked: dict[int, Command] = {}
         self.staged: deque[tuple[Any, list[Effect]]] = deque()
         self.rows = self.disk.open()
+        restoring, self.restoring = self.restoring, False
+        if restoring:
+            backups.raise_epoch(self.rows.kv)
         self.store = Store(self.rows)
         try:
             restored = self.store.restore()
@@ -98,6 +103,9 @@ class Server:
         self.model.restarted(now_ms, restored.epoch, self.store)
         self.made += len(effects)
         self._observe()
+        if restoring:
+            effects += backups.release_attempts(self.engine, now_ms)
+            checkers.restored_store_believes_nobody(self.model)
         self.pump = Pump(self.engine, self.store, self.clock, 1)
         self.pump.start(effects)
         self.bulk = BulkRunner(self.pump, self.store)

@@ -35,7 +35,9 @@ FAULTS: Final = (
     "client_reuse_key",
     "client_stranger",
 )
-SERVER_FAULTS: Final = FAULTS[5:14]
+RESTORE: Final = "server_restore"
+"""Drawn apart from the others, so that they are what they were for a seed."""
+SERVER_FAULTS: Final = (*FAULTS[5:14], RESTORE)
 QUEUES: Final = ("default", "compute", "io")
 KINDS: Final = ("", "resize", "mail")
 TENANTS: Final = ("t1", "t2")
@@ -109,6 +111,8 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
         for kind in FAULTS
         if rng.random() < 0.5
     }
+    if Random(f"restores {seed}").random() < 0.2:
+        rates[RESTORE] = 1.0
     sweeps = Random(f"sweeps {seed}")
     return Settings(
         seed=seed,

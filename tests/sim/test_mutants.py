@@ -13,6 +13,7 @@ SEEDS = 200
 BEGIN = {
     "bulk_does_not_look_again": 95,
     "emitted_event_without_row": 90,
+    "restore_believes_late_reports": 45,
     "starts_that_come_back_wake_nobody": 60,
 }
 """What few seeds meet is looked for from a seed near one that does: from the first one on, each of

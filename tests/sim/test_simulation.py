@@ -8,7 +8,7 @@ import pytest
 
 from sim.campaign import keep, kept
 from sim.run import run
-from sim.settings import FAULTS, settings_of
+from sim.settings import FAULTS, RESTORE, settings_of
 
 SEEDS = 60
 STEPS = 1_500
@@ -58,5 +58,5 @@ def test_the_same_seed_gives_the_same_trace_in_another_process() -> None:
 
 def test_the_seeds_of_the_short_run_turn_on_every_fault() -> None:
     turned_on = {kind for seed in range(1, SEEDS + 1) for kind in settings_of(seed).rates}
-    assert turned_on == set(FAULTS)
+    assert turned_on == {*FAULTS, RESTORE}
     assert any(settings_of(seed).lmdb for seed in range(1, SEEDS + 1))

@@ -24,12 +24,13 @@ import msgspec
 
 from headrace import __version__
 from headrace.core.commands import Outcome, Poll, Report
+from headrace.core.effects import Effect
 from headrace.core.engine import Engine
 from headrace.core.live import Live
 from headrace.runtime.clock import Clock
 from headrace.runtime.config import Config
 from headrace.store import layout
-from headrace.store.contract import StoreDamaged, StoreError, StoreTooNew
+from headrace.store.contract import KeyValue, StoreDamaged, StoreError, StoreTooNew
 from headrace.store.inspecting import Inspection, OnRows, inspect
 from headrace.store.layout import MetaKey, Table
 from headrace.store.lmdb import DATA_FILE, LmdbKeyValue, sync_directory
@@ -180,17 +181,10 @@ def _copy(source: Path, target: Path, manifest: Manifest, on_bytes: OnBytes) -> 
 
 
 def _begin_anew(path: Path, accept_any_filesystem: bool) -> int:
-    """Raise the epoch beyond reach, and release what was under way. Return how much it was."""
+    """Have no word of before count. Return how many attempts were under way."""
     kv = LmdbKeyValue(path, accept_any_filesystem=accept_any_filesystem)
     try:
-        value = kv.get(layout.META, MetaKey.EPOCH)
-        assert value is not None, "it was looked at"
-        epoch = int.from_bytes(layout.unseal(layout.META, MetaKey.EPOCH, value), "big")
-        if epoch + EPOCH_LEAP >= EPOCH_MAX:
-            raise StoreDamaged(f"epoch {epoch} is one of the last")
-        leapt = layout.number_key(epoch + EPOCH_LEAP)
-        sealed = layout.seal(layout.META, MetaKey.EPOCH, leapt)
-        kv.write({layout.META: {MetaKey.EPOCH: sealed}})
+        raise_epoch(kv)
         store = Store(kv)
         restored = store.restore()
         clock = Clock(after_ms=restored.at_ms)
@@ -198,13 +192,7 @@ def _begin_anew(path: Path, accept_any_filesystem: bool) -> int:
         now_ms = clock.now_ms()
         effects = engine.restore(restored, now_ms, clock.wall_ms())
         leases = len(engine.live.leases)
-        tokens = _open_attempts(engine.live)
-        for at in range(0, len(tokens), REPORTS_TOGETHER):
-            told: list[Report] = [
-                Report(token, Outcome.RELEASED) for token in tokens[at : at + REPORTS_TOGETHER]
-            ]
-            _, more = engine.apply(now_ms, Poll(at, "", reports=[*told]))
-            effects.extend(more)
+        effects.extend(release_attempts(engine, now_ms))
         batch = store.stage(effects, now_ms)
         if not batch.empty:
             store.write(batch)
@@ -213,8 +201,32 @@ def _begin_anew(path: Path, accept_any_filesystem: bool) -> int:
         kv.close()
 
 
-def _open_attempts(live: Live) -> list[str]:
-    """Return the tokens of all attempts on which a report would count, with a lease or without."""
+def raise_epoch(kv: KeyValue) -> None:
+    """Let the epoch leap over all that the server which is left behind may have used."""
+    value = kv.get(layout.META, MetaKey.EPOCH)
+    assert value is not None, "it was looked at"
+    epoch = int.from_bytes(layout.unseal(layout.META, MetaKey.EPOCH, value), "big")
+    if epoch + EPOCH_LEAP >= EPOCH_MAX:
+        raise StoreDamaged(f"epoch {epoch} is one of the last")
+    leapt = layout.number_key(epoch + EPOCH_LEAP)
+    kv.write({layout.META: {MetaKey.EPOCH: layout.seal(layout.META, MetaKey.EPOCH, leapt)}})
+
+
+def release_attempts(engine: Engine, now_ms: int) -> list[Effect]:
+    """Release all attempts on which a report would count, with a lease or after one."""
+    tokens = open_attempts(engine.live)
+    effects: list[Effect] = []
+    for at in range(0, len(tokens), REPORTS_TOGETHER):
+        told: list[Report] = [
+            Report(token, Outcome.RELEASED) for token in tokens[at : at + REPORTS_TOGETHER]
+        ]
+        _, more = engine.apply(now_ms, Poll(at, "", reports=[*told]))
+        effects.extend(more)
+    return effects
+
+
+def open_attempts(live: Live) -> list[str]:
+    """Return the tokens of these attempts."""
     tokens = []
     for job_id in live.jobs.ids():
         job = live.load(live.jobs.find(job_id))
