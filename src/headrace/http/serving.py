@@ -33,7 +33,8 @@ FAILED_DRAIN_S: Final = 0.5
 BACKLOG: Final = 2_048
 GC_THRESHOLDS: Final = (50_000, 20, 1_000)
 """A full collection walks every parked poll: with 10,000 of them it stops the loop for 0.2 s, at
-Python's defaults once in 33 submits. Requests leave their cycles to the two young generations."""
+Python's defaults once in 33 submits. Requests leave no cycles; the two young generations are for
+what does."""
 
 
 async def serve(node: "Node", ready: Callable[[str, int], None] | None = None) -> int:
