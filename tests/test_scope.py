@@ -15,11 +15,11 @@ TESTS = Path(__file__).parent
 ROW = re.compile(r"^\| ((?:S|X|SEC)[\d.]+) \| [^|]+ \| (.+) \|$", re.MULTILINE)
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 SCOPE = [
-    *(f"S1.{number}" for number in range(1, 10)),
+    *(f"S1.{number}" for number in range(1, 11)),
     *(f"S2.{number}" for number in range(1, 8)),
     *(f"S3.{number}" for number in range(2, 6)),
     *(f"S4.{number}" for number in range(1, 7)),
-    *("S5.1", "S5.2"),
+    *("S5.1", "S5.2", "S5.3"),
     *("X3", "X4", "X5", "X6", "X8", "X10", "X11", "X12"),
 ]
 SECURITY = [f"SEC{number}" for number in range(1, 49)]

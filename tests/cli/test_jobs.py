@@ -51,6 +51,15 @@ def test_a_job_is_shown_listed_and_its_log_printed(headrace: Any) -> None:
     assert log == f"echo of {job_id}, attempt 1\n"
 
 
+def test_how_long_a_job_is_kept_is_said_at_its_submit(headrace: Any) -> None:
+    for said, kept in (("7d", 604_800), ("90m", 5_400)):
+        job_id = headrace("submit", "echo", "--retention", said).stdout.strip()
+        assert json.loads(headrace("get", job_id, "--json").stdout)["job"]["retention"] == kept
+    wrong = headrace("submit", "echo", "--retention", "often")
+    assert wrong.returncode != 0
+    assert "/retention" in wrong.stderr
+
+
 def test_a_running_job_is_cancelled(headrace: Any) -> None:
     job_id = headrace("submit", "burn", "--params", '{"seconds": 600}').stdout.strip()
     cancelled = headrace("cancel", job_id)

@@ -40,7 +40,7 @@ def test_up_once_runs_both_jobs_and_leaves_nothing_behind(tmp_path: Path) -> Non
     assert process.returncode == 0, err
     assert "hello completed: Hello from a WASM module" in out
     assert "sleep completed: {'slept_s': 2.0}" in out
-    assert (tmp_path / "data" / "jobs").is_dir()
+    assert (tmp_path / "data" / "data.mdb").is_file(), "where serve and backup look for it"
 
 
 def test_up_takes_another_port_when_its_own_is_taken_and_stops_on_ctrl_c(tmp_path: Path) -> None:

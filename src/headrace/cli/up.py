@@ -88,7 +88,7 @@ async def _up(target: str | None, data: Path, port: int, once: bool) -> int:
         loop.add_signal_handler(number, stop.set)
     # What is set for a server of this place or environment is not for this one.
     server = await _start(
-        *("serve", "--config", os.devnull, "--port", str(port), "--data", str(data / "jobs"))
+        *("serve", "--config", os.devnull, "--port", str(port), "--data", str(data))
     )
     worker: asyncio.subprocess.Process | None = None
     try:
