@@ -10,6 +10,7 @@ take turns in one run; p99 is told of each, and the medians are compared.
 import argparse
 import asyncio
 import multiprocessing
+import os
 import statistics
 import time
 from collections import Counter
@@ -30,6 +31,8 @@ NOISY_CONNECTIONS = 16
 TICK_S = 0.005
 QUIET_S = 0.005
 SETTLE_S = 0.3
+NOISE_NICE = 15
+"""It shares a core with the client that measures, whom it must not hold up there."""
 
 
 class AnyStatus(HttpConnection):
@@ -77,6 +80,7 @@ async def make_noise(port: int, key: str, per_s: int, until_s: float) -> dict[by
 
 
 def noise(port: int, key: str, per_s: int, seconds: float, told: Any) -> None:
+    os.nice(NOISE_NICE)
     counted = uvloop.run(make_noise(port, key, per_s, time.monotonic() + seconds))
     told.send({status.decode(): number for status, number in counted.items()})
 

@@ -211,7 +211,7 @@ async def test_both_ways_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"requests" in said[0][-1]
 
 
-async def test_the_lane_takes_what_a_limit_lets_through(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_lane_refuses_who_asks_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
     old = lane.LaneConnection._take
 
@@ -225,9 +225,10 @@ async def test_the_lane_takes_what_a_limit_lets_through(monkeypatch: pytest.Monk
         keyed = Keyed(server)
         await keyed.make()
         key = await keyed.make(requests=SLOW)
-        for _ in range(5):
-            await keyed.raw(key, POLL, {"worker": "w"})
-        assert taken == ["work_poll"] * 3
+        answers = [await keyed.raw(key, POLL, {"worker": "w"}) for _ in range(5)]
+        assert [answer[9:12] for answer in answers] == [b"200"] * 3 + [b"429"] * 2
+        assert taken == ["work_poll"] * 5
+        assert server.site.meters._requests["work_poll", "4xx"] == 2
     finally:
         await server.close()
 

@@ -8,8 +8,8 @@
 aiohttp costs about 40 µs a request, more than all of a submit. The lane takes a request when it
 comes whole in one piece and `head.read_head` understands all of it; it then does what the handlers
 do, through the same functions, and answers in the same bytes. Everything else is aiohttp's: other
-routes, every refusal that a header earns, everything that comes in pieces. A client's next request
-mostly has the header of its last, so that is looked for first.
+routes, every refusal that a header earns but that of who asks too often, everything that comes in
+pieces. A client's next request mostly has the header of its last, so that is looked for first.
 
 Both sides share a connection, so they must agree where a request ends. The lane follows the
 framing of what it hands over while that is plain; where it is not, the connection is aiohttp's from
@@ -33,7 +33,6 @@ from headrace.http.handlers.submit import submit
 from headrace.http.handlers.work import poll
 from headrace.http.head import HEAD_BYTES_MAX, ROUTES, Passage, form_of, read_head
 from headrace.http.hot import Asked, Handler, Look, Question
-from headrace.http.rates import Rate
 from headrace.http.singles import Singles
 from headrace.http.site import Site
 from headrace.http.waits import EndWait
@@ -134,18 +133,10 @@ class LaneConnection(Connection):
         """Return the passage with who it is; None, for whom aiohttp's way has the words."""
         site = self._site
         if not site.identities.is_open():
-            let_in = site.passages.of(passage)
-            if let_in is not None and let_in.rate is not None and self._lacks(let_in.rate):
-                return None
-            return let_in
+            return site.passages.of(passage)
         if site.rates.limits_peers:
             return None
         return passage if passage.here or site.config.insecure else None
-
-    def _lacks(self, rate: Rate) -> bool:
-        """Say whether a request has to be refused now."""
-        requests = rate.requests
-        return requests is not None and requests.lacks_ms(1, self._site.clock.now_ms()) > 0
 
     def _is_idle(self) -> bool:
         """Say whether nothing is under way."""
@@ -179,7 +170,13 @@ class LaneConnection(Connection):
         self._request_in_progress = True  # `shutdown` waits for it
         rate = passage.rate
         if rate is not None and rate.requests is not None:
-            rate.requests.take(1, self._site.clock.now_ms())
+            try:
+                rate.requests.take(1, self._site.clock.now_ms())
+            except Problem as problem:  # of who asks too often, each must cost others little
+                answer = problem_answer(problem)
+                self._site.meters.count(passage.route, answer.status)
+                self.tell(answer)
+                return
         if passage.is_single and body.startswith(b"{"):
             self._singles.add(self, passage, body)
         else:
