@@ -26,6 +26,15 @@ def environment(ctx: Any, params: Any) -> Any:
     return {name: value for name, value in os.environ.items() if name.startswith("HEADRACE_")}
 
 
+@worker.job("descriptors", run="process")
+def descriptors(ctx: Any, params: Any) -> Any:
+    return [
+        os.readlink(f"/proc/self/fd/{name}")
+        for name in os.listdir("/proc/self/fd")
+        if os.path.exists(f"/proc/self/fd/{name}")
+    ]
+
+
 @worker.job("spin", run="process")
 def spin(ctx: Any, params: Any) -> None:
     ctx.log(str(os.getpid()))

@@ -119,6 +119,18 @@ async def test_handlers_see_the_workers_environment_without_its_key(
     assert not seen.keys() & {"HEADRACE_API_KEY", "HEADRACE_API_KEY_FILE"}
 
 
+async def test_a_child_inherits_no_descriptor_of_the_worker(pool: ChildPool) -> None:
+    read_end, write_end = os.pipe()
+    os.set_inheritable(write_end, True)
+    pipe = os.readlink(f"/proc/self/fd/{write_end}")
+    run, _ = begin(pool, "descriptors")
+    seen = msgspec.json.decode((await end(run)).result or b"[]")
+    os.close(read_end)
+    os.close(write_end)
+    assert len(seen) <= 6, seen
+    assert pipe not in seen
+
+
 async def test_a_child_that_dies_takes_only_its_own_job_with_it(pool: ChildPool) -> None:
     run, _ = begin(pool, "die")
     ending = await end(run)

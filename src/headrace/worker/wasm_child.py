@@ -18,6 +18,7 @@ import os
 import platform
 import resource
 import signal
+import struct
 import sys
 import threading
 import time
@@ -70,6 +71,7 @@ _OUTBOUND: Final = 4
 _STATM: Final = 5  # /proc/self/statm stays open: reading it is part of every answer
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_CAPABILITY_VERSION_3: Final = 0x2008_0522  # of linux/capability.h
 _WASM_VALUE_FIELDS: Final = {0: "i32", 1: "i64", 2: "f32", 3: "f64"}  # the C API's kinds
 
 
@@ -627,6 +629,10 @@ def lock_down(parent_pid: int, cache_dir: Path) -> tuple[Channel, list[str]]:
         _, hard = resource.getrlimit(kind)
         bound = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
         resource.setrlimit(kind, (bound, bound))
+    # Root without them is held to the limits above, and to what files say of their owners.
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    if libc.capset(header, bytes(24)) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
     os.environ.clear()
     os.umask(0o077)
     # Opened before the files are out of reach.

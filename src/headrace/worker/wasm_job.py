@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import codecs
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,15 @@ FETCH_S_MAX: Final = 60.0
 TROUBLE_DELAY_S: Final = 5.0
 """Before another try when the worker, not the job, is at fault."""
 STDERR_TAIL_CHARS: Final = 2_000
+WALLS: Final = {
+    "landlock": "Landlock (files and TCP)",
+    "seccomp": "seccomp (system calls)",
+}
+"""What a kernel may have to keep in a module that breaks out of wasmtime."""
 STDOUT_BYTES_MAX: Final = limits.OUTPUT_BYTES_MAX - CUT_MARK_BYTES
+
+
+log = logging.getLogger("headrace.worker")
 
 
 class WasmJobs:
@@ -43,6 +52,17 @@ class WasmJobs:
     async def start(self) -> None:
         """Raises: SandboxError."""
         await self._runner.start()
+        missing = [
+            what
+            for name, what in WALLS.items()
+            if not any(stands.startswith(name) for stands in self._runner.wall)
+        ]
+        if missing:
+            log.warning(
+                "this kernel lacks %s: a module that broke out of wasmtime would be held by the "
+                "sandbox's other limits only",
+                " and ".join(missing),
+            )
 
     async def close(self) -> None:
         await self._runner.close()
