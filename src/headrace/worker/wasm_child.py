@@ -36,7 +36,7 @@ from headrace.wire.wasm import ENGINE_FEATURES, ModuleInfo, ModuleRefused, inspe
 from headrace.worker import wasm_wall
 from headrace.worker.wasm_cache import CacheUnsafeError, CompiledCache
 from headrace.worker.wasm_protocol import (
-    COMPILE_S_MAX,
+    COMPILE_CPU_S_MAX,
     ERROR_CHARS_MAX,
     FLUSH_BYTES,
     FLUSH_S,
@@ -315,7 +315,7 @@ class Sandbox:
             raise NeedModuleError
         if hashlib.sha256(run.module).hexdigest() != run.sha256:
             raise JobFailedError("module_malformed", "the module's bytes do not have its sha256")
-        self.limit(COMPILE_DATA_BYTES_MAX, COMPILE_S_MAX)
+        self.limit(COMPILE_DATA_BYTES_MAX, COMPILE_CPU_S_MAX)
         started = time.monotonic()
         try:
             info = inspect_module(run.module)

@@ -24,6 +24,7 @@ import msgspec
 import headrace
 from headrace.worker.wasm_cache import CacheUnsafeError, prepare_cache
 from headrace.worker.wasm_protocol import (
+    COMPILE_CPU_S_MAX,
     COMPILE_S_MAX,
     FRAME_BYTES_MAX,
     LENGTH,
@@ -547,7 +548,10 @@ class _Process(asyncio.SubprocessProtocol):
             error = f"the job ran longer than {self._job.timeout_ms} ms and was killed"
         elif self._loading:
             code = "module_compile_limit"
-            error = f"compiling the module took more than {COMPILE_S_MAX} s or too much memory"
+            error = (
+                f"compiling the module took more than {COMPILE_CPU_S_MAX} s of processor time, "
+                f"{COMPILE_S_MAX} s in all, or too much memory"
+            )
         self._done.set_result(
             WasmResult(
                 outcome=outcome,
