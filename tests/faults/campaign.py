@@ -360,15 +360,17 @@ def control(
     seed: int,
     base: Path,
     ground_of: Callable[[Path], Ground] = Ground,
+    *,
+    load: str = "mixed",
 ) -> tuple[bool, Report]:
     """Run a lying server in short campaigns. Returns whether it was found out by its own rule."""
     rules = (DEFECTS | DEFECTS_BELOW)[defect]
-    report = run(1, seed, base, defect=defect, ground_of=ground_of)
+    report = run(1, seed, base, load=load, defect=defect, ground_of=ground_of)
     while True:
         found = {violation.rule for violation in report.violations} & rules
         if found or report.cycles >= cycles:
             return bool(found), report
-        more = run(1, seed + report.cycles, base, defect=defect, ground_of=ground_of)
+        more = run(1, seed + report.cycles, base, load=load, defect=defect, ground_of=ground_of)
         report = msgspec.structs.replace(
             more, seed=seed, cycles=report.cycles + 1, seconds=report.seconds + more.seconds
         )

@@ -16,6 +16,8 @@ from grounds import GROUNDS, Mixed, Troubled
 from load import LOADS
 
 KILLS = "kill-9"
+EAGER = "ack-before-commit"
+"""The defect that a program with a queue inside can have."""
 ALL = {**GROUNDS, "mixed": Mixed}
 
 
@@ -42,15 +44,21 @@ def main() -> int:
     )
     figures.offer(parser)
     args = parser.parse_args()
+    if args.embedded and args.control not in (None, EAGER):
+        parser.error(f"a queue inside a program has the defect {EAGER} alone")
     seed = int(time.time()) if args.seed is None else args.seed
     base = args.dir or Path(__file__).resolve().parents[2] / "build" / "crash"
     base.mkdir(parents=True, exist_ok=True)
     if args.embedded:
-        embedded = embedded_campaign.run(args.cycles, seed, base)
+        eager = args.control == EAGER
+        embedded = embedded_campaign.run(args.cycles, seed, base, eager=eager)
         embedded_campaign.show(embedded)
         found = len(embedded.violations)
-        figures.leave(args.figures, "embedded", embedded.kills, found, seed, embedded.seconds)
-        return 1 if embedded.violations else 0
+        figures.leave(
+            *(args.figures, "embedded", embedded.kills, found, seed, embedded.seconds),
+            control=args.control or "",
+        )
+        return 0 if bool(found) == eager else 1
     name = args.ground or (KILLS if args.load == "mixed" else f"{KILLS}-{args.load}")
     if args.ground and (reason := ALL[name].lacking):
         print(f"skipped: {reason}")
@@ -64,7 +72,9 @@ def main() -> int:
         return grounds[-1]
 
     if args.control:
-        known, report = campaign.control(args.control, CONTROL_CYCLES, seed, base, ground_of)
+        known, report = campaign.control(
+            args.control, CONTROL_CYCLES, seed, base, ground_of, load=args.load
+        )
         campaign.show(report, name)
         print("the defect was found out" if known else "THE DEFECT WAS NOT FOUND OUT")
         found = len(report.violations) if known else 0

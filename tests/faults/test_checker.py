@@ -324,6 +324,9 @@ def test_each_end_that_a_webhook_asked_for_has_one_delivery() -> None:
     assert others(ops, failed) == {"webhook_lost"}
     wrong = Counter([key, ("job.cancelled", JOB)])
     assert others(ops, failed, sent=wrong) == {"delivery_from_nowhere"}
+    again = report(5, outcome="failed", status="failed", value="", again=True)
+    told_before = [submit(), give(2), lost, act("webhook", 4), again]
+    assert others(told_before, failed, sent=Counter()) == set()
 
 
 def test_violations_name_the_job() -> None:

@@ -106,6 +106,7 @@ def test_every_campaign_is_a_command_and_what_is_finite_is_run_whole() -> None:
         planned += [Piece(campaign, defect=defect) for defect in campaign.defects]
         for piece in planned:
             assert os.access(figures.ROOT / piece.words()[0], os.X_OK), piece
+    assert len(BY_NAME) == len(CAMPAIGNS), "a name comes twice"
     assert BY_NAME["io-faults"].full == len(io_faults.matrix())
     assert BY_NAME["mutants"].full <= len(MUTANTS)
 

@@ -164,12 +164,13 @@ def main() -> int:
     if arguments.list:
         for campaign in CAMPAIGNS:
             amounts = f"{campaign.quick:>9,}{campaign.full:>13,} {campaign.unit}"
-            print(f"{campaign.name:<16}{amounts:<34}{campaign.what}")
+            print(f"{campaign.name:<16}{amounts:<36}{campaign.what}")
         return 0
     if arguments.table:
         found = figures.kept(figures.KEPT) + figures.collected(out)
         if arguments.keep:
-            figures.keep(figures.KEPT, figures.collected(out))
+            clean = [one for one in figures.collected(out) if not one.commit.endswith("+")]
+            figures.keep(figures.KEPT, clean)
             table.write(table.PAGE, table.of(figures.kept(figures.KEPT)))
         print(table.of(figures.in_order(set(found))))
         return 0
