@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's affair, not a property.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _WASM_DIR = Path(__file__).resolve().parents[2] / "shared" / "data" / "wasm"
 

@@ -151,3 +151,6 @@ async def test_quotas_bound_what_comes_with_the_tenants_key(server: Server) -> N
         " of 100 memory_mb",
     ]
     assert [one["kind"] for one in explained["limits"]] == ["tenant"]
+    told = (await server.call("GET", f"{TENANTS}/acme", **root)).json
+    quota = {"jobs": 3, "jobs_max": 3, "bytes": told["bytes"], "bytes_max": 5_000}
+    assert explained["quota"] == quota

@@ -254,6 +254,10 @@ def print_explanation(answer: dict[str, Any]) -> None:
         f"  workers that fit: {answer.get('workers_fit')} of {answer.get('workers_known')} known; "
         f"running in its queue: {answer.get('queue_running')}{of}{_position(answer)}"
     )
+    quota = answer.get("quota") or {}
+    for name, most in (("jobs", "jobs_max"), ("bytes", "bytes_max")):
+        if quota.get(most) is not None:
+            click.echo(f"  {name} of its tenant: {quota[name]:,} of {quota[most]:,}")
 
 
 def _position(answer: dict[str, Any]) -> str:

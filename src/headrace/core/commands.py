@@ -201,6 +201,15 @@ class Cause(msgspec.Struct, frozen=True):
         return {"code": self.code, "detail": self.detail, **self.numbers}
 
 
+class QuotaState(msgspec.Struct, frozen=True):
+    """What a tenant has of the jobs and bytes that it may have. None: no limit."""
+
+    jobs: int
+    jobs_max: int | None
+    bytes: int
+    bytes_max: int | None
+
+
 class Explanation(msgspec.Struct, frozen=True):
     status: Status
     causes: list[Cause]
@@ -214,6 +223,8 @@ class Explanation(msgspec.Struct, frozen=True):
     position_max: int | None = None
     limits: list[LimitState] = []
     """Those that it counts for."""
+    quota: QuotaState | None = None
+    """Of its tenant: what more may be submitted. It holds no job back that was taken."""
 
     @property
     def reasons(self) -> list[str]:

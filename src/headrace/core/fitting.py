@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from headrace.core.awaiting import awaited
 from headrace.core.classes import ClassEntry
-from headrace.core.commands import Cause, Explain, Explanation, LimitState
+from headrace.core.commands import Cause, Explain, Explanation, LimitState, QuotaState
 from headrace.core.effects import Effect
 from headrace.core.fleet import free_of, leases_of
 from headrace.core.gates import Gate
@@ -269,7 +269,17 @@ def explain(
         position_min=position[0],
         position_max=position[1],
         limits=[gate_state(live, gate, entry) for gate in entry.gates],
+        quota=quota_state(live, entry.requirements.tenant),
     )
+
+
+def quota_state(live: Live, tenant: str) -> QuotaState | None:
+    """Return how far a tenant is from what it may submit; None where nothing bounds it."""
+    quota = live.quotas.get(tenant)
+    if quota is None or (quota.jobs_max is None and quota.bytes_max is None):
+        return None
+    jobs, size = live.classes.tenant_jobs(tenant), live.classes.tenant_bytes(tenant)
+    return QuotaState(jobs, quota.jobs_max, size, quota.bytes_max)
 
 
 def causes_of(

@@ -65,6 +65,17 @@ class LimitExplained(msgspec.Struct, kw_only=True):
     """The job waits for it, among others."""
 
 
+class QuotaExplained(msgspec.Struct, kw_only=True):
+    """What a tenant has of what it may submit; null: no limit."""
+
+    jobs: int
+    """That have not ended."""
+    jobs_max: int | None
+    bytes: int
+    """Of what was asked in them."""
+    bytes_max: int | None
+
+
 class ExplainAnswer(msgspec.Struct, kw_only=True):
     job_id: str
     status: str
@@ -82,6 +93,8 @@ class ExplainAnswer(msgspec.Struct, kw_only=True):
     """At most so many."""
     limits: list[LimitExplained]
     """Limits that it counts for."""
+    quota: QuotaExplained | None
+    """Of its tenant; null where none is set. It refuses submits, and holds no job back."""
 
 
 class ProgressView(msgspec.Struct, kw_only=True):

@@ -140,6 +140,7 @@ async function nowOf(job, signal) {
         `Limit ${limit.name}`,
         [limitText(limit), limit.holds && [" ", badge("held_back", "holds it")]],
       ]),
+      ["Its tenant has", found.quota && quotaText(found.quota)],
     ]),
   );
 }
@@ -149,6 +150,14 @@ function placeOf({ position_min: least, position_max: most }) {
   return least === most
     ? `${count(least)} before it`
     : `between ${count(least)} and ${count(most)} before it`;
+}
+
+function quotaText({ jobs, jobs_max: most, bytes: size, bytes_max: largest }) {
+  const parts = [
+    most === null ? null : `${count(jobs)} of ${count(most)} jobs`,
+    largest === null ? null : `${bytes(size)} of ${bytes(largest)}`,
+  ];
+  return parts.filter(Boolean).join("; ");
 }
 
 function limitText({ concurrency, running, starts, per, starts_left: left }) {

@@ -7,7 +7,15 @@ import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
-from headrace.core.commands import Act, Caller, Control, Explain, Explanation, LimitState
+from headrace.core.commands import (
+    Act,
+    Caller,
+    Control,
+    Explain,
+    Explanation,
+    LimitState,
+    QuotaState,
+)
 from headrace.core.ids import id_text
 from headrace.core.job import STATUS_WORDS, Status
 from headrace.http import queries
@@ -30,6 +38,7 @@ from headrace.wire.routes import (
     LimitExplained,
     ProgressAnswer,
     ProgressView,
+    QuotaExplained,
     StatusAnswer,
 )
 from headrace.wire.schema import JobAnswer, JobsAnswer, Spec
@@ -198,6 +207,14 @@ async def control(request: web.Request, act: Act) -> tuple[bytes, Status, dict[s
     return job_id, status, site.committed()
 
 
+def _quota(state: QuotaState | None) -> QuotaExplained | None:
+    if state is None:
+        return None
+    return QuotaExplained(
+        jobs=state.jobs, jobs_max=state.jobs_max, bytes=state.bytes, bytes_max=state.bytes_max
+    )
+
+
 def _limit(state: LimitState) -> LimitExplained:
     return LimitExplained(
         name=state.name,
@@ -267,5 +284,6 @@ async def job_explain(request: web.Request) -> web.Response:
             position_min=found.position_min,
             position_max=found.position_max,
             limits=[_limit(state) for state in found.limits],
+            quota=_quota(found.quota),
         ),
     )
