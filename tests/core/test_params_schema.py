@@ -120,6 +120,16 @@ def test_what_is_no_schema_of_ours_is_refused(schema: Any) -> None:
     refusal(schema)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b'{"const":1e400}', b'{"const":"\\ud800"}', b'{"const":' + b"[" * 9_999 + b"]" * 9_999 + b"}"],
+)
+def test_what_no_decoder_reads_is_refused(data: bytes) -> None:
+    with pytest.raises(Problem) as caught:
+        compile_schema(data)
+    assert caught.value.code is ProblemCode.SCHEMA_REFUSED
+
+
 def test_values_inside_a_schema_are_not_taken_for_schemas() -> None:
     made({"const": {"$ref": "http://x"}, "default": {"$id": "x"}, "enum": [{"$anchor": 1}]})
 

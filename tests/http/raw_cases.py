@@ -211,6 +211,10 @@ HEADERS: Final = {
     ),
     "an upgrade of a submit": Case(sized(b"Connection: upgrade", b"Upgrade: x"), "200 open"),
     "an expectation": Case(sized(b"Expect: 100-continue"), "100 200 open"),
+    "an expectation in other letters": Case(sized(b"Expect: \xe9"), "400 closed"),
+    "an expectation in other letters of nothing": Case(
+        get(b"/nope", b"Expect: \xe9"), "400 closed"
+    ),
     "an expectation that nobody knows": Case(sized(b"Expect: miracles"), "200 open"),
     "an expectation, and a body too large": Case(
         head(HOST, JSON, b"Expect: 100-continue", b"Content-Length: 999999999"), "413 unread"

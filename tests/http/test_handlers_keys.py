@@ -4,12 +4,13 @@ The matrix is made from the routes: each route × each scope × each tenant.
 """
 
 import asyncio
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from http_tools import Reply, Server, open_server
+from http_tools import EMPTY_MODULE, Reply, Server, open_server
 
 from headrace.dashboard import load
 from headrace.http.identity import FAILURES_MAX
@@ -486,6 +487,33 @@ async def test_anothers_job_answers_on_every_route_as_a_missing_one(keyed: Keyed
                 assert theirs.body == none.body, (route.name, name)
             mine = await keyed.call("ann", "GET", f"/api/v1/jobs/{job_id}")
             assert mine.json["job"]["status"] == ("cancelled" if ended else "queued")
+
+
+async def test_anothers_module_answers_on_every_route_as_a_missing_one(keyed: Keyed) -> None:
+    """By each scope: those that may not come are told the same, too."""
+    sha256 = hashlib.sha256(EMPTY_MODULE).hexdigest()
+    path = f"/api/v1/modules/{sha256}"
+    for word in SCOPE_WORDS:
+        if word not in ("impersonate",):
+            await keyed.make(f"b {word}", tenant="b", user="u", scopes=[word])
+
+    async def said() -> list[Any]:
+        job = {"name": "n", "wasm_sha256": sha256}
+        replies = []
+        for name in [name for name in keyed.keys if name.startswith("b")]:
+            for route in ROUTES:
+                if "{sha256}" in route.path and route.method != "PUT":
+                    replies.append(await keyed.call(name, route.method, path))
+            replies.append(await keyed.call(name, "POST", "/api/v1/jobs", job))
+        return [(reply.status, reply.body) for reply in replies]
+
+    never = await said()
+    by_ann = {"Authorization": f"Bearer {keyed.keys['ann']}"}
+    stored = await keyed.server.send("PUT", path, data=EMPTY_MODULE, headers=by_ann)
+    assert stored.status == 200
+    assert await said() == never
+    assert {status for status, _ in never} == {404, 422, 403}
+    assert (await keyed.call("ann", "GET", path)).body == EMPTY_MODULE
 
 
 async def test_lists_hold_only_what_is_the_tenants(keyed: Keyed) -> None:

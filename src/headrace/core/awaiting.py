@@ -16,6 +16,7 @@ from headrace.core.commands import Cause, Outcome, Report
 from headrace.core.effects import Effect, Waits, WaitsStored
 from headrace.core.ids import ID_BYTES, id_text
 from headrace.core.job import Event, Job, Status
+from headrace.core.module_keys import module_sha256
 
 if TYPE_CHECKING:
     from headrace.core.live import Live
@@ -41,7 +42,7 @@ class Ended(msgspec.Struct):
 
 
 class Awaiting:
-    """Who waits for what. A key is a job's id, or a module's sha256."""
+    """Who waits for what. A key is a job's id, or a module's (see `module_keys`)."""
 
     def __init__(self) -> None:
         self.waits: dict[bytes, Waits] = {}
@@ -164,8 +165,9 @@ def awaited(live: "Live", waits: Waits) -> list[Cause]:
     causes = []
     for key in waits.keys[:NAMED_MAX]:
         if len(key) > ID_BYTES:
-            told = {"wasm_sha256": key.hex()}
-            text = f"its module {key.hex()} has not been stored"
+            sha256 = module_sha256(key).hex()
+            told = {"wasm_sha256": sha256}
+            text = f"its module {sha256} has not been stored"
             causes.append(Cause("module_awaited", text, told))
             continue
         told = {"job_id": id_text(key)}

@@ -64,7 +64,7 @@ class NewJobs(msgspec.Struct, gc=False):
     retry_backoff_centi: int
     retries_max: int
     module_sha256: bytes = b""
-    """32 bytes; empty for a typed job."""
+    """Its key, by `module_keys`; empty for a typed job."""
     delay_ms: int = 0
     scheduled_at_ms: int = 0
     """Wall clock; 0 for none. With it `delay_ms` is 0."""
@@ -94,6 +94,7 @@ class Module(msgspec.Struct, frozen=True):
     """A verified WASM module that comes with a submit or an upload."""
 
     sha256: bytes
+    """Its key, by `module_keys`."""
     data: bytes
     entry_points: frozenset[str] | None = None
     """Functions that a job can begin with; None: not known, so workers will find out."""

@@ -16,6 +16,7 @@ from headrace.core.effects import (
 from headrace.core.intake import decode_spec, requirements_of
 from headrace.core.job import LEASED, READY, Event, Job, Status
 from headrace.core.live import Live, conflict, corrupt, unknown_job
+from headrace.core.module_keys import module_key
 from headrace.core.polling import tell
 from headrace.core.submitting import full, has_module, held_out
 from headrace.wire.problems import Problem, ProblemCode
@@ -223,7 +224,7 @@ def redrive_waits(live: Live, spec: Spec, ended: Status, *, forced: bool) -> Wai
             f"it runs after job {text}, which {how}: retry that first, or this one with force=1",
             extra={"job_status": ended.name.lower()},
         )
-    sha256 = bytes.fromhex(spec.wasm_sha256)
-    if sha256 and not has_module(live, sha256):
-        waits.keys.append(sha256)
+    module = module_key(spec.tenant, bytes.fromhex(spec.wasm_sha256))
+    if module and not has_module(live, module):
+        waits.keys.append(module)
     return waits

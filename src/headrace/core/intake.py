@@ -21,6 +21,7 @@ from headrace._native import json_is_plain
 from headrace.core.commands import TENANT_DEFAULT, Caller, NewJobs
 from headrace.core.ids import id_parse, id_text
 from headrace.core.job_types import FindType, JobType, check_params, no_types
+from headrace.core.module_keys import module_key
 from headrace.core.params_schema import ParamsSchema
 from headrace.core.resources import WASM_KIND, Amounts, Requirements
 from headrace.wire import limits, schema
@@ -333,7 +334,7 @@ def _template(
             retry_delay_ms,
             round(backoff * 100),
             spec.max_retries,
-            bytes.fromhex(module_sha256),
+            module_key(come.caller.tenant, bytes.fromhex(module_sha256)),
             delay_ms,
             scheduled_at_ms,
             start_before_at_ms,

@@ -81,7 +81,12 @@ class ParamsSchema:
 
 def compile_schema(data: bytes) -> ParamsSchema:
     """Return what checks params. Raises: Problem, for a schema that is wrong or too costly."""
-    schema = _decode(data)
+    try:
+        schema = _decode(data)
+    except (ValueError, RecursionError):  # the decoder of the body has only found where it ends
+        raise _refused(
+            "a number is out of range, a text is no Unicode, or it is too deep"
+        ) from None
     if not isinstance(schema, dict | bool):
         raise _refused("a schema is an object, true or false")
     _check_parts(schema)

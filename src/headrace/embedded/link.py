@@ -43,7 +43,7 @@ class LocalLink:
 
     async def module(self, sha256: str, timeout_s: float) -> bytes:
         """Raises: Refused."""
-        data = self._site.store.module(bytes.fromhex(sha256))
+        data = self._site.store.module_of_any(bytes.fromhex(sha256))
         if data is None:
             raise Refused(404, "module_unknown", "no such module")
         return data

@@ -62,6 +62,8 @@ def framing_fault(message: RawRequestMessage) -> str | None:
     """
     if message.version not in _SPOKEN:
         return "the version of HTTP is 1.1, or 1.0"
+    if not message.headers.get(hdrs.EXPECT, "").isascii():
+        return "an Expect is a word"  # aiohttp fails as it repeats it
     coding = message.headers.get(hdrs.TRANSFER_ENCODING)
     if coding is None:
         return None

@@ -1,7 +1,8 @@
 """Checks of WASM modules at the door: what they are, and that the entry point is theirs.
 
-What was learnt of a module is kept by its sha256, so that ten thousand jobs on one module read it
-once. The work itself runs in a thread.
+What was learnt of a module is kept by its key, so that ten thousand jobs on one module read it
+once. Each tenant's is checked for itself: how long it takes tells nothing of others. The work
+itself runs in a thread.
 """
 
 import asyncio
@@ -34,44 +35,43 @@ class ModuleChecks:
 
     def __init__(self, store: "Store") -> None:
         self._store = store
-        self._known: OrderedDict[str, ModuleInfo] = OrderedDict()
+        self._known: OrderedDict[bytes, ModuleInfo] = OrderedDict()
         self._free = asyncio.Semaphore(THREADS_MAX)
 
-    async def new(self, sha256_hex: str, data: bytes) -> ModuleInfo:
+    async def new(self, key: bytes, data: bytes) -> ModuleInfo:
         """Check a module that was sent. Raises: Problem, without a pointer."""
-        known = self.recall(sha256_hex)
+        known = self.recall(key)
         if known is None:
             async with self._free:
                 known = await asyncio.to_thread(_validated, data)
-            self._remember(sha256_hex, known)
+            self._remember(key, known)
         return known
 
-    async def stored(self, sha256_hex: str) -> ModuleInfo | None:
+    async def stored(self, key: bytes) -> ModuleInfo | None:
         """Return the outline of a module in the store, None if it is not there."""
-        known = self.recall(sha256_hex)
-        digest = bytes.fromhex(sha256_hex)
-        if not self._store.has_module(digest):
+        known = self.recall(key)
+        if not self._store.has_module(key):
             return None
         if known is None:
             async with self._free:
-                known = await asyncio.to_thread(self._outline, digest)
+                known = await asyncio.to_thread(self._outline, key)
             if known is not None:
-                self._remember(sha256_hex, known)
+                self._remember(key, known)
         return known
 
-    def _outline(self, digest: bytes) -> ModuleInfo | None:
-        data = self._store.module(digest)
+    def _outline(self, key: bytes) -> ModuleInfo | None:
+        data = self._store.module(key)
         return None if data is None else inspect_module(data)
 
-    def recall(self, sha256_hex: str) -> ModuleInfo | None:
+    def recall(self, key: bytes) -> ModuleInfo | None:
         """Return what is remembered, whether or not the store has the module."""
-        known = self._known.get(sha256_hex)
+        known = self._known.get(key)
         if known is not None:
-            self._known.move_to_end(sha256_hex)
+            self._known.move_to_end(key)
         return known
 
-    def _remember(self, sha256_hex: str, info: ModuleInfo) -> None:
-        self._known[sha256_hex] = info
+    def _remember(self, key: bytes, info: ModuleInfo) -> None:
+        self._known[key] = info
         if len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)
 

@@ -39,7 +39,7 @@ _PATH_TEXT: Final = {
 TAGS: Final = {
     "jobs": "Submit jobs, look at them, and steer them. Durable when answered.",
     ROOT: "The same jobs for clients that expect 202, success and seconds since 1970.",
-    "modules": "WASM modules, stored under the sha256 of their bytes.",
+    "modules": "WASM modules, stored under the sha256 of their bytes; each tenant has its own.",
     "workers": "How workers get jobs and report: one call, or curl and single leases.",
     "queues": "What an operator sets of queues, and how much waits and runs.",
     "types": "Job types and their groups: defaults of jobs, and what their params must fit.",

@@ -83,8 +83,8 @@ class Table(IntEnum):
         KEYS            digest              job + request digest
         CLASSES         u32 class           Requirements (MessagePack)
         OWNERS          u32 owner           tenant, user (MessagePack)
-        MODULES         sha256              the module
-        MODULE_SIZES    sha256              u32 bytes of the module: is it here, without 4 MiB
+        MODULES         module              the module; its key is of core.module_keys
+        MODULE_SIZES    module              u32 bytes of the module: is it here, without 4 MiB
         LOGS            job + u64 position  a piece of the log; from `PROGRESS_FIRST` on, progress:
                                             (at_ms, attempt, share, details) (MessagePack); from
                                             `ATTEMPTS_FIRST` on, attempts that ended, but for those

@@ -461,6 +461,13 @@ class Store:
     def module(self, sha256: bytes) -> bytes | None:
         return self._committed(layout.MODULES, sha256)
 
+    def module_of_any(self, sha256: bytes) -> bytes | None:
+        """Return a module of whichever tenant: its bytes are the same."""
+        stop = sha256 + b"\xff" * len(sha256)
+        for key, _ in self._kv.scan(layout.MODULE_SIZES, sha256, stop, limit=1):
+            return self._committed(layout.MODULES, key)
+        return None
+
     def has_module_committed(self, sha256: bytes) -> bool:
         return self._committed(layout.MODULE_SIZES, sha256) is not None
 

@@ -1,4 +1,4 @@
-"""WASM modules by the sha256 of their bytes."""
+"""WASM modules by the sha256 of their bytes, each tenant's own."""
 
 import asyncio
 from typing import Final
@@ -6,8 +6,10 @@ from typing import Final
 from aiohttp import web
 
 from headrace.core.commands import Module, PutModule
+from headrace.core.module_keys import module_key
 from headrace.http.decode import media_type, read_bytes
 from headrace.http.encode import NO_SNIFF, answer
+from headrace.http.identity import caller
 from headrace.http.modules import digest_of, entry_points, is_sha256
 from headrace.http.site import site_of
 from headrace.wire import limits
@@ -31,9 +33,10 @@ async def module_put(request: web.Request) -> web.Response:
             ProblemCode.MODULE_HASH_MISMATCH, "the path names the sha256 of the body, in hex"
         )
     created = False
-    if not site.store.has_module_committed(bytes.fromhex(sha256)):
-        info = await site.modules.new(sha256, data)
-        module = Module(bytes.fromhex(sha256), data, entry_points(info))
+    key = module_key(caller(request).tenant, bytes.fromhex(sha256))
+    if not site.store.has_module_committed(key):
+        info = await site.modules.new(key, data)
+        module = Module(key, data, entry_points(info))
         created = await site.pump.ask(PutModule(module))
     return answer(
         request,
@@ -51,7 +54,13 @@ async def module_head(request: web.Request) -> web.Response:
 
 
 def _stored(request: web.Request) -> bytes:
-    data = site_of(request).store.module(bytes.fromhex(_sha256(request)))
+    """Return the caller's module; to a worker of all tenants, that of any."""
+    site, who = site_of(request), caller(request)
+    sha256 = bytes.fromhex(_sha256(request))
+    if who.all_tenants:
+        data = site.store.module_of_any(sha256)
+    else:
+        data = site.store.module(module_key(who.tenant, sha256))
     if data is None:
         raise _unknown()
     return data

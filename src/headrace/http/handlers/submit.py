@@ -21,6 +21,7 @@ from headrace.core.intake import (
     job_texts,
     new_job,
 )
+from headrace.core.module_keys import module_key
 from headrace.http.answers import Answer
 from headrace.http.decode import batch_invalid, decode, decode_batch
 from headrace.http.encode import encoded
@@ -69,7 +70,7 @@ def submit(site: Site, asked: Asked) -> Question | Coroutine[Any, Any, Answer]:
 
 
 async def _submit_module(site: Site, asked: Asked, job: SubmitJob) -> Answer:
-    modules = InlineModules(site)
+    modules = InlineModules(site, asked.caller.tenant)
     sha256 = await modules.resolve(job)
     return await ask(site, _submit_one(site, asked, job, sha256, modules.new))
 
@@ -146,7 +147,7 @@ async def _submit_in_turns(
     site: Site, asked: Asked, translator: Translator, turns: list[list[JobTexts]]
 ) -> Answer:
     """Submit a batch that is long, or has to be looked at job by job."""
-    modules = InlineModules(site)
+    modules = InlineModules(site, asked.caller.tenant)
     new: list[NewJobs] = []
     for turn in turns:
         jobs = _alike(site, translator, turn)
@@ -225,8 +226,9 @@ def _has_module(job: SubmitJob) -> bool:
 class InlineModules:
     """The modules of one submit: each is decoded, hashed and verified once."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, tenant: str) -> None:
         self._site = site
+        self._tenant = tenant
         self._sha256_of: dict[str, str] = {}
         self._infos: dict[str, ModuleInfo] = {}
         self.new: list[Module] = []
@@ -250,7 +252,7 @@ class InlineModules:
         else:
             assert job.wasm_sha256 is not None
             sha256 = job.wasm_sha256
-        info = self._infos.get(sha256) or await checks.stored(sha256)
+        info = self._infos.get(sha256) or await checks.stored(self._key(sha256))
         if info is None and job.await_module:
             return sha256
         if info is None:
@@ -273,13 +275,17 @@ class InlineModules:
         else:
             data, sha256 = _hashed(text)
         checks = self._site.modules
-        info = await checks.stored(sha256)
+        key = self._key(sha256)
+        info = await checks.stored(key)
         if info is None:
-            info = await checks.new(sha256, data)
-            self.new.append(Module(bytes.fromhex(sha256), data, entry_points(info)))
+            info = await checks.new(key, data)
+            self.new.append(Module(key, data, entry_points(info)))
         self._infos[sha256] = info
         self._sha256_of[text] = sha256
         return sha256
+
+    def _key(self, sha256: str) -> bytes:
+        return module_key(self._tenant, bytes.fromhex(sha256))
 
 
 def _hashed(text: str) -> tuple[bytes, str]:
