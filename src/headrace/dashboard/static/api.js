@@ -80,6 +80,7 @@ async function send(method, path, { query, body, signal, accept, expect } = {}) 
       code: "unreachable",
       title: "The server cannot be reached",
       detail: "is it running, and is the network there?",
+      advice: "What is shown goes on by itself when the server is back",
     });
   }
   if (!response.ok) throw await problemOf(response);

@@ -190,6 +190,14 @@ function build() {
   onSample(({ running, queued }) => {
     setText(glance, `${short(running)} running, ${short(queued)} waiting`);
   }, signedOut.signal);
+  pulse.addEventListener(
+    "linked",
+    ({ detail }) => {
+      glance.classList.toggle("bad", !detail);
+      if (!detail) setText(glance, "No connection");
+    },
+    { signal: signedOut.signal },
+  );
   fill(
     frame,
     h("a", { class: "skip", href: "#main" }, "Skip to the page"),

@@ -132,7 +132,7 @@ export function table(caption, columns, keyOf, nothing) {
     ),
   );
   const none = h("div", { hidden: true });
-  const element = h("div", { class: "table" }, whole, none);
+  const element = h("div", { class: "table", hidden: true }, whole, none);
   const heading = columns.findIndex(({ kind }) => kind !== "tick");
   function row(item) {
     return h(
@@ -148,6 +148,7 @@ export function table(caption, columns, keyOf, nothing) {
     );
   }
   function show(items) {
+    element.hidden = false;
     whole.hidden = items.length === 0;
     none.hidden = items.length > 0;
     if (items.length === 0) fill(none, nothing());
@@ -170,7 +171,7 @@ export function pager(turned) {
   };
   const back = button("Back", () => turn(before.slice(0, -1)), { focus: "back" });
   const on = button("Next", () => turn([...before, following]), { focus: "next" });
-  const element = h("nav", { class: "pager", "aria-label": "Pages" }, back, place, on);
+  const element = h("nav", { class: "pager", "aria-label": "Pages", hidden: true }, back, place, on);
   return {
     element,
     get cursor() {
