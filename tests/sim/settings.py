@@ -111,7 +111,7 @@ def settings_of(seed: int, without: frozenset[str] = frozenset()) -> Settings:
         for kind in FAULTS
         if rng.random() < 0.5
     }
-    if Random(f"restores {seed}").random() < 0.2:
+    if Random(f"restores {seed}").random() < 0.14:
         rates[RESTORE] = 1.0
     sweeps = Random(f"sweeps {seed}")
     return Settings(
