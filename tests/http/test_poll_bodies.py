@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -129,6 +130,31 @@ def test_a_problem_behind_a_run_is_pointed_at(
     with pytest.raises(Problem) as raised:
         polls.poll_command(data, 1)
     assert raised.value.pointer == f"/reports/{plain}{pointer}"
+
+
+def test_a_result_beyond_the_cap_fails_its_attempt_and_no_other() -> None:
+    caps = polls.Caps(result_bytes=1_024)
+    fits, large = '"' + "x" * 1_022 + '"', '"' + "x" * 1_023 + '"'
+    told = [{**PLAIN, "result": json.loads(result)} for result in (fits, large)]
+    failed, none = {**PLAIN, "outcome": "failed"}, {"result": json.loads(large)}
+    found = polls.poll_command(body_of([*told, {**failed, **none}, PLAIN]), 1, caps).reports
+    token = TOKEN.encode()
+    error = "the result has 1025 bytes; 1024 are allowed: store it elsewhere and return where"
+    assert found == [
+        Completions(token, [b'{"result":%b}' % fits.encode()]),
+        Report(TOKEN, Outcome.FAILED, b"", True, error, "result_too_large"),
+        Report(TOKEN, Outcome.FAILED),
+        Completions(token, [b""]),
+    ]
+
+
+def test_output_beyond_the_cap_is_cut_and_said_to_be() -> None:
+    caps = polls.Caps(output_bytes=1_024)
+    for size, cut in ((1_024, False), (1_025, True)):
+        told = schema.LeaseReport(output=base64.b64encode(b"o" * size).decode())
+        body = json.loads(polls.report_command(told, "x", Outcome.FAILED, caps).body)
+        assert base64.b64decode(body["output"]) == b"o" * 1_024
+        assert body.get("output_cut", False) is cut
 
 
 def test_as_many_reports_are_taken_as_are_allowed() -> None:

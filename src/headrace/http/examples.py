@@ -138,6 +138,8 @@ _VALUES: Final[dict[str, Any]] = {
     "deadline": "2030-01-31T12:10:00.000Z",
     "lease_term": "30s",
     "poll_again": "0s",
+    "result_max": 1_048_576,
+    "output_max": 1_048_576,
     "next": None,
     "reason": None,
     "description": "Work at night",

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -19,6 +19,7 @@ from headrace.http.decode import decode
 from headrace.http.views import word
 from headrace.wire import limits, schema
 from headrace.wire.events import check_emitted
+from headrace.wire.outcomes import RESULT_TOO_LARGE, result_too_large
 from headrace.wire.problems import Problem
 from headrace.wire.schema import ABSENT, LeaseProgress, LeaseReport, PollRequest
 
@@ -28,6 +29,17 @@ _NOTHING: Final = b"{}"
 _BASE64_OUTPUT_CHARS_MAX: Final = (limits.OUTPUT_BYTES_MAX + 2) // 3 * 4
 
 _encode: Final = msgspec.json.Encoder().encode
+
+
+class Caps(NamedTuple):
+    """What an operator lets an attempt leave behind."""
+
+    result_bytes: int = limits.OUTPUT_BYTES_MAX
+    output_bytes: int = limits.OUTPUT_BYTES_MAX
+
+
+WIDEST: Final = Caps()
+"""As much as a report may carry."""
 
 
 class _PollOutside(PollRequest, kw_only=True):
@@ -41,9 +53,9 @@ _outside_decoder: Final = msgspec.json.Decoder(_PollOutside)
 _report_decoder: Final = msgspec.json.Decoder(schema.Report)
 
 
-def poll_command(data: bytes, ticket: int) -> Poll:
+def poll_command(data: bytes, ticket: int, caps: Caps = WIDEST) -> Poll:
     """Raises: Problem BODY_MALFORMED, FIELD_INVALID with a pointer into the body."""
-    body, reports = _poll_read(data)
+    body, reports = _poll_read(data, caps)
     return Poll(
         ticket,
         body.worker,
@@ -54,7 +66,7 @@ def poll_command(data: bytes, ticket: int) -> Poll:
         None if body.total is None else amounts_of(body.total, "/total", up=False),
         body.max_jobs,
         span_ms(body.wait, "/wait", limits.WAIT_MS_MAX),
-        _report_commands(reports),
+        _report_commands(reports, caps),
         [
             progress_command(news, news.lease, f"/progress/{position}")
             for position, news in enumerate(body.progress)
@@ -71,14 +83,14 @@ def bind(command: Poll, tenant: str) -> None:
         command.session = f"{tenant}\0{command.session}"
 
 
-def _poll_read(data: bytes) -> tuple[PollRequest, list[schema.Report | Completions]]:
+def _poll_read(data: bytes, caps: Caps) -> tuple[PollRequest, list[schema.Report | Completions]]:
     """Decode a poll, most reports in runs.
 
     What is wrong anywhere is left to the decoder of the whole: it knows where, and says it.
     """
     try:
         body = _outside_decoder.decode(data)
-        found = reports_read(bytes(body.reports), limits.OUTPUT_BYTES_MAX, limits.JSON_DEPTH_MAX)
+        found = reports_read(bytes(body.reports), caps.result_bytes, limits.JSON_DEPTH_MAX)
         reports: list[schema.Report | Completions] = [
             Completions(*each) if isinstance(each, tuple) else _report_decoder.decode(each)
             for each in found or ()
@@ -96,7 +108,7 @@ def _count(reports: schema.Report | Completions) -> int:
 
 
 def _report_commands(
-    reports: list[schema.Report | Completions],
+    reports: list[schema.Report | Completions], caps: Caps
 ) -> list[commands.Report | Completions]:
     made: list[commands.Report | Completions] = []
     for told in reports:
@@ -104,7 +116,7 @@ def _report_commands(
             made.append(told)
             continue
         try:
-            made.append(report_command(told, told.lease, OUTCOMES[told.outcome]))
+            made.append(report_command(told, told.lease, OUTCOMES[told.outcome], caps))
         except Problem as problem:
             position = sum(map(_count, reports[: len(made)]))
             problem.pointer = f"/reports/{position}{problem.pointer or ''}"
@@ -130,9 +142,20 @@ def _served(names: list[str] | None) -> frozenset[str] | None:
     return None if names is None or EVERY in names else frozenset(names)
 
 
-def report_command(told: LeaseReport, lease: str, outcome: Outcome) -> commands.Report:
-    """Check a report and encode what is kept of it."""
-    body = _body(told)
+def report_command(
+    told: LeaseReport, lease: str, outcome: Outcome, caps: Caps = WIDEST
+) -> commands.Report:
+    """Check a report and encode what is kept of it.
+
+    A result beyond the operator's cap fails the attempt instead of the request, which may carry
+    other reports and would be sent again and again.
+    """
+    body = _body(told, caps)
+    permanent, error, code = told.permanent, told.error or "", told.code or ""
+    result_bytes = len(bytes(told.result))
+    if outcome is Outcome.COMPLETED and result_bytes > caps.result_bytes:
+        outcome, permanent, code = Outcome.FAILED, True, RESULT_TOO_LARGE
+        error = result_too_large(result_bytes, caps.result_bytes)
     retry_delay_ms = None
     if told.retry_delay is not None:
         retry_delay_ms = span_ms(told.retry_delay, "/retry_delay", limits.RETRY_DELAY_MS_MAX)
@@ -145,15 +168,15 @@ def report_command(told: LeaseReport, lease: str, outcome: Outcome) -> commands.
         lease,
         outcome,
         body,
-        told.permanent,
-        told.error or "",
-        told.code or "",
+        permanent,
+        error,
+        code,
         retry_delay_ms,
         checkpoint or None,
     )
 
 
-def _body(told: LeaseReport) -> bytes:
+def _body(told: LeaseReport, caps: Caps) -> bytes:
     """Return what is kept of a report, checked and encoded; nothing for one without any."""
     if (
         told.result is ABSENT
@@ -163,6 +186,7 @@ def _body(told: LeaseReport) -> bytes:
         and not told.output_cut
     ):
         return b""
+    output, output_cut = told.output, told.output_cut
     result = bytes(told.result)
     if result:
         if len(result) > limits.OUTPUT_BYTES_MAX:
@@ -175,16 +199,18 @@ def _body(told: LeaseReport) -> bytes:
                 "/output",
             )
         try:
-            base64.b64decode(told.output, validate=True)
+            raw = base64.b64decode(told.output, validate=True)
         except (binascii.Error, ValueError):
             raise invalid("it is not base64", "/output") from None
+        if len(raw) > caps.output_bytes:
+            output, output_cut = base64.b64encode(raw[: caps.output_bytes]).decode(), True
     if not all(map(math.isfinite, told.metrics.values())):
         raise invalid("a metric is a finite number", "/metrics")
     body = _encode(
         schema.ReportBody(
-            result=told.result,
-            output=told.output,
-            output_cut=told.output_cut,
+            result=told.result if len(result) <= caps.result_bytes else ABSENT,
+            output=output,
+            output_cut=output_cut,
             exit_code=told.exit_code,
             metrics=told.metrics,
         )
@@ -247,6 +273,8 @@ class _PollAnswer(msgspec.Struct, kw_only=True):
     control: list[schema.Order]
     lease_term: str
     poll_again: str = "0s"
+    result_max: int
+    output_max: int
 
 
 assert _PollAnswer.__struct_fields__ == schema.PollAnswer.__struct_fields__
@@ -265,13 +293,15 @@ def _acks_json(acks: list[commands.Ack | Completed]) -> bytes:
     )
 
 
-def poll_answer(reply: PollReply, jobs: bytes, lease_ms: int) -> _PollAnswer:
+def poll_answer(reply: PollReply, jobs: bytes, lease_ms: int, caps: Caps = WIDEST) -> _PollAnswer:
     """Return the answer with `jobs`, which `work_json` wrote."""
     return _PollAnswer(
         acks=msgspec.Raw(b"[%b]" % _acks_json(reply.acks)),
         jobs=msgspec.Raw(b"[%b]" % jobs),
         control=[order_view(order) for order in reply.orders],
         lease_term=duration_text(lease_ms),
+        result_max=caps.result_bytes,
+        output_max=caps.output_bytes,
     )
 
 

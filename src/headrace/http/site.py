@@ -17,6 +17,7 @@ from headrace.http.identity import Identities, Identity
 from headrace.http.metrics import Meters
 from headrace.http.modules import ModuleChecks
 from headrace.http.passages import Passages
+from headrace.http.polls import Caps
 from headrace.http.rates import Rates
 from headrace.http.sessions import Sessions
 from headrace.http.streams import Streams
@@ -48,6 +49,7 @@ class Site:
     def __init__(self, node: "Node") -> None:
         self.node = node
         self.config = node.config
+        self.caps = Caps(self.config.result_bytes_max, self.config.output_bytes_max)
         self.clock = node.clock
         self.pump = node.pump
         self.store = node.store

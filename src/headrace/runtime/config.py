@@ -168,6 +168,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=key_of):
         Meta(ge=limits.LOG_CAP_BYTES_MIN, le=limits.LOG_BYTES_MAX),
         Mark("Kept of a job's log; what comes after is left out, and its end says so."),
     ] = msgspec.field(name="log_max", default=limits.LOG_BYTES_MAX)
+    result_bytes_max: Annotated[
+        Bytes,
+        Meta(ge=limits.OUTPUT_CAP_BYTES_MIN, le=limits.OUTPUT_BYTES_MAX),
+        Mark("Largest result of a job; an attempt with a larger one has failed."),
+    ] = msgspec.field(name="result_max", default=limits.OUTPUT_BYTES_MAX)
+    output_bytes_max: Annotated[
+        Bytes,
+        Meta(ge=limits.OUTPUT_CAP_BYTES_MIN, le=limits.OUTPUT_BYTES_MAX),
+        Mark("Kept of a job's output; what comes after is cut off, and the job says so."),
+    ] = msgspec.field(name="output_max", default=limits.OUTPUT_BYTES_MAX)
     rates: RatesConfig = RatesConfig()
     disk_reserve_mb: Annotated[
         Megabytes, Mark("With less free disk, submits are refused with 507; all else goes on.")

@@ -63,6 +63,8 @@ DELAY_MS_MAX: Final = 366 * DAY_MS
 ERROR_CHARS_MAX: Final = 16 * KIB
 OUTPUT_BYTES_MAX: Final = 1 * MIB
 """Output and result of one attempt, each; a worker cuts its output and marks the cut."""
+OUTPUT_CAP_BYTES_MIN: Final = 1 * KIB
+"""The least of output, and of a result, that an operator can allow."""
 LOG_BYTES_MAX: Final = 1 * MIB
 """Log kept per job, at most; the cut is marked."""
 LOG_CAP_BYTES_MIN: Final = 1 * KIB
@@ -211,6 +213,7 @@ OPEN_PER_KEY_MAX: Final = 10_000
 
 assert LEASE_MS_MIN < LEASE_MS_DEFAULT < LEASE_MS_MAX
 assert SPEC_BYTES_MAX < BODY_BYTES_MAX
+assert OUTPUT_CAP_BYTES_MIN < OUTPUT_BYTES_MAX
 assert MODULE_BYTES_MAX * 4 // 3 + SPEC_BYTES_MAX < BODY_BYTES_MAX, "an inline module fits a body"
 assert OUTPUT_BYTES_MAX * 4 // 3 * 2 < BODY_BYTES_MAX, "a report fits a body"
 assert TIMEOUT_MS_MAX < 1 << 32, "stored in 32 bits"

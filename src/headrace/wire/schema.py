@@ -329,6 +329,10 @@ class PollAnswer(msgspec.Struct, omit_defaults=False, kw_only=True):
     control: list[Order]
     lease_term: str
     poll_again: str = "0s"
+    result_max: int = limits.OUTPUT_BYTES_MAX
+    """Bytes of JSON that an attempt may return; with more it has failed."""
+    output_max: int = limits.OUTPUT_BYTES_MAX
+    """Bytes of output that are kept of an attempt."""
 
 
 # What clients read ------------------------------------------------------------------------------

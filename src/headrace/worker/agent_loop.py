@@ -29,7 +29,7 @@ from headrace.wire.schema import (
     Work,
 )
 from headrace.worker.agent_config import AgentConfig, AgentError
-from headrace.worker.attempt import Assignment, StopReason, failed
+from headrace.worker.attempt import Assignment, StopReason, failed, within
 from headrace.worker.handlers import Handler, Worker
 from headrace.worker.ledger import Ledger
 from headrace.worker.link import Backoff, Link, Refused, Server, Unreachable
@@ -111,6 +111,7 @@ class AgentLoop:
         """Leases heard of lately, oldest first: an answer may come twice."""
         self._seq = 1
         self._lease_s = limits.LEASE_MS_DEFAULT / 1000
+        self._result_bytes_max = self._output_bytes_max = limits.OUTPUT_BYTES_MAX
         self._beat_at = time.monotonic()
         """When the last heartbeat was sent that was answered."""
         self._greeted = False
@@ -333,11 +334,16 @@ class AgentLoop:
                 self._beat_at = max(self._beat_at, sent_at)
                 self._take(answer, Batch())
 
+    def _report(self, report: Report) -> None:
+        self._outbox.report(within(report, self._result_bytes_max, self._output_bytes_max))
+
     # Answers.
 
     def _take(self, answer: PollAnswer, batch: Batch) -> bool:
         """Do what an answer says. Return True when reports have to be sent again later."""
         self._lease_s = max(limits.LEASE_MS_MIN, duration_ms(answer.lease_term)) / 1000
+        self._result_bytes_max = answer.result_max
+        self._output_bytes_max = answer.output_max
         kept = {report.lease for report in batch.reports}
         for ack in answer.acks:
             if ack.problem is not None and ack.problem.get("retryable") is True:
@@ -437,7 +443,7 @@ class AgentLoop:
         assignment = Assignment(
             lease=work.lease, spec=spec, attempt=work.attempt, checkpoint=work.checkpoint
         )
-        attempt = Attempt(assignment, on_report=self._outbox.report, on_over=self._over)
+        attempt = Attempt(assignment, on_report=self._report, on_over=self._over)
         self._attempts[work.lease] = attempt
         self._ledger.reserve(work.lease, spec.requirements)
         feed = self._outbox.feed_of(work.lease, attempt.keep)

@@ -1,5 +1,6 @@
 """One attempt, as everybody in the worker sees it: what was given, why it stops, how it ended."""
 
+import base64
 import logging
 from enum import StrEnum, unique
 from typing import Any, Final, Literal
@@ -7,6 +8,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from headrace.wire import limits
+from headrace.wire.outcomes import RESULT_TOO_LARGE, result_too_large
 from headrace.wire.schema import ABSENT, OutcomeWord, Report, Spec
 
 ERROR_TAIL_MARK: Final = " […]"
@@ -100,6 +102,29 @@ def report_of(lease: str, ending: Ending, reason: StopReason | None) -> Report:
     )
 
 
+def within(report: Report, result_bytes_max: int, output_bytes_max: int) -> Report:
+    """Hold a report to what this server keeps: a larger result fails the attempt, and output is
+    cut."""
+    if report.output is not None and len(report.output) > output_bytes_max:
+        raw = base64.b64decode(report.output)
+        if len(raw) > output_bytes_max:
+            output = base64.b64encode(raw[:output_bytes_max]).decode()
+            report = msgspec.structs.replace(report, output=output, output_cut=True)
+    result_bytes = len(bytes(report.result))
+    if result_bytes <= result_bytes_max:
+        return report
+    if report.outcome != "completed":
+        return msgspec.structs.replace(report, result=ABSENT)
+    return msgspec.structs.replace(
+        report,
+        outcome="failed",
+        result=ABSENT,
+        error=result_too_large(result_bytes, result_bytes_max),
+        code=RESULT_TOO_LARGE,
+        permanent=True,
+    )
+
+
 def sendable(text: str) -> str:
     """JSON carries no lone surrogates; handlers' text may hold some."""
     try:
@@ -137,10 +162,6 @@ def completed(value: Any) -> Ending:
             permanent=True,
         )
     if len(result) > limits.OUTPUT_BYTES_MAX:
-        return failed(
-            f"the result has {len(result)} bytes; {limits.OUTPUT_BYTES_MAX} are allowed: "
-            "store it elsewhere and return where",
-            "result_too_large",
-            permanent=True,
-        )
+        said = result_too_large(len(result), limits.OUTPUT_BYTES_MAX)
+        return failed(said, RESULT_TOO_LARGE, permanent=True)
     return Ending(outcome="completed", result=result)

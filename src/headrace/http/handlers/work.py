@@ -36,13 +36,14 @@ async def work_poll(request: web.Request) -> web.Response:
 
 def poll(site: Site, asked: Asked) -> Question:
     who = asked.caller
-    command = polls.poll_command(asked.body, site.pump.new_ticket())
+    command = polls.poll_command(asked.body, site.pump.new_ticket(), site.caps)
     command.key_id = who.key_id
     if not who.all_tenants:
         polls.bind(command, who.tenant)
 
     def told(reply: PollReply) -> Answer:
-        found = polls.poll_answer(reply, _work(site, reply.jobs), site.config.lease_ms)
+        jobs = _work(site, reply.jobs)
+        found = polls.poll_answer(reply, jobs, site.config.lease_ms, site.caps)
         return encoded(found, asked.accept, site.committed())
 
     return Question(command, told)
@@ -97,7 +98,7 @@ async def _report(request: web.Request, outcome: Outcome) -> web.Response:
     told = decode(_report_decoder, await read_json(request, may_be_empty=True))
     if outcome is Outcome.RELEASED and told.retry_delay is not None:
         outcome = Outcome.SNOOZED
-    reply = await _ask(request, report=polls.report_command(told, lease, outcome))
+    reply = await _ask(request, report=polls.report_command(told, lease, outcome, site.caps))
     ack = reply.acks[0]
     assert isinstance(ack, Ack)
     if ack.problem is not None:
