@@ -315,7 +315,8 @@ class Sandbox:
             raise NeedModuleError
         if hashlib.sha256(run.module).hexdigest() != run.sha256:
             raise JobFailedError("module_malformed", "the module's bytes do not have its sha256")
-        self.limit(COMPILE_DATA_BYTES_MAX, COMPILE_CPU_S_MAX)
+        self.limit(COMPILE_DATA_BYTES_MAX)
+        self.limit_cpu(int(time.process_time()) + 1 + COMPILE_CPU_S_MAX)
         started = time.monotonic()
         try:
             info = inspect_module(run.module)
@@ -361,7 +362,10 @@ class Sandbox:
     # Running.
 
     def run(self, run: Run, module: LoadedModule) -> Done:
-        self.limit(run.memory_bytes + HOST_DATA_BYTES_MAX, run.timeout_ms // 1_000 + 1)
+        self.limit(run.memory_bytes + HOST_DATA_BYTES_MAX)
+        needed = int(time.process_time()) + run.timeout_ms // 1_000 + 1 + CPU_GRACE_S
+        if not needed <= self.cpu_s_max <= needed + 10:
+            self.limit_cpu(needed + 10)
         output = OutputBuffer(self.channel, self.watch, run.output_bytes_max)
         guest = Guest(self.engine, module, run.entry_point)
         exit_code: int | None = None
@@ -422,20 +426,21 @@ class Sandbox:
 
     # The operating system's limits, as a second line behind wasmtime's.
 
-    def limit(self, data_bytes: int, cpu_s: int) -> None:
+    def limit(self, data_bytes: int) -> None:
         """Bound this process for what comes next.
 
         Writable memory bounds what a guest can make the host allocate; an allocation beyond it
-        aborts the process. Processor time is a backstop should the runner hang.
+        aborts the process.
         """
         data_bytes_max = self.data_bytes_base + data_bytes
         if data_bytes_max != self.data_bytes_max:
             self.data_bytes_max = data_bytes_max
             _set_soft_limit(resource.RLIMIT_DATA, data_bytes_max)
-        needed = int(time.process_time()) + cpu_s + CPU_GRACE_S
-        if not needed <= self.cpu_s_max <= needed + 10:
-            self.cpu_s_max = needed + 10
-            _set_soft_limit(resource.RLIMIT_CPU, self.cpu_s_max)
+
+    def limit_cpu(self, cpu_s_max: int) -> None:
+        """Bound processor time, which ends a compilation, and a guest should the runner hang."""
+        self.cpu_s_max = cpu_s_max
+        _set_soft_limit(resource.RLIMIT_CPU, cpu_s_max)
 
     def data_bytes(self) -> int:
         return int(os.pread(_STATM, 256, 0).split()[5]) * self.page_bytes
