@@ -137,7 +137,8 @@ def ended(site: Site, row: Run) -> str | None:
     result = site.run(data, **row.job)
     told = (result["status"], result.get("code"))
     if not row.status:
-        is_so = told in (("completed", None), (FAILED, "wasm_error"))
+        may_be = [(FAILED, code) for code in row.codes or ("wasm_error",)]
+        is_so = told in [("completed", None), *may_be]
     elif row.codes:
         is_so = told[0] == row.status and told[1] in row.codes
     else:

@@ -54,7 +54,7 @@ class Run(msgspec.Struct, frozen=True):
     name: str
     make: Make
     status: str
-    """Empty: it may fail or give an error number, as it likes."""
+    """Empty: it may complete, or fail with one of its codes, or else with `wasm_error`."""
     codes: tuple[str, ...] = ()
     """Any of these; none: the job has no code."""
     job: dict[str, Any] = {}
@@ -591,8 +591,9 @@ def blocks_of_values() -> bytes:
 LIMIT: Final = "module_compile_limit"
 COMPILE_BOMBS: Final = (
     ends("a billion locals", many_locals, FAILED, LIMIT),
-    ends("80,000 blocks in each other", deep_blocks, FAILED, LIMIT),
-    ends("sums of 80,000 numbers", long_sums, FAILED, LIMIT),
+    # A quick machine is through with these two in seven seconds.
+    ends("80,000 blocks in each other", deep_blocks, "", LIMIT),
+    ends("sums of 80,000 numbers", long_sums, "", LIMIT),
     ends(
         "30,000 loops over 1,000 locals",
         lambda: loops_of_locals(1_000, 30_000, nested=False),
