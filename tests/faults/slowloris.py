@@ -50,6 +50,8 @@ SPARE_FDS: Final = 64
 CONNECTION_BYTES: Final = 96 << 10
 """Of the server's memory, for each connection that is read from, or idle."""
 GROWTH_BYTES: Final = 64 << 20
+UNREAD_TIMES: Final = 2
+"""An answer, and what it was made of."""
 PATIENCE_OFF_MS: Final = 10**8
 SERVER: Final = [sys.executable, str(Path(__file__).with_name("patience.py"))]
 READERS_OF_MANY: Final = 2
@@ -219,7 +221,7 @@ class Run:
             self._violation(f"{kind}: {most_fds} descriptors")
         most = GROWTH_BYTES + CONNECTION_BYTES * self._number
         if kind == "reader":
-            most += min(deadlines.UNREAD_BYTES_MAX, self._number * LARGE[0])
+            most += UNREAD_TIMES * min(deadlines.UNREAD_BYTES_MAX, self._number * LARGE[0])
         if most_bytes > most:
             self._violation(f"{kind}: {most_bytes >> 20} MiB")
 

@@ -37,8 +37,9 @@ LINGER_S: Final = 5.0
 """How long the rest of a refused body is read, so that the client sees the answer."""
 CLOSING_S: Final = 30.0
 """How long a closed connection may still have something to send; looked at as often."""
-UNREAD_BYTES_MAX: Final = 512 * limits.MIB
-"""Of answers that are not read, all together; who adds more is cut off."""
+UNREAD_BYTES_MAX: Final = 256 * limits.MIB
+"""Of answers that are not read, all together; who adds more is cut off. What an answer was made of
+is kept until it is sent: this much takes twice as much memory."""
 READ_BYTES: Final = 1 << 16
 HEADER_BYTES_MAX: Final = 8_190
 HEADERS_MAX: Final = 128
