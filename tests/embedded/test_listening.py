@@ -73,17 +73,20 @@ def test_a_function_that_is_too_slow_stops_no_job_and_hears_that_it_has_missed_s
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ring, "RING_STEPS_MAX", 50)
-    go, heard = threading.Event(), []
+    go, reset, heard = threading.Event(), threading.Event(), []
 
     def hear(event: Event) -> None:
         go.wait(S)
         heard.append(event)
+        if event.name == "reset":
+            reset.set()
 
     with Queue(None, handle, on_event=hear) as queue:
         queue.wait(queue.enqueue(0), S)
         queue.enqueue_many([{"params": number} for number in range(100)])
         assert queue.join(S)
         go.set()
+        assert reset.wait(S)
         last = queue.enqueue("last")
         queue.wait(last, S)
     names = [event.name for event in heard]

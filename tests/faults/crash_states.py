@@ -19,6 +19,7 @@ Source: ALICE (Pillai et al., OSDI 2014).
 """
 
 import argparse
+import faulthandler
 import os
 import random
 import re
@@ -324,6 +325,7 @@ def _in_child(dir_: Path, images: list[bytes], *, closely: bool) -> list[Seen | 
     reads, writes = os.pipe()
     child = os.fork()
     if not child:
+        faulthandler.disable()  # LMDB aborts at a damaged tree: that is an answer
         try:
             for image in images:
                 signal.setitimer(signal.ITIMER_PROF, LOOK_CPU_S)  # its signal ends the child

@@ -386,3 +386,8 @@ async def test_what_is_no_type_or_group_is_a_404_and_no_page_a_400(
     for query in ("page=0", "limit=0", "limit=1001", "page=x", "after=a"):
         refused(await server.call("GET", f"{path}?{query}"), 400, "request_malformed")
     refused(await server.send("PUT", f"{path}/a", data=b"{}"), 405, "method_not_allowed")
+
+
+async def test_what_is_not_understood_as_http_is_refused_in_both_shapes(server: Server) -> None:
+    for path in ("/job-types?page=" + "9" * 9_000, "/api/v1/jobs?limit=" + "9" * 9_000):
+        refused(await server.call("GET", path), 400, "request_malformed")

@@ -27,6 +27,7 @@ from headrace.http.errors import problem_response, response_of
 from headrace.http.metrics import Meters
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
+from headrace.wire.root import is_root
 
 assert HttpRequestParser is not HttpRequestParserPy, (
     "aiohttp runs on its pure Python parser, which has had most of the request smuggling defects:"
@@ -173,7 +174,7 @@ class Connection(web.RequestHandler):
                 ProblemCode.BODY_TIMEOUT,
                 f"no request came within {self._header_ms // 1000} s",
             )
-            body = problem_response(late).body
+            body = problem_response(late, root=True).body
             assert isinstance(body, bytes)
             self.transport.write(_LATE % (len(body), body))
             self.transport.write_eof()
@@ -199,7 +200,8 @@ class Connection(web.RequestHandler):
             detail = "it is not valid HTTP/1.1"
             if isinstance(exc, LineTooLong):
                 detail = f"a line of the header is longer than {HEADER_BYTES_MAX} bytes"
-            response = problem_response(Problem(ProblemCode.REQUEST_MALFORMED, detail))
+            problem = Problem(ProblemCode.REQUEST_MALFORMED, detail)
+            response = problem_response(problem, root=True)  # of which surface, nobody knows
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun; the connection can only be closed")
         response.headers["Server"] = SERVER_NAME
@@ -290,7 +292,7 @@ class Runner(web.AppRunner):
             try:
                 return await app._handle(request)
             except Exception as error:  # raised before the middlewares: a strange Expect
-                return response_of(error)
+                return response_of(error, root=is_root(request.path))
 
         return Server(
             handle,
@@ -314,7 +316,8 @@ class Runner(web.AppRunner):
         """Answer in our own version, whatever was asked in, and close."""
         self._meters.parse_errors += 1
         request._version = HttpVersion11
-        response = problem_response(Problem(ProblemCode.REQUEST_MALFORMED, fault))
+        problem = Problem(ProblemCode.REQUEST_MALFORMED, fault)
+        response = problem_response(problem, root=is_root(request.path))
         response.headers["Server"] = SERVER_NAME
         response.force_close()
         return response
