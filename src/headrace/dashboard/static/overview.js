@@ -58,10 +58,11 @@ export function show(main, { signal }) {
   let columns = null;
   function draw() {
     if (!columns?.at.length) return;
-    const from = columns.at.at(-1) - Number(range.read());
+    const last = columns.at.at(-1);
+    const from = last - Number(range.read());
     const first = columns.at.findIndex((at) => at >= from);
     for (const { names, made } of plots) {
-      made.show(["at", ...names].map((name) => columns[name].slice(first)));
+      made.show(["at", ...names].map((name) => columns[name].slice(first)), [from, last]);
     }
   }
   range.changed = draw;
@@ -177,6 +178,7 @@ function makePlots(signal) {
       title: "Depth",
       unit: "jobs",
       format: (value) => (value === null ? "–" : short(value)),
+      whole: true,
       series: [
         { label: "waiting", line: "a" },
         { label: "running", line: "b" },
@@ -232,12 +234,13 @@ function queueTable() {
 /** Things that may need somebody, the most pressing first: kind, text, where to look. */
 function looks(listed, demand, stats) {
   const found = [];
-  const jobs = (number) => `${count(number)} ${number === 1 ? "job" : "jobs"}`;
+  const jobs = (number, one = "", more = one) =>
+    `${count(number)} ${number === 1 ? `job ${one}` : `jobs ${more}`}`;
   if (demand.never.jobs) {
     found.push({
       kind: "never",
       word: "no fit",
-      text: `${jobs(demand.never.jobs)} ask for what no known worker has`,
+      text: `${jobs(demand.never.jobs, "asks", "ask")} for what no known worker has`,
       href: "#/jobs?status=queued",
     });
   }
@@ -245,7 +248,7 @@ function looks(listed, demand, stats) {
     found.push({
       kind: "unknown",
       word: "no workers",
-      text: `${jobs(demand.unknown.jobs)} wait and no worker is known`,
+      text: `${jobs(demand.unknown.jobs, "waits", "wait")} and no worker is known`,
       href: session.may("admin") ? "#/workers" : "#/jobs?status=queued",
     });
   }
@@ -253,7 +256,7 @@ function looks(listed, demand, stats) {
     found.push({
       kind: "busy",
       word: "busy",
-      text: `${jobs(demand.busy.jobs)} wait for workers that are busy`,
+      text: `${jobs(demand.busy.jobs, "waits", "wait")} for workers that are busy`,
       href: "#/jobs?status=queued",
     });
   }
@@ -261,7 +264,7 @@ function looks(listed, demand, stats) {
     found.push({
       kind: "held_back",
       word: "held back",
-      text: `${jobs(demand.held_back.jobs)} are held back by a pause, a capacity or a limit`,
+      text: `${jobs(demand.held_back.jobs, "is", "are")} held back by a pause, a capacity or a limit`,
       href: "#/queues",
     });
   }
@@ -270,7 +273,7 @@ function looks(listed, demand, stats) {
     found.push({
       kind: "failed",
       word: "failed",
-      text: `${jobs(failed + timeout)} failed or timed out since the server started`,
+      text: `${jobs(failed + timeout, "failed or timed out")} since the server started`,
       href: "#/dead",
     });
   }

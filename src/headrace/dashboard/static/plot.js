@@ -4,6 +4,7 @@ import { fill, h, setText } from "./dom.js";
 import uPlot from "./uplot.js";
 
 const HEIGHT = 168;
+const WHOLE = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat();
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -11,9 +12,10 @@ function colour(name) {
 
 /**
  * Makes a plot. `series`: name, label, and the custom property with the colour. `format` shows a
- * value. `show` takes columns: instants in seconds, then one list for each series.
+ * value; `whole`: there are no parts of one. `show` takes columns: instants in seconds, then one list
+ * for each series; and the first and last instant of the axis.
  */
-export function plot({ title, unit, series, format, signal }) {
+export function plot({ title, unit, series, format, whole = false, signal }) {
   const values = series.map(() => h("span", { class: "num" }, "–"));
   const legend = h(
     "ul",
@@ -30,6 +32,7 @@ export function plot({ title, unit, series, format, signal }) {
     canvas,
   );
   let data = [[], ...series.map(() => [])];
+  let span = [0, 1];
   let drawn = null;
   let pointed = null;
 
@@ -56,10 +59,19 @@ export function plot({ title, unit, series, format, signal }) {
       padding: [8, 26, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1] } },
+      scales: {
+        x: { range: () => span },
+        y: { range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1] },
+      },
       axes: [
         { ...axis, space: 70, size: 30, values: (_, splits) => splits.map(clockOf) },
-        { ...axis, size: 58, space: 32, values: (_, splits) => splits.map(format) },
+        {
+          ...axis,
+          ...(whole && { incrs: WHOLE }),
+          size: 58,
+          space: 32,
+          values: (_, splits) => splits.map(format),
+        },
       ],
       series: [
         {},
@@ -69,7 +81,7 @@ export function plot({ title, unit, series, format, signal }) {
           width: 1.6,
           fill: line === "fill" ? colour("--plot-fill-below") : undefined,
           spanGaps: false,
-          points: { show: false },
+          points: { show: true, size: 4, filter: alone },
         })),
       ],
       hooks: {
@@ -95,14 +107,27 @@ export function plot({ title, unit, series, format, signal }) {
 
   return {
     element,
-    show(columns) {
+    show(columns, ends) {
       data = columns;
+      span = ends;
       if (drawn) drawn.setData(data);
       else draw();
       if (pointed === null) tell();
       describe();
     },
   };
+}
+
+/** Which values have none beside them: no line shows them. */
+function alone(drawn, number) {
+  const values = drawn.data[number];
+  const found = [];
+  values.forEach((value, at) => {
+    if (value !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null) {
+      found.push(at);
+    }
+  });
+  return found;
 }
 
 function clockOf(seconds) {
