@@ -91,6 +91,14 @@ class FakeServer:
         await self.touch()
         return lease
 
+    def give_unheard(self, kind: str) -> Lease:
+        """Give a job to the poll that is parked; its answer stays on the way."""
+        number = len(self.leases) + len(self.queue) + 1
+        spec = {"id": f"job-{number}", "name": kind, "type": kind, "timeout": 60}
+        lease = self.leases[f"lease-{number}"] = Lease(f"lease-{number}", spec, 1)
+        self._grants[self.polls[-1].session, self.polls[-1].seq] = [lease]
+        return lease
+
     async def submit_wasm(self, module: bytes, **fields: Any) -> Lease:
         sha256 = hashlib.sha256(module).hexdigest()
         self.modules[sha256] = module

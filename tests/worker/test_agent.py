@@ -437,6 +437,17 @@ async def test_a_drain_lets_jobs_finish_and_takes_no_more(
     assert server.queue == [late]
 
 
+async def test_a_drain_gives_back_what_was_on_its_way(server: FakeServer, tmp_path: Path) -> None:
+    agent = Agent(AgentConfig(url=server.url, cache_dir=tmp_path, wasm=False), worker)
+    task = asyncio.get_running_loop().create_task(agent.run())
+    await until(lambda: bool(server.polls) and float(server.polls[-1].wait) > 0)
+    given = server.give_unheard("add")
+    agent.drain(10)
+    async with asyncio.timeout(WAIT_S):
+        await task
+    assert given.report.outcome == "released"
+
+
 async def test_a_server_that_says_drain_is_asked_on_and_one_that_says_quit_is_left(
     server: FakeServer, tmp_path: Path
 ) -> None:

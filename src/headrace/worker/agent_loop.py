@@ -122,6 +122,8 @@ class AgentLoop:
         self._one_by_one = False
         """The server refused several reports together; find the one it cannot read."""
         self._draining = False
+        self._left = False
+        """The last poll, that asks for nothing, is over: no job can be on its way to us."""
         self._give_up_at = float("inf")
         self._hurry = asyncio.Event()
         """Cuts a pause short: a drain has begun or come to its end."""
@@ -201,15 +203,20 @@ class AgentLoop:
         return [attempt for attempt in self._attempts.values() if not attempt.reported]
 
     def _drained(self) -> bool:
-        if not self._draining or self._unreported():
+        if not self._is_leaving():
             return False
-        return self._outbox.empty or time.monotonic() >= self._give_up_at
+        done = self._outbox.empty and (self._left or not self._greeted)
+        return done or time.monotonic() >= self._give_up_at
+
+    def _is_leaving(self) -> bool:
+        return self._draining and not self._unreported()
 
     # Polls.
 
     async def _poll_until_drained(self) -> None:
         backoff = Backoff()
         while not self._drained():
+            leaves = self._is_leaving()
             batch = self._outbox.compose(
                 reports_max=1 if self._one_by_one else REPORTS_PER_POLL_MAX
             )
@@ -218,14 +225,17 @@ class AgentLoop:
             except Unreachable as error:
                 self._outbox.put_back(batch.progress)
                 self._note_away(error)
+                self._left = leaves
                 await self._pause(backoff.next_s(error.retry_after_s))
                 continue
             except Refused as error:
                 self._take_refusal(error, batch)
+                self._left = leaves
                 await self._pause(backoff.next_s())
                 continue
             if answer is None:
                 continue  # there is something to say; the seq stays
+            self._left = leaves
             self._seq += 1
             self._note_back()
             kept = self._take(answer, batch)
@@ -238,11 +248,15 @@ class AgentLoop:
             log.error("gave up on %d reports that the server did not take", self._outbox.waiting)
 
     async def _exchange(self, batch: Batch) -> PollAnswer | None:
-        """Send one poll. None: it was parked, and now there is something to say."""
+        """Send one poll. None: it was parked, and now there is something to say.
+
+        Who leaves says so with the number of a poll that is parked: what the server has given to
+        that one comes with the answer, and goes back.
+        """
         request = self._request(batch)
         sent_at = time.monotonic()
         timeout_s = float(request.wait) + max(ANSWER_S_MIN, self._lease_s / BEATS_PER_TERM)
-        if batch:
+        if batch or self._is_leaving():
             timeout_s += sum(map(_upload_bytes, batch.reports)) / UPLOAD_BYTES_PER_S
             answer = await self._link.poll(request, timeout_s)
             self._beat_at = sent_at
@@ -269,7 +283,8 @@ class AgentLoop:
         slots = 0 if self._draining else self._slots()
         running = [lease for lease, attempt in self._attempts.items() if not attempt.reported]
         wait_s = 0.0
-        if not batch and not self._away and self._greeted:  # else it is good to know soon
+        may_wait = not batch and not self._is_leaving()
+        if may_wait and not self._away and self._greeted:  # else it is good to know soon
             wait_s = min(WAIT_S_MAX, self._lease_s / BEATS_PER_TERM) if running else WAIT_S_MAX
         assert self._config.total is not None
         return PollRequest(
