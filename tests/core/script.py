@@ -159,7 +159,7 @@ class Script:
             delay_ms=words.ms("delay"),
             scheduled_at_ms=self._at(words, "at"),
             start_before_at_ms=self._at(words, "start_before"),
-            module_sha256=b"m" * 32 if words.flag("module") else b"",
+            module_key=b"m" * 32 if words.flag("module") else b"",
             key_digest=key.encode().ljust(16) if key else b"",
             request_digest=request.encode().ljust(16) if key else b"",
         )

@@ -308,7 +308,7 @@ def test_what_comes_to_pass_twice_before_it_is_told_is_told_to_whom_it_concerns(
 
 
 def test_a_job_waits_for_the_module_that_was_announced(rig: Rig) -> None:
-    job_id = rig.submit(module_sha256=SHA, await_module=True, entry_point="_start")
+    job_id = rig.submit(module_key=SHA, await_module=True, entry_point="_start")
     assert rig.status(job_id) is _S.INITIALIZING
     assert SHA.hex() in rig.explain(job_id).reasons[0]
     rig.open()
@@ -318,15 +318,15 @@ def test_a_job_waits_for_the_module_that_was_announced(rig: Rig) -> None:
 
 
 def test_a_module_that_comes_with_another_job_is_there_for_all(rig: Rig) -> None:
-    job_id = rig.submit(module_sha256=SHA, await_module=True, entry_point="_start")
-    rig.apply(Submit(ALICE, [rig.new(module_sha256=SHA, await_module=True)], [MODULE]))
+    job_id = rig.submit(module_key=SHA, await_module=True, entry_point="_start")
+    rig.apply(Submit(ALICE, [rig.new(module_key=SHA, await_module=True)], [MODULE]))
     rig.wait(0)
     assert rig.status(job_id) is _S.QUEUED
 
 
 def test_a_module_without_the_entry_point_fails_the_job(rig: Rig) -> None:
     first = rig.submit()
-    job_id = rig.submit(module_sha256=SHA, await_module=True, entry_point="main", after=[first])
+    job_id = rig.submit(module_key=SHA, await_module=True, entry_point="main", after=[first])
     rig.apply(PutModule(MODULE))
     rig.wait(0)
     status, error, code = finished(rig, job_id)
@@ -339,7 +339,7 @@ def test_a_tenant_can_announce_so_many_and_no_more(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "AWAITING_MODULE_MAX", 2)
-    fields = {"module_sha256": SHA, "await_module": True, "entry_point": "_start"}
+    fields = {"module_key": SHA, "await_module": True, "entry_point": "_start"}
     first, _ = rig.submit(**fields), rig.submit(**fields)
     assert rig.apply(Submit(ALICE, [rig.new(**fields)])).code is ProblemCode.QUEUE_FULL
     assert rig.apply(Submit(STRANGER, [rig.new(**fields)]))[0].status is _S.INITIALIZING

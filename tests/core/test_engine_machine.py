@@ -136,7 +136,7 @@ class EngineMachine(RuleBasedStateMachine):
                 request_digest=b"r" * 16 if key else b"",
                 after=before,
                 any_end=any_end,
-                module_sha256=announced,
+                module_key=announced,
                 await_module=bool(announced),
             )
             for alike_count in counts

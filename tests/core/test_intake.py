@@ -74,7 +74,7 @@ def test_a_typed_job_that_says_nothing_else_gets_the_defaults() -> None:
 def test_a_wasm_job_keeps_the_hash_and_is_not_retried_by_default() -> None:
     new = take({**WASM, "arguments": ["a"], "environment": {"K": "v"}, "stdin": "in"}, sha=SHA)
     stored = spec(new)
-    assert new.module_sha256 == module_key("acme", bytes.fromhex(SHA))
+    assert new.module_key == module_key("acme", bytes.fromhex(SHA))
     assert new.retries_max == 0
     assert new.requirements == Requirements("default", "", Amounts(1000, 64), tenant="acme")
     assert (stored.wasm_sha256, stored.entry_point, stored.arguments) == (SHA, "_start", ["a"])

@@ -103,7 +103,7 @@ def test_a_refused_submit_changes_nothing(make_rig: MakeRig) -> None:
     rig = make_rig(EngineConfig(jobs_max=1, resources_max=Amounts(cpu_milli=1_000)))
     refused = {
         ProblemCode.QUEUE_FULL: [rig.new(count=2)],
-        ProblemCode.MODULE_UNKNOWN: [rig.new(module_sha256=SHA)],
+        ProblemCode.MODULE_UNKNOWN: [rig.new(module_key=SHA)],
         ProblemCode.REQUIREMENTS_NEVER_FIT: [rig.new(needs(cpu_milli=1_001))],
         ProblemCode.IDEMPOTENCY_KEY_REUSED: [
             rig.new(key_digest=b"k" * 16, request_digest=b"a" * 16),
@@ -120,18 +120,18 @@ def test_a_refused_submit_changes_nothing(make_rig: MakeRig) -> None:
 
 
 def test_a_refusal_points_at_the_job_of_a_batch(rig: Rig) -> None:
-    alone = rig.apply(Submit(ALICE, [rig.new(module_sha256=SHA)]))
+    alone = rig.apply(Submit(ALICE, [rig.new(module_key=SHA)]))
     assert alone.pointer == "/wasm_sha256"
-    batch = rig.apply(Submit(ALICE, [rig.new(), rig.new(module_sha256=SHA)]))
+    batch = rig.apply(Submit(ALICE, [rig.new(), rig.new(module_key=SHA)]))
     assert batch.pointer == "/1/wasm_sha256"
-    behind = rig.apply(Submit(ALICE, [rig.new(count=3), rig.new(module_sha256=SHA, count=2)]))
+    behind = rig.apply(Submit(ALICE, [rig.new(count=3), rig.new(module_key=SHA, count=2)]))
     assert behind.pointer == "/3/wasm_sha256"
-    alike = rig.apply(Submit(ALICE, [rig.new(module_sha256=SHA, count=2)]))
+    alike = rig.apply(Submit(ALICE, [rig.new(module_key=SHA, count=2)]))
     assert alike.pointer == "/0/wasm_sha256"
 
 
 def test_a_module_that_comes_with_its_job_is_stored_before_it(rig: Rig) -> None:
-    new = rig.new(needs(kind=""), module_sha256=SHA)
+    new = rig.new(needs(kind=""), module_key=SHA)
     rig.apply(Submit(ALICE, [new], [Module(SHA, b"wasm")]))
     assert rig.effects[0] == ModuleStored(SHA, b"wasm")
     assert isinstance(rig.effects[-1], JobsStored)
@@ -142,13 +142,13 @@ def test_a_module_is_stored_once(rig: Rig) -> None:
     assert rig.effects == [ModuleStored(SHA, b"wasm")]
     assert rig.apply(PutModule(Module(SHA, b"wasm"))) is False
     assert rig.effects == []
-    rig.apply(Submit(ALICE, [rig.new(module_sha256=SHA)], [Module(SHA, b"")] * 2))
+    rig.apply(Submit(ALICE, [rig.new(module_key=SHA)], [Module(SHA, b"")] * 2))
     assert not [effect for effect in rig.effects if isinstance(effect, ModuleStored)]
 
 
 def test_a_damaged_row_refuses_the_submit_whole(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def has_module(sha256: bytes) -> bool:
-        if sha256 == OTHER_SHA:
+    def has_module(key: bytes) -> bool:
+        if key == OTHER_SHA:
             raise ArchiveFault
         return False
 

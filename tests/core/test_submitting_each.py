@@ -27,7 +27,7 @@ def test_one_that_is_refused_leaves_the_others(make_rig: MakeRig) -> None:
         {},
         {"key_digest": b"k" * 16, "request_digest": b"r" * 16},
         {"key_digest": b"k" * 16, "request_digest": b"other" + b"r" * 11},
-        {"module_sha256": b"m" * 32},
+        {"module_key": b"m" * 32},
         {"priority": 9},
     ]
     replies = together.apply(SubmitEach(ALICE, [together.new(**fields) for fields in new]))

@@ -221,7 +221,7 @@ class Run:
             self._violation(f"{kind}: {most_fds} descriptors")
         most = GROWTH_BYTES + CONNECTION_BYTES * self._number
         if kind == "reader":
-            most += UNREAD_TIMES * min(deadlines.UNREAD_BYTES_MAX, self._number * LARGE[0])
+            most += min(UNREAD_TIMES * deadlines.UNREAD_BYTES_MAX, self._number * LARGE[0])
         if most_bytes > most:
             self._violation(f"{kind}: {most_bytes >> 20} MiB")
 

@@ -92,7 +92,7 @@ def stored_as_sent(model: "Model", now_ms: int, job: ModelJob, stored: StoredJob
     if (job.priority, job.attempt, job.failures) != (new.priority, 0, 0):
         fail("payload_unchanged", f"{new} became priority {job.priority}")
     if job.status is _S.INITIALIZING:
-        right = bool(new.after) or (new.await_module and new.module_sha256 not in model.modules)
+        right = bool(new.after) or (new.await_module and new.module_key not in model.modules)
     elif new.scheduled_at_ms > now_ms + model.offset_ms:
         right = job.status is _S.SCHEDULED and job.due_is_wall
         right = right and job.due_ms == new.scheduled_at_ms
@@ -108,8 +108,8 @@ def stored_as_sent(model: "Model", now_ms: int, job: ModelJob, stored: StoredJob
 
 
 def module_stored_once(model: "Model", effect: ModuleStored) -> None:
-    if effect.sha256 in model.modules:
-        fail("module_stored_once", effect.sha256.hex())
+    if effect.key in model.modules:
+        fail("module_stored_once", effect.key.hex())
 
 
 def same_id_for_key(model: "Model", new: NewJobs, submitted: Any) -> None:

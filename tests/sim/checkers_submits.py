@@ -16,7 +16,7 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
     """I3, I4: a key in use gives its job again; with another request, a refusal."""
     seen: dict[bytes, tuple[bytes, bytes]] = {}
     expected: list[tuple[bytes, bool]] = []
-    brought = {module.sha256 for module in command.modules}
+    brought = {module.key for module in command.modules}
     beside = Beside()
     for new in command.jobs:
         digest = new.key_digest
@@ -30,7 +30,7 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
             continue
         seen[digest] = (new.job_ids, new.request_digest)
         expected += [(one.job_ids, False) for one in each_new([new])]
-        module = new.module_sha256
+        module = new.module_key
         there = module in brought or module in model.modules or new.await_module
         if module and not there:
             if not isinstance(reply, Problem) or reply.code is not ProblemCode.MODULE_UNKNOWN:
@@ -83,11 +83,11 @@ def each_taken_by_itself(model: "Model", command: SubmitEach, reply: Any) -> Non
     """I3, I4 of jobs that came together by chance: what befalls one is nothing to the others."""
     seen: dict[bytes, tuple[bytes, bytes]] = {}
     fresh = 0
-    known_modules = {module.sha256 for module in command.modules} | model.modules
+    known_modules = {module.key for module in command.modules} | model.modules
     most = model.settings.jobs_max
     beside = Beside()
     for new, told in zip(each_new(command.jobs), each_submitted(reply), strict=True):
-        digest, module = new.key_digest, new.module_sha256
+        digest, module = new.key_digest, new.module_key
         known = (model.keys.get(digest) or seen.get(digest)) if digest else None
         expected: Any = (new.job_ids, False) if known is None else (known[0], True)
         if known is not None and known[1] != new.request_digest:

@@ -235,7 +235,7 @@ class Client:
             new["retention"] = kept = pick(RETENTIONS)
             new["specs"] = [with_member(spec, "retention", kept) for spec in new["specs"]]
         if kind == "" and random() < 0.3:
-            new["module_sha256"] = pick(MODULES)
+            new["module_key"] = pick(MODULES)
             if len(new["specs"]) == 1 and random() < 0.5:
                 new["await_module"] = True
         if settings.afters and len(new["specs"]) == 1 and random() < settings.afters:
@@ -272,7 +272,7 @@ class Client:
                 if job.after:
                     job.specs = [named_in(job.specs[0], job.after, job.any_end)]
                 jobs.append(job)
-            shas = {job.module_sha256 for job in jobs if job.module_sha256}
+            shas = {job.module_key for job in jobs if job.module_key}
             modules = [Module(sha, b"\0asm" + sha) for sha in sorted(shas)] if ask.modules else []
             return (SubmitEach if ask.each else Submit)(ask.caller, jobs, modules)
 

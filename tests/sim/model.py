@@ -305,7 +305,7 @@ class Model:
                 checkers.log_in_order(effect, log)
                 log.append((effect.position, effect.chunk))
             elif kind is ModuleStored:
-                self.durable_modules.add(effect.sha256)
+                self.durable_modules.add(effect.key)
             elif kind is DocumentStored or kind is DocumentDropped:
                 self._set(self.durable_documents, effect)
             elif kind is AuditNoted:
@@ -393,8 +393,8 @@ class Model:
                 self._deleted(now_ms, command, effect)
             elif kind is ModuleStored:
                 checkers.module_stored_once(self, effect)
-                self.modules.add(effect.sha256)
-                self.waiting.came_to_pass(effect.sha256, Status.COMPLETED)
+                self.modules.add(effect.key)
+                self.waiting.came_to_pass(effect.key, Status.COMPLETED)
             elif kind is CheckpointStored:
                 self.jobs[effect.job_id].checkpoint = effect.checkpoint
             elif kind is DocumentStored or kind is DocumentDropped:

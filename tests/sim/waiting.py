@@ -32,8 +32,8 @@ class Waiting:
         """Note what a job waits for, by what there is now."""
         model = self._model
         keys = [model.known_as.get(key, key) for key in after]
-        if job.new.module_sha256:
-            keys.append(job.new.module_sha256)
+        if job.new.module_key:
+            keys.append(job.new.module_key)
         job.waits = {key: self.end_of(key) for key in keys}
         if not job.new.any_end:
             self.telling.update(key for key, end in job.waits.items() if spoils(end))

@@ -50,8 +50,8 @@ def work_reloading(target: str | None, arguments: Sequence[str]) -> int:
                 continue
             changed = sorted(set(now.items()) ^ set(seen.items()))
             seen = now
+            _end(child)  # before we say so: what is submitted from then on runs on the new code
             click.echo(f"headrace: {Path(changed[0][0]).name} has changed, starting anew", err=True)
-            _end(child)
             child = _start(arguments)
     finally:
         _end(child)

@@ -63,8 +63,8 @@ class NewJobs(msgspec.Struct, gc=False):
     retry_delay_ms: int
     retry_backoff_centi: int
     retries_max: int
-    module_sha256: bytes = b""
-    """Its key, by `module_keys`; empty for a typed job."""
+    module_key: bytes = b""
+    """By `module_keys`; empty for a typed job."""
     delay_ms: int = 0
     scheduled_at_ms: int = 0
     """Wall clock; 0 for none. With it `delay_ms` is 0."""
@@ -93,8 +93,8 @@ class NewJobs(msgspec.Struct, gc=False):
 class Module(msgspec.Struct, frozen=True):
     """A verified WASM module that comes with a submit or an upload."""
 
-    sha256: bytes
-    """Its key, by `module_keys`."""
+    key: bytes
+    """By `module_keys`."""
     data: bytes
     entry_points: frozenset[str] | None = None
     """Functions that a job can begin with; None: not known, so workers will find out."""

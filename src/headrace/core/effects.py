@@ -40,7 +40,8 @@ class OwnerStored(msgspec.Struct, frozen=True, tag=3):
 
 
 class ModuleStored(msgspec.Struct, frozen=True, tag=4):
-    sha256: bytes
+    key: bytes
+    """By `module_keys`."""
     data: bytes
 
 

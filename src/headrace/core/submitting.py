@@ -34,7 +34,7 @@ def submit(
         return checked
     new_modules: list[Module] = []
     if command.modules:
-        new_modules = [one for one in command.modules if not has_module(live, one.sha256)]
+        new_modules = [one for one in command.modules if not has_module(live, one.key)]
     named: dict[bytes, Named] = {}
     missing: set[bytes] = set()
     for new in command.jobs:
@@ -43,9 +43,9 @@ def submit(
             if isinstance(found, Problem):
                 return found
             named = found
-            announced = {new.module_sha256 for new in command.jobs if new.await_module}
-            missing = {sha256 for sha256 in announced if not has_module(live, sha256)}
-            missing -= {module.sha256 for module in new_modules}
+            announced = {new.module_key for new in command.jobs if new.await_module}
+            missing = {key for key in announced if not has_module(live, key)}
+            missing -= {module.key for module in new_modules}
             break
     for module in new_modules:
         store_module(live, module, effects)
@@ -158,8 +158,8 @@ def submit_waits(new: NewJobs, named: dict[bytes, Named], missing: set[bytes]) -
             new.specs = [spec.replace(text, known) for spec in new.specs]
         if not (ended is Status.COMPLETED or (new.any_end and ended is not None)):
             keys.append(job_id)
-    if new.await_module and new.module_sha256 in missing:
-        keys.append(new.module_sha256)
+    if new.await_module and new.module_key in missing:
+        keys.append(new.module_key)
     return Waits([*dict.fromkeys(keys)], new.any_end, new.entry_point)
 
 
@@ -218,7 +218,7 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
     Reads all that has to be read from the archive, and changes nothing.
     """
     checked: list[tuple[bytes, bytes] | None] = []
-    modules = {module.sha256 for module in command.modules} if command.modules else ()
+    modules = {module.key for module in command.modules} if command.modules else ()
     seen: dict[bytes, bytes] = {}
     position = new_jobs = announced = 0
     most, refuse_never_fit = live.config.resources_max, live.config.refuse_never_fit
@@ -245,9 +245,7 @@ def submit_check(live: Live, command: Submit) -> list[tuple[bytes, bytes] | None
                 continue
             seen[new.key_digest] = new.request_digest
         new_jobs += len(new.specs)
-        if new.module_sha256 and not (
-            new.module_sha256 in modules or has_module(live, new.module_sha256)
-        ):
+        if new.module_key and not (new.module_key in modules or has_module(live, new.module_key)):
             if not new.await_module:
                 return Problem(
                     ProblemCode.MODULE_UNKNOWN,
@@ -362,17 +360,17 @@ def pointer(command: Submit, position: int) -> str:
 
 
 def put_module(live: Live, _now_ms: int, command: PutModule, effects: list[Effect]) -> bool:
-    if has_module(live, command.module.sha256):
+    if has_module(live, command.module.key):
         return False
     store_module(live, command.module, effects)
     return True
 
 
 def store_module(live: Live, module: Module, effects: list[Effect]) -> None:
-    live.fresh_modules.add(module.sha256)
-    effects.append(ModuleStored(module.sha256, module.data))
-    live.awaiting.end(module.sha256, Status.COMPLETED, module.entry_points)
+    live.fresh_modules.add(module.key)
+    effects.append(ModuleStored(module.key, module.data))
+    live.awaiting.end(module.key, Status.COMPLETED, module.entry_points)
 
 
-def has_module(live: Live, sha256: bytes) -> bool:
-    return sha256 in live.fresh_modules or live.archive.has_module(sha256)
+def has_module(live: Live, key: bytes) -> bool:
+    return key in live.fresh_modules or live.archive.has_module(key)

@@ -224,7 +224,7 @@ class Archive(Protocol):
     def key(self, digest: bytes) -> tuple[bytes, bytes] | None:
         """Return the job and the request digest under an idempotency key."""
 
-    def has_module(self, sha256: bytes) -> bool: ...
+    def has_module(self, key: bytes) -> bool: ...
 
     def owner_of(self, job_id: bytes) -> int | None:
         """Return the owner of a job, live or finished; None for no such job."""

@@ -475,8 +475,8 @@ def _owner_stored(rows: NewRows, effect: OwnerStored) -> None:
 
 
 def _module_stored(rows: NewRows, effect: ModuleStored) -> None:
-    _put(rows, MODULES, effect.sha256, effect.data)
-    _put(rows, MODULE_SIZES, effect.sha256, number_key(len(effect.data)))
+    _put(rows, MODULES, effect.key, effect.data)
+    _put(rows, MODULE_SIZES, effect.key, number_key(len(effect.data)))
 
 
 def _jobs_stored(rows: NewRows, effect: JobsStored) -> None:

@@ -308,8 +308,8 @@ class Store:
         payload = self._row(layout.KEYS, digest)
         return None if payload is None else layout.key_unpack(payload)
 
-    def has_module(self, sha256: bytes) -> bool:
-        return self._row(layout.MODULE_SIZES, sha256) is not None
+    def has_module(self, key: bytes) -> bool:
+        return self._row(layout.MODULE_SIZES, key) is not None
 
     def owner_of(self, job_id: bytes) -> int | None:
         payload = self._row(layout.SPEC, job_id)
@@ -458,8 +458,9 @@ class Store:
     def checkpoint(self, job_id: bytes) -> bytes | None:
         return self._committed(layout.CHECKPOINTS, job_id)
 
-    def module(self, sha256: bytes) -> bytes | None:
-        return self._committed(layout.MODULES, sha256)
+    def module(self, key: bytes) -> bytes | None:
+        """Return a module by its key (`module_keys`)."""
+        return self._committed(layout.MODULES, key)
 
     def module_of_any(self, sha256: bytes) -> bytes | None:
         """Return a module of whichever tenant: its bytes are the same."""
@@ -468,8 +469,8 @@ class Store:
             return self._committed(layout.MODULES, key)
         return None
 
-    def has_module_committed(self, sha256: bytes) -> bool:
-        return self._committed(layout.MODULE_SIZES, sha256) is not None
+    def has_module_committed(self, key: bytes) -> bool:
+        return self._committed(layout.MODULE_SIZES, key) is not None
 
     def logs(
         self, job_id: bytes, after_position: int = -1, limit: int = LOG_READ_MAX

@@ -234,7 +234,7 @@ function queueTable() {
 /** Things that may need somebody, the most pressing first: kind, text, where to look. */
 function looks(listed, demand, stats) {
   const found = [];
-  const jobs = (number, one = "", more = one) =>
+  const jobs = (number, one, more = one) =>
     `${count(number)} ${number === 1 ? `job ${one}` : `jobs ${more}`}`;
   if (demand.never.jobs) {
     found.push({
