@@ -103,6 +103,8 @@ class Outbox:
         """The engine's counts are those of what waits."""
         if hooks.pending != Counter(place[0] for place in self.now):
             fail("deliveries_counted", f"{hooks.pending} counted, {len(self.now)} wait")
+        if hooks.tenant_pending != Counter(one.tenant for one in self.now.values()):
+            fail("deliveries_counted", f"{hooks.tenant_pending} of tenants")
 
     # What happens -------------------------------------------------------------------------------
 

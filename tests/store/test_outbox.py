@@ -60,6 +60,14 @@ def test_what_is_over_goes_with_its_webhook(store: Store) -> None:
     assert store.sent(A) == []
 
 
+def test_what_waits_is_counted_for_each_tenant_of_an_endpoint(kv: KeyValue) -> None:
+    store = Store(kv)
+    store.restore()
+    others = [Delivery(number, A, "e", "u", 1, 30, 1) for number in (2, 3)]
+    commit(store, DeliveriesDue([delivery(A, 1, 20), *others]))
+    assert sorted(Store(kv).restore().deliveries_waiting) == [(A, "t", 1), (A, "u", 2)]
+
+
 def test_a_damaged_row_is_passed_over_and_told_at_a_start(kv: KeyValue) -> None:
     store = Store(kv)
     store.restore()

@@ -130,7 +130,7 @@ class Hooks:
     def restore(self, waiting: list[tuple[bytes, str, int]], number_last: int) -> None:
         """Count what waits: endpoint, tenant and how many."""
         for endpoint, tenant, count in waiting:
-            self.pending[endpoint] = count
+            self.pending[endpoint] = self.pending.get(endpoint, 0) + count
             self.tenant_pending[tenant] = self.tenant_pending.get(tenant, 0) + count
         self.number_last = max(self.number_last, number_last)
 

@@ -393,7 +393,7 @@ class Restored(msgspec.Struct, frozen=True):
     owners: dict[int, tuple[str, str]]
     documents: list[Document]
     deliveries_waiting: list[tuple[bytes, str, int]]
-    """Endpoint, tenant, and how many deliveries wait for it."""
+    """Endpoint, tenant, and how many deliveries of that tenant wait for it."""
     delivery_last: int
     """The highest number of an event that waits."""
     audit_last: int

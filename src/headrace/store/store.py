@@ -12,7 +12,7 @@ process must stop.
 """
 
 import secrets
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -589,12 +589,11 @@ class Store:
         for key, payload in self._sound_rows(layout.DOCUMENTS, corrupt):
             self.documents.put(layout.document_unpack(key, payload))
         self.documents.damaged = {key[0] for table, key in corrupt if table == layout.DOCUMENTS}
-        waiting: dict[bytes, tuple[str, int]] = {}
+        waiting: Counter[tuple[bytes, str]] = Counter()
         number_last = 0
         for _, payload in self._sound_rows(layout.OUTBOX, corrupt):
             one = layout.delivery_unpack(payload)
-            _, before = waiting.get(one.endpoint, ("", 0))
-            waiting[one.endpoint] = (one.tenant, before + 1)
+            waiting[one.endpoint, one.tenant] += 1
             number_last = max(number_last, one.number)
         last = self._kv.scan(layout.AUDIT, reverse=True, limit=1)
         return Restored(
@@ -605,7 +604,7 @@ class Store:
             classes=classes,
             owners=dict(self._owners.who),
             documents=[one for kind in Kind for one in self.documents.of(kind).values()],
-            deliveries_waiting=[(key, *of) for key, of in waiting.items()],
+            deliveries_waiting=[(*key, count) for key, count in waiting.items()],
             delivery_last=number_last,
             audit_last=int.from_bytes(last[0][0], "big") if last else 0,
             # Numbers begin at 0 and no row is ever deleted: the rows tell how many there are.
