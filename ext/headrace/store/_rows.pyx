@@ -1,10 +1,4 @@
-"""Seals of rows: the inner loops of `layout`.
-
-The checksum is zlib's CRC-32. It is computed here, sixteen bytes a step, because a call of zlib
-costs more than the checksum of a short row.
-Source: M. Kounavis, F. Berry, Novel Table Lookup-Based Algorithms for High-Performance CRC
-Generation (2008).
-"""
+"""Rows sealed and unsealed by the many: the inner loops of `layout`."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -14,11 +8,11 @@ cdef extern from "<string.h>" nogil:
     void* memmem(const void* haystack, size_t size, const void* needle, size_t needle_size)
 
 from headrace.store._jobs cimport StoredJob
+from headrace.store._seals cimport SEAL_BYTES_C, crc_of, is_sound, u32_write
 
 from headrace.store.contract import RecordCorrupt, StoreDamaged
 
 cdef enum:
-    SEAL_BYTES_C = 4
     ENVELOPE_HEAD = 6
     ID_BYTES = 16
     OWNER_BYTES = 4
@@ -27,79 +21,8 @@ cdef enum:
     SHORT_TEXT = 32  # bytes; these and more are long, in MessagePack
     BINARY = 0xC4
     TEXT = 0xD9
-    STEP = 16
-    TABLES_MAX_C = 256
 
 cdef tuple NO_KEY = (-1, None, None)
-cdef uint32_t POLYNOMIAL = 0xEDB88320u
-cdef uint32_t steps[STEP][256]         # steps[k][b]: the checksum of b and k zero bytes
-cdef uint32_t seeds[TABLES_MAX_C]      # of a table's number: where each of its seals begins
-
-
-cdef void steps_fill() noexcept:
-    cdef uint32_t crc
-    cdef int byte, bit, k
-    for byte in range(256):
-        crc = byte
-        for bit in range(8):
-            crc = crc >> 1 ^ (POLYNOMIAL if crc & 1 else 0)
-        steps[0][byte] = crc
-    for byte in range(256):
-        for k in range(1, STEP):
-            steps[k][byte] = steps[k - 1][byte] >> 8 ^ steps[0][steps[k - 1][byte] & 255]
-
-
-cdef uint32_t crc_more(uint32_t crc, const unsigned char* data, size_t size) noexcept nogil:
-    """Return the checksum of what `crc` is of, and of data behind it."""
-    cdef uint32_t word
-    cdef int k
-    crc = ~crc
-    while size >= STEP:
-        memcpy(&word, data, 4)
-        crc ^= word
-        crc = (
-            steps[15][crc & 255] ^ steps[14][crc >> 8 & 255]
-            ^ steps[13][crc >> 16 & 255] ^ steps[12][crc >> 24]
-            ^ steps[11][data[4]] ^ steps[10][data[5]] ^ steps[9][data[6]] ^ steps[8][data[7]]
-            ^ steps[7][data[8]] ^ steps[6][data[9]] ^ steps[5][data[10]] ^ steps[4][data[11]]
-            ^ steps[3][data[12]] ^ steps[2][data[13]] ^ steps[1][data[14]] ^ steps[0][data[15]]
-        )
-        data += STEP
-        size -= STEP
-    while size:
-        crc = crc >> 8 ^ steps[0][(crc ^ data[0]) & 255]
-        data += 1
-        size -= 1
-    return ~crc
-
-
-cdef inline uint32_t crc_of(int table, const char* key, size_t key_bytes,
-                            const char* payload, size_t payload_bytes) noexcept nogil:
-    cdef uint32_t crc = crc_more(seeds[table], <const unsigned char*>key, key_bytes)
-    return crc_more(crc, <const unsigned char*>payload, payload_bytes)
-
-
-cdef inline void u32_write(char* at, uint32_t number) noexcept nogil:
-    at[0] = <char>(number >> 24)
-    at[1] = <char>(number >> 16)
-    at[2] = <char>(number >> 8)
-    at[3] = <char>number
-
-
-cdef inline bint is_sound(int table, const char* key, size_t key_bytes,
-                          const char* value, size_t value_bytes) noexcept nogil:
-    cdef char expected[SEAL_BYTES_C]
-    if value_bytes < SEAL_BYTES_C:
-        return False
-    u32_write(expected, crc_of(
-        table, key, key_bytes, value + SEAL_BYTES_C, value_bytes - SEAL_BYTES_C
-    ))
-    return memcmp(expected, value, SEAL_BYTES_C) == 0
-
-
-def seal(unsigned char table, bytes key not None, bytes payload not None):
-    return sealed(table, key, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
-
 
 cdef bytes sealed(int table, bytes key, const char* payload, Py_ssize_t payload_bytes):
     cdef bytes value = PyBytes_FromStringAndSize(NULL, SEAL_BYTES_C + payload_bytes)
@@ -110,16 +33,6 @@ cdef bytes sealed(int table, bytes key, const char* payload, Py_ssize_t payload_
         table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), payload, payload_bytes
     ))
     return value
-
-
-def unseal(unsigned char table, bytes key not None, bytes value not None):
-    """Return the payload. Raises `RecordCorrupt`."""
-    if not is_sound(
-        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
-        PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
-    ):
-        raise RecordCorrupt(table, key)
-    return value[SEAL_BYTES_C:]
 
 
 cdef bint rises(const char* last, size_t last_bytes, const char* key, size_t key_bytes) noexcept:
@@ -530,7 +443,9 @@ def put_completed(
         started = started_at_ms[i]
         is_apart = PyBytes_GET_SIZE(body) > body_bytes_max
         if is_apart:
-            rows[bodies_table][job_id] = seal(bodies_table, job_id, body)
+            rows[bodies_table][job_id] = sealed(
+                bodies_table, job_id, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)
+            )
             body = b""
         at = pack_byte(begin, is_apart)
         at = pack_byte(at, 0x80 | (3 + (started != 0) + (len(worker_text) > 0) + (len(body) > 0)))
@@ -651,15 +566,3 @@ def link(rows not None):
                 memcpy(at, PyBytes_AS_STRING(value), SEAL_BYTES_C)
                 at += SEAL_BYTES_C
     return joined
-
-
-cdef void seeds_fill() noexcept:
-    cdef unsigned char number
-    cdef int table
-    for table in range(TABLES_MAX_C):
-        number = <unsigned char>table
-        seeds[table] = crc_more(0, &number, 1)
-
-
-steps_fill()
-seeds_fill()

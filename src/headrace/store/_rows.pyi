@@ -1,10 +1,9 @@
-"""Seals of rows: the inner loops of `layout`."""
+"""Rows sealed and unsealed by the many: the inner loops of `layout`."""
 
 from collections.abc import Iterable, Mapping, MutableMapping, Set
 
 from headrace.store._jobs import StoredJob
 
-def seal(table: int, key: bytes, payload: bytes) -> bytes: ...
 def put_jobs(
     rows: MutableMapping[int, dict[bytes, bytes | None]],
     tables: tuple[int, int, int],
@@ -101,9 +100,6 @@ def link(rows: Mapping[int, dict[bytes, bytes | None]]) -> bytes:
     A row stands there as its checksum, which covers table, key and payload; a deleted one has no
     checksum, so its key does.
     """
-
-def unseal(table: int, key: bytes, value: bytes) -> bytes:
-    """Return the payload. Raises `RecordCorrupt`."""
 
 def unseal_records(
     table: int, packed: bytes, last: bytes, key_bytes: int, record_bytes: int

@@ -9,7 +9,7 @@ Each value is sealed: the CRC-32 of (table, key, payload), then the payload.
      0      4
     ┌──────┬──────────┐   CRC-32 and not CRC-32C: every language's zlib can check it, and both
     │ crc  │ payload  │   find every error of up to 32 bits in a row and miss others with 1 in 4
-    └──────┴──────────┘   billion. `_rows` computes it.
+    └──────┴──────────┘   billion. `_seals` computes it.
 
 Format: 1. To change a payload, a key or a table: raise `FORMAT`, keep reading what `FORMAT - 1`
 wrote, keep a fixture of the old one in tests/store/fixtures.
@@ -54,8 +54,8 @@ from headrace.core.job import RECORD_BYTES, Status
 from headrace.core.resources import Requirements
 from headrace.store import attempts
 from headrace.store._rows import put_completed, put_jobs, put_leased
-from headrace.store._rows import seal as seal
-from headrace.store._rows import unseal as unseal
+from headrace.store._seals import seal as seal
+from headrace.store._seals import unseal as unseal
 from headrace.store.attempts import AttemptEnd
 from headrace.wire.documents import AuditEntry, Document, Kind
 from headrace.wire.limits import ATTEMPTS_KEPT, AUDIT_ENTRIES_MAX, DELIVERIES_KEPT, PROGRESS_KEPT
