@@ -59,6 +59,13 @@ def states(way: str, cut: int) -> list[crash_states.State]:
     return [state for state in found if (state.way, state.cut) == (way, cut)]
 
 
+def test_states_with_one_key_are_one_file() -> None:
+    made = list(crash_states.states_of(SYNCED, 500, random.Random(1)))
+    images = {state.key: state.image for state in made}
+    assert len(images) < len(made)
+    assert all(images[state.key] == state.image for state in made)
+
+
 def test_what_was_synced_is_there_and_what_was_not_may_be() -> None:
     assert {state.image for state in states("none", 3)} == {OLD}
     assert {state.image for state in states("all", 3)} == {NEW}

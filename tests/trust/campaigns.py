@@ -23,6 +23,10 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     """So much is done by one run of the command; figures are kept of each."""
     amount_a_seed: int = 0
     """0: a run has one seed."""
+    each_s: float = 1.0
+    """About how long a unit of it takes, until a run says so."""
+    cores: float = 1.0
+    """How busy a run keeps the machine: those that wait run beside others."""
     control: str = ""
     """The command that plants `{defect}`; it exits with 0 only if that is found out."""
     defects: tuple[str, ...] = ()
@@ -36,7 +40,9 @@ SIMULATION_STEPS: Final = 20_000
 """Of a seed; the drain at its end comes on top."""
 
 
-def _crash(name: str, what: str, quick: int, full: int, *defects: str) -> Campaign:
+def _crash(
+    name: str, what: str, quick: int, full: int, *defects: str, each_s: float, cores: float
+) -> Campaign:
     """Lives that end in another way than by kill -9."""
     return Campaign(
         name=name,
@@ -46,6 +52,8 @@ def _crash(name: str, what: str, quick: int, full: int, *defects: str) -> Campai
         quick=quick,
         full=full,
         piece=25,
+        each_s=each_s,
+        cores=cores,
         control=f"tools/crash --ground {name} --control {{defect}} --seed {{seed}}",
         defects=defects,
     )
@@ -60,6 +68,7 @@ def _powercut(filesystem: str) -> Campaign:
         quick=2,
         full=1_000,
         piece=50,
+        each_s=1.5,
         control=f"tools/powercut --fs {filesystem} --control {{defect}} --seed {{seed}}",
         defects=("no-sync",),
     )
@@ -74,6 +83,7 @@ CAMPAIGNS: Final = (
         quick=4 * SIMULATION_STEPS,
         full=200_000_000,
         piece=100 * SIMULATION_STEPS,
+        each_s=6e-05,
         amount_a_seed=SIMULATION_STEPS,
     ),
     Campaign(
@@ -84,6 +94,7 @@ CAMPAIGNS: Final = (
         quick=0,
         full=40,
         piece=40,
+        each_s=30,
     ),
     Campaign(
         name="kill-9",
@@ -93,6 +104,7 @@ CAMPAIGNS: Final = (
         quick=4,
         full=3_000,
         piece=100,
+        each_s=1.5,
         control="tools/crash --control {defect} --seed {seed}",
         defects=("ack-before-commit", "stale-lease", "keys-forgotten"),
     ),
@@ -104,14 +116,35 @@ CAMPAIGNS: Final = (
         quick=0,
         full=200,
         piece=25,
+        each_s=2,
         control="tools/crash --load batches --control {defect} --seed {seed}",
         defects=("ack-before-commit",),
     ),
-    _crash("points", "killed at 18 named moments", 3, 360, "ack-before-commit"),
-    _crash("pauses", "stopped for longer than a lease, it or its workers", 1, 100, "stale-lease"),
-    _crash("clock", "its wall clock jumps by hours", 1, 100, "leases-by-wall"),
-    _crash("memory", "killed by the kernel for want of memory", 1, 50, "ack-before-commit"),
-    _crash("block", "its disk fails below the filesystem", 1, 25, "errors-ignored"),
+    _crash(
+        *("points", "killed at 18 named moments", 3, 360, "ack-before-commit"),
+        each_s=3,
+        cores=0.6,
+    ),
+    _crash(
+        *("pauses", "stopped for longer than a lease, it or its workers", 1, 100, "stale-lease"),
+        each_s=5,
+        cores=0.4,
+    ),
+    _crash(
+        *("clock", "its wall clock jumps by hours", 1, 100, "leases-by-wall"),
+        each_s=3,
+        cores=0.7,
+    ),
+    _crash(
+        *("memory", "killed by the kernel for want of memory", 1, 50, "ack-before-commit"),
+        each_s=5,
+        cores=0.7,
+    ),
+    _crash(
+        *("block", "its disk fails below the filesystem", 1, 25, "errors-ignored"),
+        each_s=6,
+        cores=0.6,
+    ),
     Campaign(
         name="embedded",
         what="a program with a queue inside is killed at any moment",
@@ -120,6 +153,8 @@ CAMPAIGNS: Final = (
         quick=2,
         full=300,
         piece=50,
+        each_s=1.5,
+        cores=0.8,
         control="tools/crash --embedded --cycles 3 --control {defect} --seed {seed}",
         defects=("ack-before-commit",),
     ),
@@ -132,7 +167,8 @@ CAMPAIGNS: Final = (
         command="tools/crash-states --states {amount} --seed {seed}",
         quick=150,
         full=100_000,
-        piece=5_000,
+        piece=12_500,
+        each_s=0.015,
         control="tools/crash-states --states 500 --control {defect} --seed {seed}",
         defects=("ack-before-commit", "no-sync", "syncs-ignored"),
     ),
@@ -144,6 +180,8 @@ CAMPAIGNS: Final = (
         quick=4,
         full=2_468,
         piece=25,
+        each_s=2,
+        cores=0.5,
         amount_a_seed=1,
         control="tools/io-faults --control {defect}",
         defects=("errors-ignored",),
@@ -156,6 +194,8 @@ CAMPAIGNS: Final = (
         quick=6,
         full=600,
         piece=60,
+        each_s=1,
+        cores=0.7,
         control="tools/limits --control {defect} --seed {seed}",
         defects=(
             *("limits-ignored", "bytes-ignored"),
@@ -170,6 +210,7 @@ CAMPAIGNS: Final = (
         quick=5_000,
         full=1_000_000,
         piece=100_000,
+        each_s=0.0006,
         control="tools/fuzz-http --requests 5000 --control {defect} --seed {seed}",
         defects=("ends", "raises", "hangs", "loses", "grows"),
     ),
@@ -181,6 +222,7 @@ CAMPAIGNS: Final = (
         quick=0,
         full=50_000,
         piece=24_000,
+        each_s=0.01,
     ),
     Campaign(
         name="wasm-abuse",
@@ -190,6 +232,8 @@ CAMPAIGNS: Final = (
         quick=0,
         full=50,
         piece=1_000,
+        each_s=3,
+        cores=0.7,
         control="tools/wasm-abuse --control {defect}",
         defects=("door-open", "server-compiles", "limits-off"),
     ),
@@ -201,6 +245,8 @@ CAMPAIGNS: Final = (
         quick=0,
         full=20_000,
         piece=20_000,
+        each_s=0.02,
+        cores=0.5,
         control="tools/slowloris --control --patience-ms 500 --connections 20 --kinds header",
         defects=("deadlines-off",),
     ),

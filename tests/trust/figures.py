@@ -102,7 +102,9 @@ def kept(file: Path) -> list[Figures]:
 def keep(file: Path, figures: Iterable[Figures]) -> None:
     """Add figures to such a file; those that are there already are not there twice."""
     whole = in_order(set(kept(file)) | set(figures))
-    file.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in whole))
+    draft = file.with_suffix(".draft")
+    draft.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in whole))
+    draft.rename(file)
 
 
 def in_order(figures: Iterable[Figures]) -> list[Figures]:

@@ -10,10 +10,11 @@ import pytest
 import table
 from campaigns import BY_NAME, CAMPAIGNS, Campaign
 from figures import Figures
+from msgspec import structs
 
 import trust
 from sim.mutants import MUTANTS
-from trust import Piece, Runs, pieces, plan, plan_quick
+from trust import OVER_CORES, Piece, Runs, pieces, plan, plan_full, plan_quick
 
 LEAVES = Path(__file__).with_name("leaves.py")
 FAKE = Campaign(
@@ -71,6 +72,46 @@ def test_runs_leave_figures_and_those_that_fail_are_told(
     left = {(one.amount, one.violations, one.control) for one in figures.collected(tmp_path)}
     assert left == {(5, 0, ""), (1, 1, "lies"), (7, 1, "")}
     assert [log.name for log in (tmp_path / "logs").iterdir()] != []
+
+
+def test_what_was_never_run_comes_first_and_of_that_the_shortest() -> None:
+    names = {
+        name: structs.replace(FAKE, name=name, defects=()) for name in ("met", "long", "short")
+    }
+    names["long"] = structs.replace(names["long"], each_s=100.0)
+    planned = plan_full(list(names.values()), [made(5, 1, campaign="met", seconds=1.0)])
+    assert [piece.campaign.name for piece in planned] == 3 * ["short"] + 3 * ["long"] + 2 * ["met"]
+
+
+def test_pieces_that_wait_run_beside_those_that_compute(tmp_path: Path) -> None:
+    computes, waits = Piece(FAKE, 1, 1), Piece(structs.replace(FAKE, cores=OVER_CORES), 1, 2)
+    runs = Runs(tmp_path, 1, 0)
+    assert runs._next([computes, waits]) is computes
+    runs._running.append(runs._begun(computes))
+    assert runs._next([computes, waits]) is waits
+    runs._running.append(runs._begun(waits))
+    assert runs._next([computes, waits]) is None
+    runs.all([])
+
+
+def test_a_violation_ends_it_all_and_what_was_whole_by_then_counts(tmp_path: Path) -> None:
+    kept: list[Figures] = []
+    runs = Runs(tmp_path, 1, 0, stops=True, over=kept.extend)
+    runs.all([Piece(FAKE, 5, 1), Piece(FAKE, 7, 13), Piece(structs.replace(FAKE), 5, 14)])
+    assert [piece.seed for piece in runs.failed] == [13]
+    assert [(one.seed, one.violations) for one in kept] == [(1, 0), (13, 1)]
+
+
+def test_what_is_told_to_stop_breaks_off_what_is_under_way_and_no_more_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sleeps = structs.replace(FAKE, command=f"{sys.executable} -c 'import time; time.sleep(600)'")
+    runs = Runs(tmp_path, 1, 0)
+    runs._running.append(runs._begun(Piece(sleeps, 10, 1)))
+    runs.stop()
+    runs.all([Piece(sleeps, 10, 2)])
+    assert runs.failed == []
+    assert "broken off" in capsys.readouterr().out
 
 
 def test_figures_are_kept_once_and_come_back_as_they_were(tmp_path: Path) -> None:
