@@ -1,10 +1,11 @@
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from http_tools import Server, open_server
 
-from headrace.http import deadlines
+from headrace.http import deadlines, decode
 from headrace.wire import limits
 
 HEAD = b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -130,6 +131,69 @@ async def test_a_body_that_comes_at_a_fair_rate_is_waited_for(
         writer.write(body[start : start + 400])
         await asyncio.sleep(0.03)
     assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+async def drip(server: Server, writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Send a byte at a time; each is there before the next is sent."""
+    (connection,) = server.runner.server.connections
+    content = connection._current_request.content
+    for byte in data:
+        before = content.total_bytes
+        writer.write(bytes([byte]))
+        while content.total_bytes == before:
+            await asyncio.sleep(0)
+
+
+async def under_way(server: Server, request: bytes) -> tuple[Any, asyncio.StreamWriter]:
+    """Send the beginning of a request; return when its handler waits for the rest."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(request)
+    while not any(one._gathering is not None for one in server.runner.server.connections):
+        await asyncio.sleep(0.001)
+    return reader, writer
+
+
+async def test_a_piece_of_a_body_wakes_no_task_until_there_are_many(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    wait = deadlines.Connection.wait_for_body
+
+    async def counted(self: Any, content: Any, *options: Any) -> None:
+        looked.append(content.total_bytes)
+        await wait(self, content, *options)
+
+    monkeypatch.setattr(deadlines.Connection, "wait_for_body", counted)
+    body = b'{"type":"t","params":"' + b"x" * 100 + b'"}'
+    reader, writer = await under_way(server, HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
+    await drip(server, writer, body[:-1])
+    assert len(looked) == 1 + len(body) // deadlines.GATHERED_PIECES_MAX
+    writer.write(body[-1:])
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+async def test_much_of_a_body_is_counted_before_it_is_whole(server: Server) -> None:
+    much = deadlines.GATHERED_BYTES_MAX
+    _, writer = await under_way(server, HEAD + b"Content-Length: %d\r\n\r\n" % (much + 10))
+    writer.write(b" " * much)
+    while server.runner.app[decode.BODIES].used < much:
+        await asyncio.sleep(0.001)
+    writer.close()
+    while server.runner.app[decode.BODIES].used:
+        await asyncio.sleep(0.001)
+
+
+async def test_a_body_is_refused_with_its_first_byte_too_many(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MODULE_BYTES_MAX", 20)
+    head = b"PUT /api/v1/modules/%b HTTP/1.1\r\nHost: localhost\r\n" % (b"0" * 64)
+    head += b"Content-Type: application/wasm\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader, writer = await under_way(server, head + b"64\r\n" + b"x" * 20)
+    writer.write(b"x")
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413")
     writer.close()
 
 

@@ -42,6 +42,10 @@ UNREAD_BYTES_MAX: Final = 256 * limits.MIB
 """Of answers that are not read, all together; who adds more is cut off. What an answer was made of
 is kept until it is sent: this much takes twice as much memory."""
 READ_BYTES: Final = 1 << 16
+GATHERED_BYTES_MAX: Final = 4 * limits.KIB
+"""Of a body, before its handler looks at what came; not counted as its budget's until then."""
+GATHERED_PIECES_MAX: Final = 64
+"""Each takes some memory of its own."""
 HEADER_BYTES_MAX: Final = 8_190
 HEADERS_MAX: Final = 128
 
@@ -87,6 +91,23 @@ class Rest(StreamReader):
         return await super().readany()
 
 
+class Gathering:
+    """Counts what comes of a body, and ends the wait for it when that is enough."""
+
+    __slots__ = ("_lacking_bytes", "_lacking_pieces", "_patience")
+
+    def __init__(self, patience: asyncio.Timeout, enough_bytes: int) -> None:
+        self._patience = patience
+        self._lacking_bytes = enough_bytes
+        self._lacking_pieces = GATHERED_PIECES_MAX
+
+    def add(self, size: int) -> None:
+        self._lacking_bytes -= size
+        self._lacking_pieces -= 1
+        if (self._lacking_bytes <= 0 or not self._lacking_pieces) and not self._patience.expired():
+            self._patience.reschedule(0)
+
+
 class Connection(web.RequestHandler):
     """One connection of a client."""
 
@@ -99,6 +120,8 @@ class Connection(web.RequestHandler):
         self._unread_timer: asyncio.TimerHandle | None = None
         self._unread_bytes = 0
         """Of the answer that the client does not read, when it began not to."""
+        self._gathering: Gathering | None = None
+        """Of the handler that waits for its body."""
         self._is_broken = False
         """What came is no HTTP, or too late: nothing that follows is looked at."""
 
@@ -157,6 +180,27 @@ class Connection(web.RequestHandler):
             and not self._messages
         ):
             self._header_start()
+        if self._gathering is not None:
+            self._gathering.add(len(data))
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Resume what is paused. aiohttp asks after each piece of a body, to parse nothing."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    async def wait_for_body(self, content: StreamReader, due_s: float, bytes_most: int) -> None:
+        """Wait for the end of a body, for as much as is worth a look, or until it is due.
+
+        Thousands of clients may send a byte at a time: a piece wakes no task, and moves no timer.
+        """
+        try:
+            async with asyncio.timeout_at(due_s) as patience:
+                self._gathering = Gathering(patience, min(bytes_most + 1, GATHERED_BYTES_MAX))
+                await content.wait_eof()
+        except TimeoutError:
+            pass  # who waits knows from the clock whether it was this
+        finally:
+            self._gathering = None
 
     def _header_start(self) -> None:
         self._header_timer = self._loop.call_later(self._header_ms / 1000, self._header_late)

@@ -6,7 +6,7 @@ MessagePack becomes JSON at the door, so that one path checks both and what is s
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -62,17 +62,40 @@ async def read_bytes(
         if len(body) > most:
             raise _too_large(most, too_large)
         return body
+    now_s = asyncio.get_running_loop().time
+    began_s = now_s()
+    connection = request.protocol
+    assert isinstance(connection, Connection)
     budget = request.app[BODIES]
     body_in_parts = bytearray()
     try:
-        async for chunk in _chunks(request):
-            budget.take(len(chunk))
-            body_in_parts += chunk
+        while True:
+            piece = content.read_nowait(-1)
+            budget.take(len(piece))
+            body_in_parts += piece
             if len(body_in_parts) > most:
                 raise _too_large(most, too_large)
-        return bytes(body_in_parts)
+            if content.at_eof():
+                return bytes(body_in_parts)
+            if not piece:  # as it was read, more may have come
+                size = len(body_in_parts)
+                due_s = began_s + limits.BODY_MS_BASE / 1000 + size / limits.BODY_BYTES_PER_S_MIN
+                if now_s() >= due_s:
+                    raise _late(connection, size)
+                await connection.wait_for_body(content, due_s, most - size)
+    except web.RequestPayloadError:
+        raise Problem(ProblemCode.BODY_MALFORMED, "the body's framing is broken") from None
     finally:
         budget.used -= len(body_in_parts)
+
+
+def _late(connection: Connection, size: int) -> Problem:
+    connection.linger_no_more()
+    return Problem(
+        ProblemCode.BODY_TIMEOUT,
+        f"{size} bytes came; {limits.BODY_BYTES_PER_S_MIN} a second are expected"
+        f" after the first {limits.BODY_MS_BASE // 1000} s",
+    )
 
 
 class BodyBudget:
@@ -93,31 +116,6 @@ class BodyBudget:
 
 
 BODIES: Final = web.AppKey("headrace.bodies", BodyBudget)
-
-
-async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
-    """Yield what arrives, while it arrives fast enough."""
-    began = asyncio.get_running_loop().time()
-    size = 0
-    while True:
-        due = began + limits.BODY_MS_BASE / 1000 + size / limits.BODY_BYTES_PER_S_MIN
-        try:
-            async with asyncio.timeout_at(due):
-                chunk = await request.content.readany()
-        except TimeoutError:
-            if isinstance(request.protocol, Connection):
-                request.protocol.linger_no_more()
-            raise Problem(
-                ProblemCode.BODY_TIMEOUT,
-                f"{size} bytes came; {limits.BODY_BYTES_PER_S_MIN} a second are expected"
-                f" after the first {limits.BODY_MS_BASE // 1000} s",
-            ) from None
-        except web.RequestPayloadError:
-            raise Problem(ProblemCode.BODY_MALFORMED, "the body's framing is broken") from None
-        if not chunk:
-            return
-        size += len(chunk)
-        yield chunk
 
 
 def _too_large(most: int, code: ProblemCode) -> Problem:
