@@ -46,6 +46,8 @@ class Raw:
                 for piece in [case.sent] if isinstance(case.sent, bytes) else case.sent:
                     connection.sendall(piece)
                 if case.half_closes:
+                    while len(statuses(came).split()) < len(wanted) - 1:
+                        came += connection.recv(1 << 16)
                     connection.shutdown(socket.SHUT_WR)
                 if wanted[-1] == "closed":
                     return f"{statuses(came + until_end(connection))} closed".strip()
