@@ -1,5 +1,6 @@
 """A look at a store: it finds what is planted, and changes nothing."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ from headrace.store import layout
 from headrace.store.contract import StoreBusy, StoreDamaged, walk
 from headrace.store.inspecting import inspect
 from headrace.store.layout import Table
-from headrace.store.lmdb import LmdbKeyValue
+from headrace.store.lmdb import DATA_FILE, LmdbKeyValue
+from headrace.store.pages import leaves_of
 
 JOBS = 10
+PAGE_BYTES = 4_096
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,21 @@ def test_a_look_finds_what_tables_do_not_agree_on(
     found = inspect(copy)
     assert found.faults_total == len(found.faults) > 0
     assert any(says in fault for fault in found.faults), found.faults
+
+
+@pytest.mark.parametrize("table", [Table.SPEC, Table.DONE, Table.LIVE])
+def test_a_leaf_that_is_gone_is_told_before_anything_reads_it(table: Table, copy: Path) -> None:
+    """LMDB ends the process that meets such a page on its way through a table."""
+    file = copy / DATA_FILE
+    whole = file.read_bytes()
+    descriptor = os.open(file, os.O_RDONLY)
+    leaves = leaves_of(descriptor, PAGE_BYTES, table.name.lower().encode())
+    os.close(descriptor)
+    assert leaves
+    for at in (PAGE_BYTES * number for number in leaves):
+        file.write_bytes(whole[:at] + bytes(PAGE_BYTES) + whole[at + PAGE_BYTES :])
+        with pytest.raises(StoreDamaged, match="is not a page of a tree"):
+            inspect(copy)
 
 
 def test_a_look_changes_nothing_and_needs_the_store_for_itself(copy: Path) -> None:

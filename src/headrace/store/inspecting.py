@@ -70,7 +70,7 @@ def inspect(path: Path, on_rows: OnRows = lambda _done, _all: None) -> Inspectio
     kv = LmdbKeyValue(path, accept_any_filesystem=True)
     try:
         try:
-            check_pages(file, kv.page_bytes())
+            check_pages(file, kv.page_bytes(), every_leaf=True)
         except (PageMissing, struct.error) as error:
             raise StoreDamaged(f"{DATA_FILE}: {error}") from error
         return _Look(kv, on_rows).whole()

@@ -36,19 +36,20 @@ class PageMissing(Exception):  # noqa: N818 - named for what was found
         self.number = number
 
 
-def check_pages(path: Path, page_bytes: int) -> None:
-    """Look at every page of the last commit's trees. Raises `PageMissing`.
+def check_pages(path: Path, page_bytes: int, *, every_leaf: bool = False) -> None:
+    """Look at every page of the last commit's trees. Raises `PageMissing`, `struct.error`.
 
-    Cost: reads the branch pages, about one in a hundred, and the leaves of tables with long values.
+    Cost: reads the branch pages, about one in a hundred, and the leaves of tables with long values;
+    with `every_leaf` all of them.
     """
     pages = path.stat().st_size // page_bytes
     with path.open("rb") as file:
         metas = [_page(file, number, page_bytes, pages) for number in (0, 1)]
         last = max(metas, key=lambda meta: int(NUMBER.unpack_from(meta, META_TXN_AT)[0]))
         tables = _check_tree(file, last, META_DBS_AT, page_bytes, pages)  # the free list
-        tables += _check_tree(file, last, META_DBS_AT + DB.size, page_bytes, pages, named=True)
+        tables += _check_tree(file, last, META_DBS_AT + DB.size, page_bytes, pages, read=True)
         for page, at in tables:
-            _check_tree(file, page, at, page_bytes, pages)
+            _check_tree(file, page, at, page_bytes, pages, read=every_leaf)
 
 
 def leaves_of(file: int, page_bytes: int, table: bytes) -> list[int]:
@@ -103,24 +104,25 @@ def _page(file: BinaryIO, number: int, page_bytes: int, pages: int) -> bytes:
 
 
 def _check_tree(
-    file: BinaryIO, holder: bytes, db_at: int, page_bytes: int, pages: int, *, named: bool = False
+    file: BinaryIO, holder: bytes, db_at: int, page_bytes: int, pages: int, *, read: bool = False
 ) -> list[tuple[bytes, int]]:
     """Look at a tree; return where the tables stand that it names (page, offset).
 
-    A leaf that can name neither a table nor a long value is not read: that it is there is enough.
+    Without `read`, a leaf that can name no long value is not read: that it is there is enough.
     """
     _, _, depth, _, _, overflow_pages, _, root = DB.unpack_from(holder, db_at)
     tables: list[tuple[bytes, int]] = []
     pages_left = [] if root == NO_PAGE else [(root, 1)]
     while pages_left:
         number, level = pages_left.pop()
-        if level == depth and not named and overflow_pages == 0:
+        if level == depth and not read and overflow_pages == 0:
             if number >= pages:
                 raise PageMissing(number, f"is behind the end of the file, which has {pages}")
             continue
         page = _page(file, number, page_bytes, pages)
         told, _, flags, lower, _ = PAGE_HEADER.unpack_from(page)
-        if told != number or not flags & (BRANCH | LEAF) or level > DEPTH_MAX:
+        wanted = LEAF if level == depth else BRANCH
+        if told != number or not flags & wanted or level > min(depth, DEPTH_MAX):
             raise PageMissing(number, "is not a page of a tree")
         count = (lower - PAGE_HEADER.size) // 2
         if not 0 <= count <= page_bytes // 2:
