@@ -6,6 +6,7 @@ is said by a `Ground`.
 """
 
 import asyncio
+import itertools
 import random
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from urllib.parse import quote
 
 import msgspec
 from checker import Checker, Counts, Violation, summary
+from forked import Forked, prepare
 from history import Final, read
 from http_client import Http
 from load import params_of
@@ -34,9 +36,15 @@ FLAGS = (
 )
 NOTHING_GOES = ("--cleanup-every", "1h")
 SERVE_S = (0.05, 1.0)
+SPANS_S = ((0.02, 0.3), (0.3, 0.8), (0.8, 2.0))
+SPANS_WEIGHTS = (6, 3, 1)
+"""From ready to a kill: mostly a moment, now and then long enough for all that comes in turn."""
+START_S, START_S_FORKED = 0.5, 0.05
 DRAIN_S_MAX = 90.0
 EARLY_KILLS = 0.1
 """So many of the starts are killed before the server has answered once."""
+NEW_EACH = 4
+"""Of so many servers one is not forked, even if others may be."""
 CONTROL_CYCLES = 10
 """Within which a server with a defect must be found out."""
 DEFECTS = {
@@ -83,12 +91,13 @@ class Ground:
         """Let a server live, and end it. Returns how many seconds it took to be ready, if any."""
         ready_s = None
         if dice.random() < EARLY_KILLS:
-            time.sleep(dice.random() / 2)
+            start_s = START_S_FORKED if isinstance(server.popen, Forked) else START_S
+            time.sleep(dice.random() * start_s)
         else:
             began_s = time.monotonic()
             server.wait_ready()
             ready_s = time.monotonic() - began_s
-            time.sleep(dice.uniform(*SERVE_S))
+            time.sleep(dice.uniform(*dice.choices(SPANS_S, SPANS_WEIGHTS)[0]))
         self.strike(server)
         return ready_s
 
@@ -155,8 +164,12 @@ def run(
     load: str = "mixed",
     defect: str = "",
     ground_of: Callable[[Path], Ground] = Ground,
+    forks: bool = False,
 ) -> Report:
-    """A whole campaign in a new directory below `base`, which stays if something is found."""
+    """A whole campaign in a new directory below `base`, which stays if something is found.
+
+    `forks`: most servers are forked from this process (`forked.py`), which has no threads.
+    """
     began_s = time.monotonic()
     dice = random.Random(seed)
     dir_ = Path(tempfile.mkdtemp(prefix="crash-", dir=base))
@@ -164,11 +177,23 @@ def run(
     ground = ground_of(dir_)
     ready_s: list[float] = []
 
+    if forks:
+        prepare()
+    starts = itertools.count()
+
     def start(prefix: tuple[str, ...] = (), *, last: bool = False) -> Server:
+        whole = last or bool(prefix or defect) or next(starts) % NEW_EACH == 0
         command, env = (LYING, {"DEFECT": defect}) if defect else (None, None)
         log = dir_ / "server.log"
         flags = FLAGS if ground.keeps_time or not last else (*FLAGS, *NOTHING_GOES)
-        return Server(ground.data, port, *flags, command=command, env=env, log=log, prefix=prefix)
+        return Server(
+            *(ground.data, port, *flags),
+            command=command,
+            env=env,
+            log=log,
+            prefix=prefix,
+            is_forked=forks and not whole,
+        )
 
     server = start(ground.prefix())
     clients = Clients(port, dir_, seed, load)

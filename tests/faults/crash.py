@@ -82,7 +82,7 @@ def main() -> int:
             *(args.figures, name, report.cycles, found, seed, report.seconds), control=args.control
         )
         return 0 if known else 1
-    report = campaign.run(args.cycles, seed, base, load=args.load, ground_of=ground_of)
+    report = campaign.run(args.cycles, seed, base, load=args.load, ground_of=ground_of, forks=True)
     campaign.show(report, name)
     for ground in grounds:
         print("; ".join(f"{what}: {count}" for what, count in sorted(ground.met.items())))

@@ -19,18 +19,14 @@ Source: ALICE (Pillai et al., OSDI 2014).
 """
 
 import argparse
-import faulthandler
-import os
 import random
 import re
 import shutil
-import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -48,6 +44,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import figures
+from apart import FILES_A_CHILD, looked_at
 from campaign import FLAGS, Clients
 from indexes import check_indexes
 from processes import LYING, Server, free_port
@@ -66,9 +63,6 @@ POSITION = re.compile(rb"Commit-Position: \d+:(\d+):(\d+)\r\n")
 JOB = re.compile(rb'"job_id":"([0-9a-f-]{36})"')
 MEMORY = Path("/dev/shm")
 NEVER = sys.maxsize
-STATES_A_CHILD = 16
-LOOK_CPU_S = 5
-"""A damaged tree can lead its reader in a circle; a look takes some milliseconds."""
 ROWS_AT_ONCE = 4_096
 DEFECTS = {"no-sync": (), "ack-before-commit": ("acked_is_there",), "syncs-ignored": ()}
 """Servers, or disks, that lie; and the rules of which one must name it, any where there is none."""
@@ -319,52 +313,6 @@ def look(dir_: Path, *, closely: bool = False) -> Seen:
     return Seen(digest.digest(), at, jobs)
 
 
-def looked_at(dir_: Path, images: Iterable[bytes], *, closely: bool) -> Iterator[Seen | str]:
-    """Look at each in a child; yield what was seen, or how it failed."""
-    images = iter(images)
-    while batch := list(islice(images, STATES_A_CHILD)):
-        done = 0
-        while done < len(batch):
-            answers = _in_child(dir_, batch[done:], closely=closely)
-            yield from answers
-            done += len(answers)
-
-
-def _in_child(dir_: Path, images: list[bytes], *, closely: bool) -> list[Seen | str]:
-    """Return the answers of all, or up to the one that ended the child."""
-    reads, writes = os.pipe()
-    child = os.fork()
-    if not child:
-        faulthandler.disable()  # LMDB aborts at a damaged tree: that is an answer
-        try:
-            for image in images:
-                signal.setitimer(signal.ITIMER_PROF, LOOK_CPU_S)  # its signal ends the child
-                shutil.rmtree(dir_, ignore_errors=True)
-                dir_.mkdir(mode=0o700)
-                (dir_ / DATA_FILE).write_bytes(image)
-                try:
-                    answer: Seen | str = look(dir_, closely=closely)
-                except Exception as error:
-                    where = traceback.extract_tb(error.__traceback__)[-1].name
-                    answer = f"{type(error).__name__} in {where}: {error}"[:300]
-                encoded = msgspec.msgpack.encode(answer)
-                os.write(writes, len(encoded).to_bytes(4, "big") + encoded)
-        finally:
-            os._exit(0)
-    os.close(writes)
-    with open(reads, "rb") as pipe:
-        data = pipe.read()
-    _, status = os.waitpid(child, 0)
-    answers: list[Seen | str] = []
-    while data:
-        length = int.from_bytes(data[:4], "big")
-        answers.append(msgspec.msgpack.decode(data[4 : 4 + length], type=Seen | str))
-        data = data[4 + length :]
-    if len(answers) < len(images):
-        answers.append(f"the child ended with {os.waitstatus_to_exitcode(status)}")
-    return answers
-
-
 # A campaign -------------------------------------------------------------------------------------
 
 
@@ -379,7 +327,7 @@ def _check(record: Record, states: int, seed: int, dir_: Path) -> Report:
     report = Report(seed, answers=record.answers)
     commits: list[Seen] = []
     images = (image for _, image in commits_of(record))
-    for at, seen in enumerate(looked_at(dir_, images, closely=True)):
+    for at, seen in enumerate(looked_at(dir_, images, partial(look, closely=True), Seen)):
         if isinstance(seen, str):
             report.found.append(Found("sound_commits", at, "", seen))
             seen = Seen(b"", (0, 0))
@@ -396,9 +344,9 @@ def _check(record: Record, states: int, seed: int, dir_: Path) -> Report:
     made = states_of(record, states, random.Random(seed))
     known: dict[bytes, Seen | str] = {}
     """What was seen in a file, for those that are the same."""
-    while batch := list(islice(made, STATES_A_CHILD)):
+    while batch := list(islice(made, FILES_A_CHILD)):
         new = {state.key: state.image for state in batch if state.key not in known}
-        known.update(zip(new, looked_at(dir_, new.values(), closely=False), strict=True))
+        known.update(zip(new, looked_at(dir_, new.values(), look, Seen), strict=True))
         for state in batch:
             report.ways[state.way] += 1
             if violation := _judge(state, known[state.key], numbers, born):

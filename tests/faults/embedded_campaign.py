@@ -22,6 +22,8 @@ RUN_S = (0.05, 0.8)
 START_S_MAX = 30.0
 DRAIN_S_MAX = 120.0
 NUMBERS_A_CYCLE = 1_000_000
+OPEN = b"open\n"
+"""A line of the history: the first of each life."""
 
 
 class EmbeddedReport(msgspec.Struct):
@@ -42,10 +44,10 @@ def run(kills: int, seed: int, base: Path, *, eager: bool = False) -> EmbeddedRe
     history = dir_ / "history"
     history.touch()
     for cycle in range(kills):
-        opened = _lines(history)["open"]
+        before = history.stat().st_size
         child = _start(dir_, history, cycle * NUMBERS_A_CYCLE, "eager" if eager else "load")
         try:
-            _until_open(child, history, opened)
+            _until_open(child, history, before)
             time.sleep(dice.uniform(*RUN_S))
         finally:
             child.kill()
@@ -96,16 +98,15 @@ def _start(dir_: Path, history: Path, first: int, mode: str) -> "subprocess.Pope
     )
 
 
-def _until_open(child: "subprocess.Popen[bytes]", history: Path, opened: int) -> None:
+def _until_open(child: "subprocess.Popen[bytes]", history: Path, before: int) -> None:
+    """Wait until a line says so, behind so many bytes."""
     ends = time.monotonic() + START_S_MAX
-    while _lines(history)["open"] == opened:
-        if child.poll() is not None or time.monotonic() > ends:
-            raise AssertionError("the queue did not open")
-        time.sleep(0.01)
-
-
-def _lines(history: Path) -> Counter[str]:
-    return Counter(line.split(" ")[0] for line in history.read_text().splitlines())
+    with history.open("rb") as lines:
+        lines.seek(before)
+        while OPEN not in lines.readline():
+            if child.poll() is not None or time.monotonic() > ends:
+                raise AssertionError("the queue did not open")
+            time.sleep(0.01)
 
 
 def show(report: EmbeddedReport) -> None:

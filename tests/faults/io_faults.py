@@ -10,7 +10,7 @@ A cell is a call, an error, which of its occurrences fails, and whether all late
 an I/O error    nothing more is acknowledged, and the process ends with exit code 74; so does one
                 that has no space to begin with
 no space        the server lives on; the commit is written again, and counts, when there is space
-a slow call     the server lives on
+a slow call     the server lives on; so it does without a page that it reads to fetch others ahead
 
 The history of all lives together is then checked: nothing acknowledged was lost, nothing that was
 refused is there. A cell whose occurrence no life of a second reaches is told as not reached.
@@ -61,6 +61,8 @@ PATIENCE_S = 30.0
 CELLS_A_RUN = 25
 HEADER = re.compile(r"pwrite64\(.*, \d{1,3}, \d+\) .*INJECTED")
 """LMDB's header, which is there already: to have no space for it is another failure."""
+ADVICE = re.compile(r"pread64\(.*, 4096, \d+\) .*INJECTED")
+"""A whole page: LMDB maps them; who reads one looks for what to fetch ahead (`store/ahead.py`)."""
 DEFECTS = {"errors-ignored": {"lives_on", "acked_submit_lost"}}
 """And the rules of which one at least must name it."""
 
@@ -157,7 +159,8 @@ class Faulty(Ground):
 
     def _judge(self, cell: Cell, server: Server, *, ready: bool) -> None:
         header = any(HEADER.search(line) for line in self._failures())
-        if cell.error == SLOW:
+        advice = all(ADVICE.search(line) for line in self._failures())
+        if cell.error == SLOW or advice:
             right = acknowledges(server)
             rule = "does_not_live_on"
         elif cell.error in FULL and ready and not header:

@@ -106,8 +106,11 @@ def ground(filesystem: str, seed: int) -> Callable[[Path], Ground]:
     return partial(Disk, filesystem=filesystem, seed=seed, image_dir=MEMORY if room else None)
 
 
-def run(filesystem: str, cycles: int, seed: int, base: Path, *, defect: str = "") -> Report:
-    return campaign.run(cycles, seed, base, defect=defect, ground_of=ground(filesystem, seed))
+def run(
+    filesystem: str, cycles: int, seed: int, base: Path, *, defect: str = "", forks: bool = False
+) -> Report:
+    made = ground(filesystem, seed)
+    return campaign.run(cycles, seed, base, defect=defect, ground_of=made, forks=forks)
 
 
 def control(defect: str, filesystem: str, seed: int, base: Path) -> tuple[set[str], int]:
@@ -155,7 +158,7 @@ def main() -> int:
             *(args.figures, name, cycles, len(found), seed, seconds), control=args.control
         )
         return 0 if found else 1
-    report = run(args.fs, args.cycles, seed, base)
+    report = run(args.fs, args.cycles, seed, base, forks=True)
     campaign.show(report, f"power cuts on {args.fs}")
     violations = len(report.violations)
     figures.leave(args.figures, name, report.cycles, violations, seed, report.seconds)

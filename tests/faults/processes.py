@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from forked import Forked
+
 READY_S_MAX = 60.0
 END_S_MAX = 30.0
 HEADRACE = [sys.executable, "-m", "headrace"]
@@ -44,8 +48,20 @@ def disk_dir() -> Iterator[Path]:
 class Process:
     """A child in its own process group, its output in a file."""
 
-    def __init__(self, command: list[str], log: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        log: Path,
+        env: dict[str, str] | None = None,
+        *,
+        is_forked: bool = False,
+    ) -> None:
+        """`is_forked`: the words are those of `headrace`, which this process becomes."""
         self.log = log
+        self.popen: subprocess.Popen[bytes] | Forked
+        if is_forked:
+            self.popen = Forked(command, log)
+            return
         with log.open("ab") as out:
             self.popen = subprocess.Popen(
                 command,
@@ -93,14 +109,16 @@ class Server(Process):
         prefix: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         log: Path | None = None,
+        is_forked: bool = False,
     ) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        base = HEADRACE if command is None else command
+        base = [] if is_forked else HEADRACE if command is None else command
         super().__init__(
             [*prefix, *base, "serve", "--data", str(data_dir), "--port", str(port), *flags],
             log or data_dir.with_name(data_dir.name + ".log"),
             env,
+            is_forked=is_forked,
         )
 
     def wait_ready(self, timeout_s: float = READY_S_MAX) -> "Server":
