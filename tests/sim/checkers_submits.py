@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.core.commands import Submit, SubmitEach
 from headrace.wire.problems import Problem, ProblemCode
 from sim.limits import Beside
-from sim.model_job import each_new, each_submitted
+from sim.model_job import each_new, each_submitted, ids_of
 from sim.world import fail
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def one_job_per_key(model: "Model", command: Submit, reply: Any) -> None:
             expected.append((known[0], True))
             continue
         seen[digest] = (new.job_ids, new.request_digest)
-        expected += [(one.job_ids, False) for one in each_new([new])]
+        expected += [(job_id, False) for job_id in ids_of(new.job_ids)]
         module = new.module_key
         there = module in brought or module in model.modules or new.await_module
         if module and not there:

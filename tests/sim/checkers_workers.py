@@ -1,12 +1,12 @@
 """What must hold of workers: what they are told about themselves and about their leases."""
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.core.commands import FindWorkers, OrderWorker, Poll
 from headrace.core.job import Status
 from headrace.wire.documents import Kind
 from headrace.wire.problems import Problem, ProblemCode
+from sim.said import read, said_by
 from sim.single import single_reports
 from sim.world import fail
 
@@ -71,7 +71,7 @@ def worker_told(model: "Model", command: OrderWorker, reply: Any, effects: list[
         fail("strangers_kept_out", f"{command}: {reply}")
     if command.order:
         stored = effects[0].document
-        if json.loads(stored.body) != {"order": command.order} or (stored.kind, stored.name) != key:
+        if read(stored.body) != {"order": command.order} or (stored.kind, stored.name) != key:
             fail("worker_told", f"{command}: {stored}")
     elif (known is None) != (not effects) or (effects and effects[0].name != key[1]):
         fail("worker_told", f"{command}: {effects}, {known} was there")
@@ -98,7 +98,7 @@ def workers_seen(model: "Model", command: FindWorkers, reply: Any, effects: list
         if not command.caller.all_tenants and seen.tenant != command.caller.tenant:
             fail("strangers_kept_out", f"{command.caller}: {seen}")
         document = model.documents.get((Kind.WORKER, f"{seen.tenant}\0{seen.worker}"))
-        if seen.order != ("" if document is None else json.loads(document.body)["order"]):
+        if seen.order != said_by(document).get("order", ""):
             fail("workers_seen", f"{seen}, its document is {document}")
         for lease in seen.leases:
             if lease.job_id not in model.held:

@@ -1,12 +1,12 @@
 """What must hold of documents and of the audit log."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from headrace.core.commands import Act, Control, DropDocument, PutDocument
 from headrace.core.job import Status
 from headrace.wire.documents import Document, Kind
 from headrace.wire.problems import Problem, ProblemCode
+from sim.said import read, said_by
 from sim.world import fail
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def document_answers(
     if dropped and command.kind is Kind.QUEUE:
         used = any(job.new.requirements.queue == command.name for job in model.jobs.values())
     elif dropped and command.kind is Kind.GROUP:
-        used = any(_said(one).get("group") == command.name for one in model.documents.values())
+        used = any(said_by(one).get("group") == command.name for one in model.documents.values())
     if dropped and known is None:
         wanted: int | None = ProblemCode.DOCUMENT_UNKNOWN
     elif command.expected not in (-1, there) and not (command.expected == -2 and there):
@@ -32,7 +32,7 @@ def document_answers(
     else:
         wanted = ProblemCode.DOCUMENT_IN_USE if used else None
         if type(command) is PutDocument and command.kind is Kind.TYPE:
-            group = json.loads(command.body).get("group", "")
+            group = read(command.body).get("group", "")
             if group and (Kind.GROUP, group) not in model.documents:
                 wanted = ProblemCode.FIELD_INVALID
     if isinstance(reply, Problem):
@@ -50,17 +50,13 @@ def document_answers(
         fail("audit_is_whole", f"{command}: {effects}")
 
 
-def _said(document: Document) -> Any:
-    return json.loads(document.body)
-
-
 def unsuspendable_stay(model: "Model", command: Control, reply: Any) -> None:
     """A job whose type says so is not suspended, from when it says so."""
     job = model.jobs.get(command.job_id)
     if job is None or command.act is not Act.SUSPEND or isinstance(reply, Problem):
         return
     document = model.documents.get((Kind.TYPE, job.new.requirements.kind))
-    free = document is None or _said(document).get("suspendable", True)
+    free = said_by(document).get("suspendable", True)
     if not free and job.status not in (Status.SUSPENDING, Status.SUSPENDED):
         fail("unsuspendable_stay", f"{command}: {reply!r}, its type is {document}")
 

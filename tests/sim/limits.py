@@ -1,6 +1,5 @@
 """What limits and quotas let through, by the documents alone: counted job by job."""
 
-import json
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +8,7 @@ from headrace.core.resources import Requirements
 from headrace.wire.documents import Document, Kind
 from headrace.wire.problems import Problem, ProblemCode
 from sim.model_job import run_again
+from sim.said import said_by
 from sim.world import fail
 
 if TYPE_CHECKING:
@@ -61,11 +61,8 @@ class Limits:
         """As of when a job is let through for sure."""
 
     def tags(self, documents: Documents) -> set[str]:
-        return {
-            json.loads(one.body)["tag"]
-            for (kind, _), one in documents.items()
-            if kind is Kind.LIMIT and "tag" in json.loads(one.body)
-        }
+        said = [said_by(one) for (kind, _), one in documents.items() if kind is Kind.LIMIT]
+        return {of["tag"] for of in said if "tag" in of}
 
     # What happens -------------------------------------------------------------------------------
 
@@ -74,8 +71,8 @@ class Limits:
         if kind is not Kind.LIMIT:
             return
         document = self._model.documents.get((kind, name))
-        said = None if document is None else json.loads(document.body)
-        if said is None or "rate_starts" not in said:
+        said = said_by(document)
+        if "rate_starts" not in said:
             self._rates.pop((kind, name), None)
             return
         subject = _subject(said)
@@ -146,11 +143,11 @@ class Limits:
         of_job = subjects(need)
         for key, document in self._model.documents.items():
             if key[0] is Kind.LIMIT:
-                said = json.loads(document.body)
+                said = said_by(document)
                 if _subject(said) in of_job:
                     found.append((key, said))
             elif key[0] is Kind.TENANT and key[1] == need.tenant:
-                most = json.loads(document.body).get("running_max", {})
+                most = said_by(document).get("running_max", {})
                 found.append((key, {"tenant": key[1], "concurrency": most.get("jobs"), **most}))
         return found
 
@@ -185,21 +182,24 @@ class Limits:
     def _too_many(self, new: NewJobs, beside: Beside) -> int | None:
         need, model = new.requirements, self._model
         quota = self._body(Kind.TENANT, need.tenant) if need.tenant else {}
-        jobs = [job.new for job in model.jobs.values()]
-        of_tenant = [job for job in jobs if job.requirements.tenant == need.tenant]
-        live = len(of_tenant) + beside.of_tenant[need.tenant] + len(new.specs)
-        if "jobs_max" in quota and live > quota["jobs_max"]:
-            return ProblemCode.QUOTA_REACHED
-        size = sum(len(spec) for job in (*of_tenant, new) for spec in job.specs)
-        size += beside.bytes_of_tenant[need.tenant]
-        if "bytes_max" in quota and size > quota["bytes_max"]:
-            return ProblemCode.QUOTA_REACHED
-        waiting = sum(job.requirements.queue == need.queue for job in jobs)
-        waiting += beside.of_queue[need.queue] + len(new.specs)
-        waiting -= model.queue_held.get(need.queue, 0)
+        if "jobs_max" in quota or "bytes_max" in quota:
+            jobs = [job.new for job in model.jobs.values()]
+            of_tenant = [job for job in jobs if job.requirements.tenant == need.tenant]
+            live = len(of_tenant) + beside.of_tenant[need.tenant] + len(new.specs)
+            if "jobs_max" in quota and live > quota["jobs_max"]:
+                return ProblemCode.QUOTA_REACHED
+            size = sum(len(spec) for job in (*of_tenant, new) for spec in job.specs)
+            size += beside.bytes_of_tenant[need.tenant]
+            if "bytes_max" in quota and size > quota["bytes_max"]:
+                return ProblemCode.QUOTA_REACHED
         most = self._body(Kind.QUEUE, need.queue).get("backlog_max")
-        if most is not None and waiting > most:
-            return ProblemCode.BACKLOG_FULL
+        if most is not None:
+            queues = (job.new.requirements.queue for job in model.jobs.values())
+            waiting = sum(queue == need.queue for queue in queues)
+            waiting += beside.of_queue[need.queue] + len(new.specs)
+            waiting -= model.queue_held.get(need.queue, 0)
+            if waiting > most:
+                return ProblemCode.BACKLOG_FULL
         return None
 
     def redrive_respects_quotas(self, command: Control, reply: Any) -> None:
@@ -214,8 +214,7 @@ class Limits:
             fail("quotas_respected", f"{command}: {reply}, not {code!r}")
 
     def _body(self, kind: Kind, name: str) -> dict[str, Any]:
-        document = self._model.documents.get((kind, name))
-        return {} if document is None else dict(json.loads(document.body))
+        return said_by(self._model.documents.get((kind, name)))
 
 
 def _subject(said: dict[str, Any]) -> Subject:

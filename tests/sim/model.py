@@ -5,8 +5,9 @@ dict, and searches by looking at each. It has two states: `jobs`, as the server 
 `durable`, as a crash would leave them. `checkers` holds what is asserted of both.
 """
 
-import json
 from typing import Any
+
+from msgspec.structs import replace
 
 from headrace.core.commands import (
     Act,
@@ -74,6 +75,7 @@ from sim.model_job import (
 )
 from sim.outbox import Outbox
 from sim.retention import Retention
+from sim.said import said_by
 from sim.settings import Settings
 from sim.single import single_acks, single_effects, single_reports
 from sim.turns import Turns
@@ -186,7 +188,7 @@ class Model:
                     job.heard_at = now
         elif isinstance(command, Submit):
             for new in each_new(command.jobs):
-                self.sent[new.job_ids] = new
+                self.sent[new.job_ids] = replace(new, specs=[*new.specs])
                 self.owners[new.job_ids] = command.caller
         elif type(command) is Control and command.act in (Act.DELETE, Act.REMOVE):
             self.delete_asked.add(command.job_id)
@@ -422,16 +424,13 @@ class Model:
     def limits_of(self, queue: str) -> tuple[int | None, bool]:
         """Return how many jobs of a queue may be held, and whether it is paused."""
         capacity = self.settings.capacities.get(queue)
-        document = self.documents.get((Kind.QUEUE, queue))
-        if document is None:
-            return capacity, False
-        said = json.loads(document.body)
+        said = said_by(self.documents.get((Kind.QUEUE, queue)))
         return said.get("capacity", capacity), said.get("paused", False)
 
     def order_to(self, poll: Poll) -> str:
         """Return what the worker of a poll has been told: nothing, or to drain or quit."""
         document = self.documents.get((Kind.WORKER, f"{poll.profile.tenant}\0{poll.worker}"))
-        return "" if document is None else str(json.loads(document.body)["order"])
+        return str(said_by(document).get("order", ""))
 
     def _stored(self, now_ms: int, stored: StoredJob) -> None:
         new = self.sent[stored.job_id]

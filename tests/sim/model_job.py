@@ -27,6 +27,8 @@ ENDED: Final = (
 
 
 def ids_of(job_ids: bytes) -> list[bytes]:
+    if len(job_ids) == ID_BYTES:
+        return [job_ids]
     return [job_ids[at : at + ID_BYTES] for at in range(0, len(job_ids), ID_BYTES)]
 
 
@@ -77,6 +79,9 @@ def run_again(new: NewJobs, tags_limited: set[str]) -> NewJobs:
 def each_new(jobs: list[NewJobs]) -> Iterator[NewJobs]:
     """Yield each job of a submit as a submit of it alone would have it."""
     for new in jobs:
+        if len(new.specs) == 1:
+            yield new
+            continue
         for job_id, spec in zip(ids_of(new.job_ids), new.specs, strict=True):
             yield msgspec.structs.replace(new, job_ids=job_id, specs=[spec])
 
@@ -84,7 +89,7 @@ def each_new(jobs: list[NewJobs]) -> Iterator[NewJobs]:
 def each_submitted(reply: list[Any]) -> Iterator[Any]:
     """Yield what is told of each job: `Submitted` of it alone, or the `Problem`."""
     for told in reply:
-        if isinstance(told, Problem):
+        if isinstance(told, Problem) or len(told.job_ids) == ID_BYTES:
             yield told
         else:
             for job_id in ids_of(told.job_ids):

@@ -1,6 +1,5 @@
 """Deliveries: who sends them, who hears of what, and what must be on disk of it."""
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from headrace.core.effects import (
 from headrace.core.job import Status
 from headrace.wire.documents import Kind
 from headrace.wire.problems import Problem
+from sim.said import said_by
 from sim.settings import Settings
 from sim.world import World, fail
 
@@ -113,6 +113,8 @@ class Outbox:
 
         I21: each end has one row at each endpoint that asked for it.
         """
+        if not effects and type(command) is not Poll and type(command) is not Mark:
+            return effects
         expected = self._expected(command, effects)
         rest = []
         for effect in effects:
@@ -176,7 +178,7 @@ class Outbox:
                 job = model.spoken_for(command, news.lease)
                 for event, _ in news.events if job is not None else ():
                     self._hear(found, job.job_id, event)
-        suspended = {i for i, job in model.jobs.items() if job.status is Status.SUSPENDED}
+        became: dict[bytes, Status] = {}
         for effect in effects:
             if type(effect) is JobFinished:
                 status = effect.finished.status
@@ -186,11 +188,13 @@ class Outbox:
                     endpoint = endpoint_of_url(model.owners[effect.job_id].tenant, url)
                     found[endpoint, f"job.{status.name.lower()}", effect.job_id] += 1
             elif type(effect) is JobChanged:
-                if Status(effect.record[1]) is not Status.SUSPENDED:
-                    suspended.discard(effect.job_id)
-                elif effect.job_id not in suspended:
-                    suspended.add(effect.job_id)
-                    self._hear(found, effect.job_id, "job.suspended")
+                job_id, status = effect.job_id, Status(effect.record[1])
+                if status is Status.SUSPENDED:
+                    known = model.jobs.get(job_id)
+                    was = became.get(job_id, None if known is None else known.status)
+                    if was is not status:
+                        self._hear(found, job_id, "job.suspended")
+                became[job_id] = status
         return found
 
     def _hear(self, found: Counter[tuple[bytes, str, bytes]], job_id: bytes, event: str) -> None:
@@ -198,7 +202,7 @@ class Outbox:
         for (kind, name), document in self._model.documents.items():
             if kind is not Kind.WEBHOOK:
                 continue
-            said = json.loads(document.body)
+            said = said_by(document)
             mine = said.get("every_user") or said["user"] == owner.user
             hears = mine and said["tenant"] == owner.tenant and not said.get("disabled")
             if hears and any(_matches(pattern, event) for pattern in said["events"]):

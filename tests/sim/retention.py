@@ -1,12 +1,12 @@
 """Finished jobs that go when their time is over: who asks for it, and what must hold."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from headrace.core.commands import Caller, Cleanup, Sweep
 from headrace.core.effects import JobDeleted
 from headrace.wire.documents import Kind
 from headrace.wire.problems import Problem
+from sim.said import said_by
 from sim.settings import Settings
 from sim.world import World, fail
 
@@ -91,7 +91,7 @@ class Retention:
         rules: dict[Any, int] = {None: FOREVER_MS if default_ms is None else default_ms}
         for (kind, name), document in self._model.documents.items():
             if kind is Kind.TYPE:
-                keep_ms = json.loads(document.body).get("retention_ms")
+                keep_ms = said_by(document).get("retention_ms")
                 if keep_ms is not None:
                     rules[name] = FOREVER_MS if keep_ms < 0 else keep_ms
         return rules

@@ -18,7 +18,7 @@ from headrace.core.commands import Command, Explain, Poll, StartBulk
 from headrace.core.effects import Answered, Effect
 from headrace.core.engine import Engine
 from headrace.core.live import EngineConfig
-from headrace.runtime import backups, bulk_runner
+from headrace.runtime import backups, bulk_runner, listing
 from headrace.runtime import clock as clock_module
 from headrace.runtime import pump as pump_module
 from headrace.runtime.bulk_runner import BulkRunner
@@ -292,6 +292,9 @@ class Server:
                 self.bulk.begin(command.name)
         done(reply)
 
+    def loop_s(self) -> float:
+        return self.loop.time()
+
     # Patches ------------------------------------------------------------------------------------
 
     def patch(self, stack: ExitStack) -> None:
@@ -317,6 +320,7 @@ class Server:
         enter(mock.patch.object(clock_module, "time", self.world))
         enter(mock.patch.object(pump_module, "log", logger))
         enter(mock.patch.object(bulk_runner, "log", logger))
+        enter(mock.patch.object(listing, "perf_counter", self.loop_s))
         enter(mock.patch.object(bulk_runner, "STEP_JOBS", 3))
         enter(mock.patch.object(pump_module, "threading", thread))
         enter(

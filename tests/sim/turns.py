@@ -1,11 +1,11 @@
 """Whose turn it is, kept by looking: what must hold of the places that jobs get in line."""
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from headrace.core.job import Event
 from headrace.wire.documents import Kind
 from sim.model_job import ModelJob
+from sim.said import said_by
 from sim.settings import WEIGHT_MAX
 from sim.world import fail
 
@@ -55,8 +55,7 @@ class Turns:
 
     def step(self, tenant: str) -> int:
         document = self._model.documents.get((Kind.TENANT, tenant))
-        weight = 1 if document is None else json.loads(document.body).get("weight", 1)
-        return round(STEP / weight)
+        return round(STEP / said_by(document).get("weight", 1))
 
     def _stands(self, job: ModelJob) -> None:
         key = _key(job)

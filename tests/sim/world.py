@@ -8,6 +8,8 @@ from random import Random
 from typing import Any, Final, NoReturn
 from zlib import crc32
 
+import msgspec
+
 START_MS: Final = 1_750_000_000_000
 """Wall clock at the start."""
 EVENTS_SHOWN: Final = 40
@@ -30,15 +32,13 @@ def fail(checker: str, detail: str) -> NoReturn:
     raise Violation(checker, detail)
 
 
-class Handle:
+class Handle(msgspec.Struct, gc=False):
     """An event to come. The pump cancels some."""
 
-    __slots__ = ("args", "fn", "loop")
-
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], loop: "Loop | None") -> None:
-        self.fn: Callable[..., Any] | None = fn
-        self.args = args
-        self.loop = loop
+    fn: Any
+    args: tuple[Any, ...]
+    loop: Any
+    """Of the server whose event it is; None: of the world."""
 
     def cancel(self) -> None:
         self.fn = None
