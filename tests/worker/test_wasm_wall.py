@@ -1,11 +1,15 @@
 """The kernel's wall, tried from inside by a process that has it around itself."""
 
 import json
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from headrace.worker import wasm_wall
 
 PROGRAM = """
 import ctypes, errno, json, os, signal, socket, sys, threading
@@ -118,3 +122,48 @@ def test_what_a_sandbox_needs_still_works(tried: tuple[list[str], dict[str, str]
     _, outcomes, status = tried
     assert (outcomes["thread"], outcomes["own limits"]) == ("done", "done")
     assert status == -6
+
+
+CAPABILITIES = """
+import ctypes, errno, sys
+from headrace.worker import wasm_child, wasm_wall
+
+libc = ctypes.CDLL(None, use_errno=True)
+if "drop" in sys.argv:
+    wasm_child.drop_capabilities(libc)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+wasm_wall._DENIED = {"capset": (126, 91)}
+assert wasm_wall._filter_calls(libc)
+try:
+    wasm_child.drop_capabilities(libc)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+else:
+    print("well")
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["drop"], "well"),
+        pytest.param(
+            *([], "EPERM"),
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="has no capabilities"),
+        ),
+    ],
+)
+def test_where_capset_is_denied_only_who_has_capabilities_cannot_begin(
+    words: list[str], told: str
+) -> None:
+    if platform.machine() not in wasm_wall._MACHINES:
+        pytest.skip("the filter does not know this machine")
+    source = Path(__file__).resolve().parents[2] / "src"
+    done = subprocess.run(
+        [sys.executable, "-c", CAPABILITIES, *words],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(source)},
+        check=False,
+    )
+    assert done.stdout == f"{told}\n", done.stderr

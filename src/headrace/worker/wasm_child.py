@@ -634,16 +634,26 @@ def lock_down(parent_pid: int, cache_dir: Path) -> tuple[Channel, list[str]]:
         _, hard = resource.getrlimit(kind)
         bound = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
         resource.setrlimit(kind, (bound, bound))
-    # Root without them is held to the limits above, and to what files say of their owners.
-    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    if libc.capset(header, bytes(24)) != 0:
-        raise OSError(ctypes.get_errno(), "capset")
+    drop_capabilities(libc)
     os.environ.clear()
     os.umask(0o077)
     # Opened before the files are out of reach.
     statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
     assert statm == _STATM, "the third descriptor after the standard ones"
     return Channel(_INBOUND, _OUTBOUND), wasm_wall.put_up(cache_dir)
+
+
+def drop_capabilities(libc: ctypes.CDLL) -> None:
+    """Root without them is held to its limits, and to what files say of their owners.
+
+    Where there are none, nothing is asked for: a container may deny even that.
+    """
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    held = ctypes.create_string_buffer(24)  # of two words each: effective, permitted, inheritable
+    if libc.capget(header, held) == 0 and not any(held.raw):
+        return
+    if libc.capset(header, bytes(24)) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def main() -> None:
