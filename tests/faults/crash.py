@@ -35,16 +35,11 @@ def main() -> int:
         help="what befalls the server; default: kill -9 at any moment",
     )
     parser.add_argument(
-        "--control",
-        choices=[*DEFECTS, *DEFECTS_BELOW],
-        help="a server with this defect instead: exit 0 only if it is found out",
-    )
-    parser.add_argument(
         "--embedded", action="store_true", help="kill a program with a queue inside, not a server"
     )
-    figures.offer(parser)
+    figures.offer(parser, [*DEFECTS, *DEFECTS_BELOW])
     args = parser.parse_args()
-    if args.embedded and args.control not in (None, EAGER):
+    if args.embedded and args.control not in ("", EAGER):
         parser.error(f"a queue inside a program has the defect {EAGER} alone")
     seed = int(time.time()) if args.seed is None else args.seed
     base = args.dir or Path(__file__).resolve().parents[2] / "build" / "crash"
@@ -56,7 +51,7 @@ def main() -> int:
         found = len(embedded.violations)
         figures.leave(
             *(args.figures, "embedded", embedded.kills, found, seed, embedded.seconds),
-            control=args.control or "",
+            control=args.control,
         )
         return 0 if bool(found) == eager else 1
     name = args.ground or (KILLS if args.load == "mixed" else f"{KILLS}-{args.load}")

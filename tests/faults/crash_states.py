@@ -423,12 +423,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="repeats the dice, not the record")
     parser.add_argument("--processes", type=int, default=1, help="each makes a record of its own")
     parser.add_argument("--dir", type=Path, default=None, help="on a disk; default: build/states")
-    parser.add_argument(
-        "--control",
-        choices=list(DEFECTS),
-        help="a server or disk with this defect instead: exit 0 only if it is found out",
-    )
-    figures.offer(parser)
+    figures.offer(parser, DEFECTS)
     args = parser.parse_args()
     if shutil.which("cc") is None:
         print("skipped: there is no C compiler for the recorder")

@@ -301,12 +301,7 @@ def main() -> int:
     parser.add_argument("--skip", type=int, default=0, help="so many that an earlier run has had")
     parser.add_argument("--seed", type=int, default=1, help="the order of the cells")
     parser.add_argument("--dir", type=Path, default=None, help="on a disk; default: build/faults")
-    parser.add_argument(
-        "--control",
-        choices=list(DEFECTS),
-        help="a server with this defect instead: exit 0 only if it is found out",
-    )
-    figures.offer(parser)
+    figures.offer(parser, DEFECTS)
     args = parser.parse_args()
     if shutil.which("strace") is None:
         print("skipped: strace is not installed")

@@ -310,13 +310,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/limits", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=SECONDS_DEFAULT)
     parser.add_argument("--seed", type=int, default=1, help="repeats the dice, not the timing")
-    parser.add_argument(
-        "--control",
-        choices=DEFECTS,
-        default="",
-        help="a server with this defect instead: exit 0 only if it is found out",
-    )
-    figures.offer(parser)
+    figures.offer(parser, DEFECTS)
     arguments = parser.parse_args()
     with disk_dir() as base:
         outcome = run(arguments.seconds, arguments.seed, base, arguments.control)

@@ -134,12 +134,7 @@ def main() -> int:
     parser.add_argument("--cycles", type=int, default=20, help="how many cuts")
     parser.add_argument("--seed", type=int, default=None, help="repeats the dice, not the timing")
     parser.add_argument("--dir", type=Path, default=None, help="on a disk; default: build/powercut")
-    parser.add_argument(
-        "--control",
-        choices=list(DEFECTS),
-        help="a server with this defect instead: exit 0 only if it is found out",
-    )
-    figures.offer(parser)
+    figures.offer(parser, DEFECTS)
     args = parser.parse_args()
     if reason := lacking():
         print(f"skipped: {reason}")

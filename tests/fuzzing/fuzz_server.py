@@ -1,13 +1,16 @@
 """A server with little patience, which connects nowhere, and with the defect that DEFECT names.
 
 Whatever is sent, each connection must be over within seconds: so a hang can be told from a wait
-that was asked for. Defects are the control of `fuzz_http`, which must find each of them.
+that was asked for. Defects are the control of `fuzz_http` and `fuzz_api`, which must find theirs.
 
 raises      a header that is not ASCII is answered with 500
 hangs       nothing that deletes is answered
 loses       one commit in 5 is told and not made
 grows       memory grows with each refusal
 ends        a body that nests too deep ends the process
+fails       a list of queues that goes on behind another is answered with 500
+strays      a list of queues with a limit is answered with 418, which no document has
+misshapes   a list of queues has them under another name
 """
 
 import asyncio
@@ -32,6 +35,7 @@ from headrace.wire import limits
 WAIT_MS: Final = 500
 DEADLINE_MS: Final = 2_000
 GROWS_BYTES: Final = 32_768
+LISTS: Final = "queues_list"
 
 kept: list[bytes] = []
 
@@ -66,6 +70,19 @@ def plant(defect: str) -> None:
             await asyncio.sleep(3_600)
         return await guarded(*args)
 
+    async def listing(*args: Any) -> web.StreamResponse:
+        request = args[-1]
+        if args[0].name != LISTS:
+            return await guarded(*args)
+        if defect == "fails" and "after" in request.query:
+            raise RuntimeError
+        if defect == "strays" and "limit" in request.query:
+            return web.json_response({}, status=418)
+        answer = await guarded(*args)
+        if defect == "misshapes":
+            answer.body = answer.body.replace(b'"queues":', b'"quay":')
+        return answer
+
     count = 0
     write = Store.write
 
@@ -75,7 +92,9 @@ def plant(defect: str) -> None:
         if count % 5:
             write(self, batch)
 
-    if defect == "raises":
+    if defect in ("fails", "strays", "misshapes"):
+        app._guarded = listing
+    elif defect == "raises":
         app._guarded = raising
     elif defect == "hangs":
         app._guarded = hanging

@@ -223,6 +223,8 @@ CAMPAIGNS: Final = (
         full=50_000,
         piece=24_000,
         each_s=0.01,
+        control="tools/fuzz-api --examples 5 --control {defect} --seed {seed}",
+        defects=("fails", "strays", "misshapes"),
     ),
     Campaign(
         name="wasm-abuse",

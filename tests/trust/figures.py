@@ -45,9 +45,17 @@ class Figures(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """The day."""
 
 
-def offer(parser: argparse.ArgumentParser) -> None:
-    """Give a campaign's parser the option that says where its figures go."""
+def offer(parser: argparse.ArgumentParser, defects: Iterable[str] = ()) -> None:
+    """Give a campaign's parser the options that it has as one: where its figures go, and which of
+    these defects to plant."""
     parser.add_argument("--figures", type=Path, metavar="DIR", help="leave a file of figures there")
+    if defects:
+        parser.add_argument(
+            "--control",
+            choices=tuple(defects),
+            default="",
+            help="a product with this defect instead: exit 0 only if it is found out",
+        )
 
 
 def leave(
