@@ -63,7 +63,11 @@ HEADER = re.compile(r"pwrite64\(.*, \d{1,3}, \d+\) .*INJECTED")
 """LMDB's header, which is there already: to have no space for it is another failure."""
 ADVICE = re.compile(r"pread64\(.*, 4096, \d+\) .*INJECTED")
 """A whole page: LMDB maps them; who reads one looks for what to fetch ahead (`store/ahead.py`)."""
-DEFECTS = {"errors-ignored": {"lives_on", "acked_submit_lost"}}
+DEFECTS = {
+    "errors-ignored": {"lives_on", "acked_submit_lost"},
+    "full-ignored": {"acked_submit_lost", "acked_end_lost"},
+    "full-ends": {"does_not_live_on", "does_not_recover"},
+}
 """And the rules of which one at least must name it."""
 
 
@@ -211,7 +215,11 @@ def answers(server: Server) -> bool:
 # A campaign -------------------------------------------------------------------------------------
 
 
-CONTROL = [Cell("fdatasync", "EIO", 10, True), Cell("writev", "EIO", 5, False)]
+BROKEN_CELLS = [Cell("fdatasync", "EIO", 10, True), Cell("writev", "EIO", 5, False)]
+FULL_CELLS = [Cell("writev", "ENOSPC", 5, for_ever) for for_ever in (True, False)]
+CONTROLS = {"errors-ignored": BROKEN_CELLS, "full-ignored": FULL_CELLS, "full-ends": FULL_CELLS}
+"""The cells that find a defect out."""
+assert CONTROLS.keys() == DEFECTS.keys()
 
 
 class Report(msgspec.Struct):
@@ -311,11 +319,12 @@ def main() -> int:
     cells = matrix()
     random.Random(args.seed).shuffle(cells)
     if args.control:
-        report = run(CONTROL, args.seed, base, defect=args.control)
+        cells = CONTROLS[args.control]
+        report = run(cells, args.seed, base, defect=args.control)
         show(report)
         rules = {violation.rule for violation in report.violations} & DEFECTS[args.control]
         print(f"found out by {', '.join(sorted(rules))}" if rules else "NOT FOUND OUT")
-        told = (len(CONTROL), len(rules), 0, report.seconds)
+        told = (len(cells), len(rules), 0, report.seconds)
         figures.leave(args.figures, "io-faults", *told, control=args.control)
         return 0 if rules else 1
     cells = cells[args.skip :][: args.cells or None]

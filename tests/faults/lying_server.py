@@ -9,6 +9,8 @@ stale-lease           a report counts though a later attempt has begun
 keys-forgotten        an idempotency key holds until its commit only
 no-sync               the disk is told to write, and not waited for
 errors-ignored        a write that fails counts as written
+full-ignored          a write that finds no space counts as written
+full-ends             a disk without space ends the process, and refuses what ends jobs with it
 leases-by-wall        the engine's clock is the wall's
 limits-ignored        limits and quotas are kept, and not acted on
 bytes-ignored         quotas of bytes are kept, and not acted on
@@ -36,7 +38,7 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.pump import Pump
 from headrace.store import lmdb as rows_lmdb
 from headrace.store import pylmdb
-from headrace.store.contract import StoreError
+from headrace.store.contract import StoreBroken, StoreError, StoreFull
 from headrace.store.store import Store
 
 WRITE_DELAY_S: Final = float(os.environ.get("WRITE_DELAY_S", "0.03"))
@@ -85,6 +87,18 @@ def write_and_hope(self: rows_lmdb.LmdbKeyValue, changes: Any) -> None:
         _write_rows(self, changes)
 
 
+def write_or_forget(self: rows_lmdb.LmdbKeyValue, changes: Any) -> None:
+    with suppress(StoreFull):
+        _write_rows(self, changes)
+
+
+def write_or_end(self: rows_lmdb.LmdbKeyValue, changes: Any) -> None:
+    try:
+        _write_rows(self, changes)
+    except StoreFull as error:
+        raise StoreBroken(str(error)) from error
+
+
 def key_of_this_batch(self: Live, digest: bytes) -> tuple[bytes, bytes] | None:
     return self.fresh_keys.get(digest)
 
@@ -110,6 +124,10 @@ def lie(defect: str) -> None:
         lmdb.open = open_without_sync
     elif defect == "errors-ignored":
         rows_lmdb.LmdbKeyValue.write = write_and_hope  # type: ignore[method-assign]
+    elif defect == "full-ignored":
+        rows_lmdb.LmdbKeyValue.write = write_or_forget  # type: ignore[method-assign]
+    elif defect == "full-ends":
+        rows_lmdb.LmdbKeyValue.write = write_or_end  # type: ignore[method-assign]
     elif defect == "leases-by-wall":
         Clock.now_ms = Clock.wall_ms  # type: ignore[method-assign]
     elif defect == "limits-ignored":

@@ -36,7 +36,7 @@ def test_a_server_that_takes_failed_writes_for_done_is_found_out(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(io_faults, "PATIENCE_S", 1.0)
-    report = io_faults.run(io_faults.CONTROL[:1], 1, disk, defect="errors-ignored")
+    report = io_faults.run(io_faults.BROKEN_CELLS[:1], 1, disk, defect="errors-ignored")
     rules = {violation.rule for violation in report.violations}
     assert io_faults.DEFECTS["errors-ignored"] <= rules
 

@@ -184,7 +184,7 @@ CAMPAIGNS: Final = (
         cores=0.5,
         amount_a_seed=1,
         control="tools/io-faults --control {defect}",
-        defects=("errors-ignored",),
+        defects=("errors-ignored", "full-ignored", "full-ends"),
     ),
     Campaign(
         name="limits",
