@@ -44,7 +44,7 @@ def test_a_damaged_store_is_refused_and_the_way_back_is_named(data: Path) -> Non
 def test_a_store_of_a_later_version_is_refused_and_left_as_it_was(data: Path) -> None:
     kv = LmdbKeyValue(data, accept_any_filesystem=True)
     later = layout.seal(layout.META, b"format", layout.number_key(layout.FORMAT + 1))
-    kv.write({layout.META: {b"format": later}})
+    kv.write(layout.NewRows({layout.META: {b"format": later}}))
     kv.close()
     before = (data / DATA_FILE).read_bytes()
     code, said = served(data, "--accept-any-filesystem")

@@ -17,6 +17,7 @@ from headrace.core.commands import (
 from headrace.core.effects import JobFinished
 from headrace.core.job import Status
 from headrace.core.live import EngineConfig
+from headrace.store._new_rows import NewRows
 from headrace.store.layout import Table
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
@@ -196,7 +197,7 @@ def test_a_restart_at_any_point_loses_no_dependency(rig: Rig) -> None:
 
 def test_a_job_whose_waits_are_damaged_is_skipped_at_the_start(rig: Rig) -> None:
     last = rig.submit(after=[rig.submit()])
-    rig.kv.write({Table.AFTER: {last: b"damaged"}})
+    rig.kv.write(NewRows({Table.AFTER: {last: b"damaged"}}))
     rig.open()
     rig.wait(0)
     assert finished(rig, last)[0] is _S.SKIPPED

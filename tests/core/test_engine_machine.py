@@ -26,6 +26,7 @@ from headrace.core.job import LEASED, TERMINAL, Status
 from headrace.core.live import EngineConfig, Live
 from headrace.core.resources import Amounts
 from headrace.store import Store
+from headrace.store._new_rows import NewRows
 from headrace.store.memory import MemoryKeyValue
 
 AMOUNTS = st.sampled_from([Amounts(1_000), Amounts(2_000, 10), PLENTY, PLENTY])
@@ -299,7 +300,7 @@ class EngineMachine(RuleBasedStateMachine):
             return
         rig = self.rig
         copy = MemoryKeyValue()
-        copy.write({table: dict(rows.rows) for table, rows in rig.kv._tables.items()})
+        copy.write(NewRows({table: rows.rows for table, rows in rig.kv._tables.items()}))
         store = Store(copy)
         restored = store.restore()
         engine = Engine(rig.config, store, restored.secret, restored.epoch)

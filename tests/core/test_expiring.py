@@ -25,6 +25,7 @@ from headrace.core.expiring import expires_ms
 from headrace.core.job import Status
 from headrace.core.live import EngineConfig
 from headrace.store import layout
+from headrace.store._new_rows import NewRows
 from headrace.wire.documents import Kind, TypeDocument, body_of
 from headrace.wire.limits import DAY_MS, SWEEP_JOBS_MAX
 
@@ -187,7 +188,7 @@ def test_one_whose_spec_is_damaged_is_kept_as_the_server_says(make_rig: MakeRig)
     lease = rig.take()
     sealed = rig.kv.get(layout.SPEC, job)
     assert sealed is not None
-    rig.kv.write({layout.SPEC: {job: b"????" + sealed[4:]}})
+    rig.kv.write(NewRows({layout.SPEC: {job: b"????" + sealed[4:]}}))
     rig.report(lease, Outcome.COMPLETED)
     assert ExpiriesSet([(job, rig.wall_ms + 7_000)]) in rig.effects
     rig.now_ms += 6_999

@@ -10,6 +10,7 @@ from headrace.core.effects import ClassDropped, ClassStored
 from headrace.core.job import Status
 from headrace.core.live import ROW_BYTES
 from headrace.store import layout
+from headrace.store._new_rows import NewRows
 from headrace.store.contract import LivePage
 from headrace.wire.problems import ProblemCode
 
@@ -209,7 +210,7 @@ def flip(rig: Rig, table: int, key: bytes) -> None:
     """Damage one row."""
     value = rig.kv.get(table, key)
     assert value is not None
-    rig.kv.write({table: {key: value[:-1] + bytes([value[-1] ^ 1])}})
+    rig.kv.write(NewRows({table: {key: value[:-1] + bytes([value[-1] ^ 1])}}))
 
 
 def test_what_was_restored_is_read_to_its_end(rig: Rig) -> None:

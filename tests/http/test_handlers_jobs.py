@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from http_tools import Reply, Server, open_server
 
+from headrace.store._new_rows import NewRows
 from headrace.store.layout import Table
 from headrace.wire import limits
 from headrace.wire.durations import instant_ms
@@ -144,7 +145,8 @@ async def test_a_wait_for_a_job_whose_row_is_damaged_says_so(server: Server) -> 
         await asyncio.sleep(0)
     key = bytes.fromhex(job_id.replace("-", ""))
     kv = server.node.store._kv
-    kv.write({Table.SPEC: {key: b"x" + (kv.get(Table.SPEC, key) or b"")[1:]}})
+    spoilt = b"x" + (kv.get(Table.SPEC, key) or b"")[1:]
+    kv.write(NewRows({Table.SPEC: {key: spoilt}}))
     await server.site.drain()
     assert (await waiting).code == "record_corrupt"
     assert not server.node.pump._watches

@@ -13,7 +13,8 @@ from headrace.core.resources import Amounts, Requirements
 from headrace.runtime.clock import Clock
 from headrace.runtime.pump import Pump
 from headrace.store import Store
-from headrace.store.contract import Changes, KeyValue
+from headrace.store._new_rows import NewRows
+from headrace.store.contract import KeyValue
 
 START_MS = 1_700_000_000_000
 CALLER = Caller("acme", "alice")
@@ -54,12 +55,12 @@ class Gate:
         """Raised by the next writes instead of writing."""
         self.written = 0
 
-    def write(self, changes: Changes) -> None:
+    def write(self, rows: NewRows) -> None:
         self.arrived.release()
         assert self.open.wait(60), "the test left the gate closed"
         if self.errors:
             raise self.errors.pop(0)
-        self._write(changes)
+        self._write(rows)
         self.written += 1
 
 

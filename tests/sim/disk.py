@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from headrace.store.contract import Changes, KeyValue, StoreBroken, StoreFull
+from headrace.store._new_rows import NewRows
+from headrace.store.contract import KeyValue, StoreBroken, StoreFull
 from headrace.store.lmdb import LmdbKeyValue
 from headrace.store.memory import MemoryKeyValue
 from sim.settings import Settings
@@ -33,7 +34,7 @@ class Rows:
         self.wrote = False
         self.full = False
 
-    def write(self, changes: Changes) -> None:
+    def write(self, rows: NewRows) -> None:
         disk = self._disk
         self.wrote = False
         self.full = disk.full_until > disk.world.now
@@ -42,10 +43,10 @@ class Rows:
         if disk.break_next:
             disk.break_next = False
             if disk.world.chance(0.5):
-                self.kv.write(changes)
+                self.kv.write(rows)
                 self.wrote = True
             raise StoreBroken("simulated")
-        self.kv.write(changes)
+        self.kv.write(rows)
         self.wrote = True
 
     def bytes_used(self) -> int:

@@ -148,7 +148,7 @@ def key_in_next_commit(stack: ExitStack) -> None:
         batch = old_stage(self, effects, at_ms)
         for key, job_id, request in keys:
             if not batch.empty:
-                layout._put(batch.changes, layout.KEYS, key, layout.key_pack(job_id, request))
+                batch.changes.put(layout.KEYS, key, layout.key_pack(job_id, request))
         return batch
 
     old = translate(stack, JobsStored, stored)

@@ -12,6 +12,7 @@ from headrace.core.effects import DeliveriesDue, DeliveryMoved
 from headrace.core.job import Status
 from headrace.core.live import Live
 from headrace.store import layout
+from headrace.store._new_rows import NewRows
 from headrace.store.store import Store
 from sim.planting import planted, put, translate
 
@@ -45,7 +46,7 @@ def delivery_dropped_at_a_start(stack: ExitStack) -> None:
     def restore(self: Store) -> Any:
         rows = self._kv.scan(layout.OUTBOX, limit=1)
         if rows:
-            self._kv.write({layout.OUTBOX: {rows[0][0]: None}})
+            self._kv.write(NewRows({layout.OUTBOX: {rows[0][0]: None}}))
         return old(self)
 
     old = put(stack, Store, "restore", restore)

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.store.contract import Changes, KeyValue, after, pack_rows, prefix_end, walk
+from headrace.store._new_rows import NewRows
+from headrace.store.contract import KeyValue, after, pack_rows, prefix_end, walk
 from headrace.store.lmdb import LmdbKeyValue
 from headrace.store.memory import MemoryKeyValue
 
+Changes = dict[int, dict[bytes, bytes | None]]
 TABLE = 2
 OTHER = 3
 KEYS = [b"a", b"aa", b"ab", b"b", b"b\0", b"\xff", b"\xff\xff"]
@@ -18,7 +20,7 @@ KEYS = [b"a", b"aa", b"ab", b"b", b"b\0", b"\xff", b"\xff\xff"]
 
 @pytest.fixture
 def filled(kv: KeyValue) -> KeyValue:
-    kv.write({TABLE: {key: b"value " + key for key in reversed(KEYS)}})
+    kv.write(NewRows({TABLE: {key: b"value " + key for key in reversed(KEYS)}}))
     return kv
 
 
@@ -52,14 +54,14 @@ def test_last_row_of_each_range_is_read(filled: KeyValue, start: bytes) -> None:
 
 
 def test_empty_value_is_a_row(kv: KeyValue) -> None:
-    kv.write({TABLE: {b"a": b""}})
+    kv.write(NewRows({TABLE: {b"a": b""}}))
     assert kv.get(TABLE, b"a") == b""
     assert kv.scan(TABLE) == [(b"a", b"")]
 
 
 def test_one_write_puts_replaces_and_deletes_in_several_tables(filled: KeyValue) -> None:
     filled.write(
-        {TABLE: {b"a": None, b"b": b"new", b"none": None, b"c": b"c"}, OTHER: {b"x": b"y"}}
+        NewRows({TABLE: {b"a": None, b"b": b"new", b"none": None, b"c": b"c"}, OTHER: {b"x": b"y"}})
     )
     assert [key for key, _ in filled.scan(TABLE)] == sorted([*KEYS[1:], b"c"])
     assert filled.get(TABLE, b"b") == b"new"
@@ -133,8 +135,8 @@ def test_both_kinds_hold_the_same_after_any_writes(
         memory = MemoryKeyValue()
         model: dict[int, dict[bytes, bytes]] = {TABLE: {}, OTHER: {}}
         for change, (start, stop, reverse) in steps:
-            disk.write(change)
-            memory.write(change)
+            disk.write(NewRows(change))
+            memory.write(NewRows(change))
             for table, rows in change.items():
                 for key, value in rows.items():
                     if value is None:

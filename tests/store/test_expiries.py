@@ -6,6 +6,7 @@ from headrace.core.effects import ExpiriesSet, Finished, JobFinished, JobsStored
 from headrace.core.expiring import Expired
 from headrace.core.job import Event, Job, Status
 from headrace.store import expiries, layout
+from headrace.store._new_rows import NewRows
 from headrace.store.memory import MemoryKeyValue
 from headrace.store.store import Store
 
@@ -66,9 +67,10 @@ def test_a_damaged_end_tells_nothing_and_a_damaged_spec_no_other_time() -> None:
     for table, job_id in ((layout.DONE, IDS[0]), (layout.SPEC, IDS[1])):
         sealed = kv.get(table, job_id)
         assert sealed is not None
-        kv.write({table: {job_id: b"????" + sealed[4:]}})
+        kv.write(NewRows({table: {job_id: b"????" + sealed[4:]}}))
     assert [one.job_id for one in store.expired(b"", 3_000, 9)[0]] == [IDS[1]]
-    rows: layout.NewRows = layout.NewRows(dict)
+    rows = layout.NewRows()
     expiries.drop(rows, store._row, IDS[1], 1_000)
     expiries.drop(rows, store._row, IDS[2], 1_000)
-    assert dict(rows) == {layout.EXPIRIES: {layout.expiry_key(4_000, IDS[2]): None}}
+    assert rows.tables() == [layout.EXPIRIES]
+    assert rows.items(layout.EXPIRIES) == [(layout.expiry_key(4_000, IDS[2]), None)]

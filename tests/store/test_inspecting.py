@@ -9,6 +9,7 @@ import pytest
 
 from headrace import Queue, QueueConfig
 from headrace.store import layout
+from headrace.store._new_rows import NewRows
 from headrace.store.contract import StoreBusy, StoreDamaged, walk
 from headrace.store.inspecting import inspect
 from headrace.store.layout import Table
@@ -40,7 +41,7 @@ def copy(made: Path, tmp_path: Path) -> Path:
 def drop_first(table: Table) -> Callable[[LmdbKeyValue], None]:
     def harm(kv: LmdbKeyValue) -> None:
         key, _ = next(iter(walk(kv, table)))
-        kv.write({int(table): {key: None}})
+        kv.write(NewRows({int(table): {key: None}}))
 
     return harm
 
@@ -48,7 +49,7 @@ def drop_first(table: Table) -> Callable[[LmdbKeyValue], None]:
 def spoil_first(table: Table) -> Callable[[LmdbKeyValue], None]:
     def harm(kv: LmdbKeyValue) -> None:
         key, value = next(iter(walk(kv, table)))
-        kv.write({int(table): {key: value[:-1] + bytes([value[-1] ^ 1])}})
+        kv.write(NewRows({int(table): {key: value[:-1] + bytes([value[-1] ^ 1])}}))
 
     return harm
 
@@ -56,7 +57,7 @@ def spoil_first(table: Table) -> Callable[[LmdbKeyValue], None]:
 def add_orphan(table: Table) -> Callable[[LmdbKeyValue], None]:
     def harm(kv: LmdbKeyValue) -> None:
         key = bytes(16) + bytes(8)
-        kv.write({int(table): {key: layout.seal(table, key, b"a log")}})
+        kv.write(NewRows({int(table): {key: layout.seal(table, key, b"a log")}}))
 
     return harm
 

@@ -1,7 +1,5 @@
 """Bytes: seals, keys, payloads."""
 
-from collections import defaultdict
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +17,8 @@ from headrace.core.effects import (
 )
 from headrace.core.job import RECORD_BYTES, Event, Job, Status
 from headrace.store import layout
-from headrace.store._rows import put_jobs, unseal_specs
+from headrace.store._new_rows import put_jobs
+from headrace.store._rows import unseal_specs
 from headrace.store.contract import RecordCorrupt, StoredJob
 from headrace.store.layout import Table
 
@@ -85,9 +84,9 @@ def test_value_in_the_wrong_place_is_found() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.binary(max_size=32), st.binary(max_size=32), st.binary())
 def test_envelope_comes_back(owner_id: int, key: bytes, request: bytes, spec: bytes) -> None:
-    rows: layout.NewRows = defaultdict(dict)
+    rows = layout.NewRows()
     put_jobs(rows, TABLES, owner_id, JOB_ID, b"record", [spec], [(0, key, request)])
-    sealed = rows[layout.SPEC][JOB_ID]
+    sealed = rows.get(layout.SPEC, JOB_ID)
     assert sealed is not None
     packed = layout.unseal(layout.SPEC, JOB_ID, sealed)
     assert layout.envelope_unpack(packed) == layout.Envelope(owner_id, key, request, spec)
@@ -141,11 +140,11 @@ JOBS = st.lists(
 )
 
 
-def rows_of(*effects: StoredEffect) -> layout.NewRows:
-    rows: layout.NewRows = defaultdict(dict)
+def rows_of(*effects: StoredEffect) -> dict[int, dict[bytes, bytes | None]]:
+    rows = layout.NewRows()
     for effect in effects:
         layout.TRANSLATIONS[type(effect)](rows, effect)
-    return rows
+    return {table: found for table in rows.tables() if (found := dict(rows.items(table)))}
 
 
 @given(JOBS, st.integers(0, 2**63 - 1), st.text(max_size=300))
@@ -163,7 +162,7 @@ def test_jobs_completed_together_have_the_rows_of_each_by_itself(
         for job_id, record, started_at_ms, body in jobs
     ]
     assert [together.finished(at) for at in range(len(jobs))] == [one.finished for one in apart]
-    found = {t: r for t, r in rows_of(together).items() if r}
+    found = rows_of(together)
     expected = rows_of(*apart)
     by_finished = (found.pop(layout.BY_FINISHED, {}), expected.pop(layout.BY_FINISHED, {}))
     assert found == expected
@@ -183,7 +182,7 @@ def test_jobs_leased_together_have_the_rows_of_each_by_itself(
         b"".join(job_id for job_id, *_ in jobs), b"".join(record for _, record, *_ in jobs), trail
     )
     apart = [JobChanged(job_id, Event.LEASE, record, trail) for job_id, record, *_ in jobs]
-    assert {t: r for t, r in rows_of(together).items() if r} == rows_of(*apart)
+    assert rows_of(together) == rows_of(*apart)
 
 
 def test_keys_sort_as_their_numbers_do() -> None:

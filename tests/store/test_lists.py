@@ -22,6 +22,7 @@ from headrace.core.effects import (
 )
 from headrace.core.job import TERMINAL, Event, Job, Status
 from headrace.store import Store, layout, lists, open_store
+from headrace.store._new_rows import NewRows
 from headrace.store.contract import KeyValue, ListQuery, Order, OrderTooWide, Page, walk
 from headrace.store.layout import by_owner_key, by_status_key
 from headrace.store.places import Candidates
@@ -374,7 +375,7 @@ def test_an_end_that_is_no_longer_the_jobs_counts_for_nothing(store: Store, kv: 
     commit(store, stored(job_id), finished(job_id))
     [(key, _)] = walk(kv, layout.BY_FINISHED)
     old = key[:1] + layout.ms_key(3) + key[7:]
-    kv.write({layout.BY_FINISHED: {old: layout.seal(layout.BY_FINISHED, old, job_id)}})
+    kv.write(NewRows({layout.BY_FINISHED: {old: layout.seal(layout.BY_FINISHED, old, job_id)}}))
     assert ids(pages(store, ListQuery(order=Order.FINISHED))) == [job_id]
 
 
@@ -386,7 +387,7 @@ def test_jobs_of_an_owner_that_is_damaged_are_in_no_tenants_list(kv: KeyValue) -
     commit(store, *(stored(job_id_at(number), owner_id=number) for number in one_tenant))
     assert len(ids(pages(store, ListQuery(tenant="a")))) == 3
     [(key, value)] = kv.scan(layout.OWNERS, layout.number_key(3))
-    kv.write({layout.OWNERS: {key: value[:-1] + b"!"}})
+    kv.write(NewRows({layout.OWNERS: {key: value[:-1] + b"!"}}))
     again = Store(kv)
     again.restore()
     assert ids(pages(again, ListQuery(tenant="a"))) == [job_id_at(2), job_id_at(1)]
@@ -483,10 +484,10 @@ def test_corrupt_index_row_is_told(store: Store, kv: KeyValue, table: str) -> No
         if table == "BY_OWNER"
         else ListQuery(statuses=frozenset({Status.COMPLETED}))
     )
-    kv.write({number: {key: bytes([value[0] ^ 1]) + value[1:]}})
+    kv.write(NewRows({number: {key: bytes([value[0] ^ 1]) + value[1:]}}))
     page = store.list_jobs(query)
     assert ([job.job_id for job in page.jobs], page.corrupt) == ([second, first], [first])
-    kv.write({number: {key: None, key[:-1] + b"\xee": value}})
+    kv.write(NewRows({number: {key: None, key[:-1] + b"\xee": value}}))
     page = store.list_jobs(query)
     assert [job.job_id for job in page.jobs] == [second]
     assert page.corrupt == [first[:-1] + b"\xee"]

@@ -18,6 +18,7 @@ from headrace.core.effects import CheckpointStored
 from headrace.core.live import ROW_BYTES
 from headrace.store import layout, open_store, pylmdb
 from headrace.store import lmdb as rows_lmdb
+from headrace.store._new_rows import NewRows
 from headrace.store.contract import (
     ListQuery,
     StoreBroken,
@@ -157,7 +158,7 @@ def test_newer_format_is_refused_without_a_changed_byte(tmp_path: Path) -> None:
     kv = LmdbKeyValue(tmp_path, accept_any_filesystem=True)
     Store(kv)
     row = layout.seal(layout.META, b"format", layout.number_key(layout.FORMAT + 1))
-    kv.write({layout.META: {b"format": row}})
+    kv.write(NewRows({layout.META: {b"format": row}}))
     kv.close()
     before = (tmp_path / DATA_FILE).read_bytes()
     with pytest.raises(StoreTooNew):
@@ -177,13 +178,14 @@ def test_database_of_another_program_is_refused(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
+from headrace.store._new_rows import NewRows
 from headrace.store.lmdb import LmdbKeyValue
 kv = LmdbKeyValue(Path(sys.argv[1]), accept_any_filesystem=True)
 first = int(sys.argv[2])
 for batch in range(first, first + 100_000):
     mark = batch.to_bytes(4, "big")
     rows = {mark + bytes([n]): mark * 50 for n in range(50)}
-    kv.write({2: rows, 3: {b"last": mark, b"x" + mark: mark}})
+    kv.write(NewRows({2: rows, 3: {b"last": mark, b"x" + mark: mark}}))
     print(batch, flush=True)
 """
 
@@ -232,7 +234,7 @@ def test_rows_behind_the_end_and_among_the_others_all_arrive(
             rows |= dict.fromkeys(model)  # all of them go
         shuffled = list(rows.items())
         choose.shuffle(shuffled)
-        kv.write({2: dict(shuffled), 3: {}})
+        kv.write(NewRows({2: dict(shuffled), 3: {}}))
         model |= {key: value for key, value in rows.items() if value is not None}
         for key in [key for key, value in rows.items() if value is None]:
             model.pop(key, None)
@@ -287,7 +289,7 @@ def test_full_disk_applies_nothing_and_the_same_batch_succeeds_later(
             room = (1 << 20) + odd_bytes
             os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - room)
         batch = commit_until_full(store)
-        refused = next(job_id for job_id in batch.changes[layout.SPEC])
+        refused = batch.changes.keys(layout.SPEC)[0]
         assert store.job(refused) is None
         assert store.job(JOB) is not None
         with pytest.raises(StoreFull):
@@ -363,6 +365,7 @@ import os, sys, traceback
 from pathlib import Path
 from headrace.core.live import ROW_BYTES
 from headrace.store import open_store
+from headrace.store._new_rows import NewRows
 from headrace.store.contract import ListQuery, RecordCorrupt, StoreDamaged
 
 def look(path, jobs):

@@ -5,6 +5,7 @@ from store_samples import commit
 from headrace.core.deliveries import FORGOTTEN, WAITS, Delivery, Tried
 from headrace.core.effects import DeliveriesDue, DeliveryMoved, DocumentDropped
 from headrace.store import Store, layout
+from headrace.store._new_rows import NewRows
 from headrace.store.contract import KeyValue
 from headrace.wire.documents import Kind
 from headrace.wire.webhook_ids import webhook_name
@@ -74,7 +75,7 @@ def test_a_damaged_row_is_passed_over_and_told_at_a_start(kv: KeyValue) -> None:
     bad, good = delivery(A, 1, 20), delivery(A, 2, 30)
     commit(store, DeliveriesDue([bad, good]))
     key = layout.outbox_key(A, 20, 1)
-    kv.write({layout.OUTBOX: {key: b"damaged!"}})
+    kv.write(NewRows({layout.OUTBOX: {key: b"damaged!"}}))
     assert store.outbox_page(A, 9) == [good]
     restored = Store(kv).restore()
     assert restored.deliveries_waiting == [(A, "t", 1)]

@@ -8,6 +8,7 @@ from test_contract import KEYS, OTHER, TABLE
 
 from headrace.store import _lmdb, pylmdb
 from headrace.store import lmdb as rows_lmdb
+from headrace.store._new_rows import NewRows
 from headrace.store.lmdb import LmdbKeyValue, OpenEnvironment
 
 ROWS = {key: b"value " + key * 3_000 for key in reversed(KEYS)}
@@ -30,8 +31,8 @@ def test_what_one_writes_the_other_reads(
     tmp_path: Path, writer: OpenEnvironment, reader: OpenEnvironment
 ) -> None:
     kv = LmdbKeyValue(tmp_path, accept_any_filesystem=True, environment=writer)
-    kv.write({TABLE: ROWS | {b"gone": b""}, OTHER: {b"x": b"y"}})
-    kv.write({TABLE: {b"gone": None, b"never": None}})
+    kv.write(NewRows({TABLE: ROWS | {b"gone": b""}, OTHER: {b"x": b"y"}}))
+    kv.write(NewRows({TABLE: {b"gone": None, b"never": None}}))
     kv.close()
     again = LmdbKeyValue(tmp_path, accept_any_filesystem=True, environment=reader)
     assert dict(again.scan(TABLE)) == ROWS
@@ -47,7 +48,7 @@ def test_key_that_lmdb_cannot_hold_fails_the_whole_write(
     env = environment(str(tmp_path), 1 << 30, 8)
     env.tables_open({TABLE: b"table"}, create=True)
     with pytest.raises(lmdb.Error) as error:
-        env.write({TABLE: {b"a": b"b", key: b""}})
+        env.write(NewRows({TABLE: {b"a": b"b", key: b""}}))
     assert error.value.code == -30781
     assert env.scan(TABLE, b"", None, False, 10, 1_000) == []
     env.close()
@@ -60,9 +61,9 @@ def test_full_map_applies_nothing_and_the_environment_goes_on(
     env = environment(str(tmp_path), 1 << 20, 8)
     env.tables_open({TABLE: b"table"}, create=True)
     with pytest.raises(lmdb.Error) as error:
-        env.write({TABLE: {b"%d" % n: b"v" * 2_000 for n in range(1_000)}})
+        env.write(NewRows({TABLE: {b"%d" % n: b"v" * 2_000 for n in range(1_000)}}))
     assert error.value.code == -30792
     assert env.count(TABLE) == 0
-    env.write({TABLE: {b"a": b"b"}})
+    env.write(NewRows({TABLE: {b"a": b"b"}}))
     assert env.get(TABLE, b"a") == b"b"
     env.close()

@@ -1,6 +1,4 @@
-"""Rows that are sealed and unsealed by the many are those of each by itself."""
-
-from typing import Any
+"""Rows that are unsealed by the many are those of each by itself."""
 
 import pytest
 from hypothesis import given
@@ -8,12 +6,8 @@ from hypothesis import strategies as st
 
 from headrace.store._rows import (
     keys_behind,
-    link,
     may_be,
     may_match,
-    put_completed,
-    put_jobs,
-    put_leased,
     unseal_jobs,
     unseal_records,
     unseal_specs,
@@ -65,108 +59,6 @@ def test_packed_row_that_is_cut_off_is_refused(cut: int) -> None:
     packed = pack_rows([(b"key1", seal(3, b"key1", b"record"))])
     with pytest.raises(ValueError):
         unseal_records(3, packed[:-cut], b"", KEY_BYTES, RECORD_BYTES)
-
-
-def test_link_has_checksums_and_deleted_keys_in_the_order_of_staging() -> None:
-    assert link({}) == b""
-    rows = {200: {b"b": b"1234payload", b"a": None}, 2: {b"c": b"5678"}}
-    assert link(rows) == b"\xc8" + b"1234" + b"a" + b"\x02" + b"5678"
-
-
-TABLES = (2, 3, 5)
-
-job_rows = st.lists(
-    st.tuples(
-        st.binary(min_size=16, max_size=16),
-        st.binary(min_size=4, max_size=4),
-        st.binary(max_size=40),
-        st.none() | st.tuples(st.binary(max_size=255), st.binary(max_size=255)),
-    ),
-    max_size=6,
-    unique_by=lambda row: row[0],
-)
-
-
-@given(job_rows, st.integers(0, 2**32 - 1))
-def test_new_jobs_have_their_rows_in_three_tables(
-    jobs: list[tuple[bytes, bytes, bytes, tuple[bytes, bytes] | None]], owner_id: int
-) -> None:
-    owner = owner_id.to_bytes(4, "big")
-    expected: dict[int, dict[bytes, bytes | None]] = {table: {} for table in TABLES}
-    for job_id, record, spec, digests in jobs:
-        key, request = digests or (b"", b"")
-        envelope = owner + bytes([len(key), len(request)]) + key + request + spec
-        expected[2][job_id] = seal(2, job_id, envelope)
-        expected[3][job_id] = seal(3, job_id, record)
-        expected[5][owner + job_id] = seal(5, owner + job_id, b"")
-    rows: dict[int, dict[bytes, bytes | None]] = {table: {} for table in TABLES}
-    put_jobs(
-        rows,
-        TABLES,
-        owner_id,
-        b"".join(job_id for job_id, *_ in jobs),
-        b"".join(record for _, record, *_ in jobs),
-        [spec for *_, spec, _ in jobs],
-        [(number, *job[3]) for number, job in enumerate(jobs) if job[3] is not None],
-    )
-    assert rows == expected
-    assert [list(rows[table]) for table in TABLES] == [list(expected[table]) for table in TABLES]
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"job_ids": bytes(31)},
-        {"records": bytes(7)},
-        {"keys": [(2, b"", b"")]},
-        {"keys": [(1, b"", b""), (0, b"", b"")]},
-        {"keys": [(0, bytes(256), b"")]},
-        {"keys": [(0, b"", bytes(256))]},
-    ],
-)
-def test_new_jobs_that_do_not_fit_together_are_refused(wrong: dict[str, Any]) -> None:
-    right: dict[str, Any] = {
-        "rows": {table: {} for table in TABLES},
-        "tables": TABLES,
-        "owner_id": 1,
-        "job_ids": bytes(32),
-        "records": bytes(8),
-        "specs": [b"", b""],
-        "keys": [(0, b"k", b"r"), (1, b"", b"")],
-    }
-    put_jobs(**right)
-    with pytest.raises(ValueError):
-        put_jobs(**{**right, **wrong})
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"job_ids": bytes(31)}, {"records": bytes(7)}, {"bodies": [b""]}, {"started_at_ms": [1]}],
-)
-def test_completed_jobs_that_do_not_fit_together_are_refused(wrong: dict[str, Any]) -> None:
-    right: dict[str, Any] = {
-        "rows": {table: {} for table in range(4)},
-        "tables": (0, 1, 2, 3),
-        "status": 10,
-        "finished_at_ms": 5,
-        "job_ids": bytes(32),
-        "records": bytes(8),
-        "started_at_ms": [1, 2],
-        "worker": "w",
-        "bodies": [b"", b""],
-        "body_bytes_max": 10,
-    }
-    put_completed(**right)
-    with pytest.raises(ValueError):
-        put_completed(**{**right, **wrong})
-
-
-@pytest.mark.parametrize("wrong", [{"job_ids": bytes(31)}, {"records": bytes(7)}])
-def test_leased_jobs_that_do_not_fit_together_are_refused(wrong: dict[str, bytes]) -> None:
-    right: dict[str, Any] = {"job_ids": bytes(32), "records": bytes(8), "trail": b"t"}
-    put_leased({3: {}}, 3, **right)
-    with pytest.raises(ValueError):
-        put_leased({3: {}}, 3, **{**right, **wrong})
 
 
 def sealed_envelope(key: bytes, key_digest: bytes, request_digest: bytes, spec: bytes) -> bytes:

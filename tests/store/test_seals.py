@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.store._seals import fold, seal, unseal
+from headrace.store._rows import unseal
+from headrace.store._seals import fold, seal
 from headrace.store.contract import RecordCorrupt
 
 

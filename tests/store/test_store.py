@@ -29,6 +29,7 @@ from headrace.core.effects import (
 from headrace.core.job import Event, Status
 from headrace.core.resources import Amounts, Requirements
 from headrace.store import Store, layout, open_store
+from headrace.store._new_rows import NewRows
 from headrace.store.contract import (
     KeyValue,
     ListQuery,
@@ -54,7 +55,7 @@ SHA = b"s" * 32
 def flip(kv: KeyValue, table: int, key: bytes) -> None:
     value = kv.get(table, key)
     assert value is not None
-    kv.write({table: {key: value[:-1] + bytes([value[-1] ^ 1])}})
+    kv.write(NewRows({table: {key: value[:-1] + bytes([value[-1] ^ 1])}}))
 
 
 # A job's way ------------------------------------------------------------------------------------
@@ -334,7 +335,7 @@ def test_missing_row_of_a_job_is_not_taken_for_no_job(
     commit(store, stored(JOB))
     if table != layout.LIVE:
         commit(store, finished(JOB, body=b"x" * 5_000))
-    kv.write({table: {JOB: None}})
+    kv.write(NewRows({table: {JOB: None}}))
     with pytest.raises(RecordCorrupt):
         store.job(JOB)
     if table == layout.BODIES:
@@ -410,7 +411,7 @@ def test_store_without_its_sound_meta_rows_is_damaged(kv: KeyValue, key: bytes) 
     flip(kv, layout.META, key)
     with pytest.raises(StoreDamaged):
         Store(kv)
-    kv.write({layout.META: {key: None}})
+    kv.write(NewRows({layout.META: {key: None}}))
     with pytest.raises(StoreDamaged):
         Store(kv)
 
@@ -419,7 +420,7 @@ def test_newer_format_is_refused_and_left_as_it_is(kv: KeyValue) -> None:
     Store(kv).restore()
     newer = layout.number_key(layout.FORMAT + 1)
     row = layout.seal(layout.META, MetaKey.FORMAT, newer)
-    kv.write({layout.META: {MetaKey.FORMAT: row}})
+    kv.write(NewRows({layout.META: {MetaKey.FORMAT: row}}))
     before = kv.scan(layout.META)
     with pytest.raises(StoreTooNew) as error:
         Store(kv)

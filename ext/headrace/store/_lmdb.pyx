@@ -18,6 +18,7 @@ from libc.string cimport memcmp, memcpy, memset
 from posix.types cimport pid_t
 from posix.unistd cimport getpid
 
+from headrace.store._new_rows cimport NEW_TABLES_MAX, Change, NewRows, NewTable
 from headrace.store.lmdb_api cimport *
 
 import lmdb
@@ -47,14 +48,10 @@ def load(str file not None):
     found = True
 
 
-cdef struct Change:
-    MDB_val key
-    MDB_val value  # mv_data is NULL: delete
-
-
-cdef struct Run:  # the changes of one table: those below `end` that are in no run before
+cdef struct Run:  # the changes of one table, in the order of their keys
     MDB_dbi table
-    size_t end
+    Change* changes
+    size_t count
 
 
 cdef struct Row:
@@ -94,15 +91,6 @@ cdef int compare_changes(const void* a, const void* b) noexcept nogil:
     return compare(&(<const Change*>a).key, &(<const Change*>b).key)
 
 
-cdef void sort_changes(Change* changes, size_t count) noexcept nogil:
-    """Put changes in the order of their keys. New rows mostly come so."""
-    cdef size_t i
-    for i in range(1, count):
-        if compare(&changes[i - 1].key, &changes[i].key) > 0:
-            qsort(changes, count, sizeof(Change), compare_changes)
-            return
-
-
 cdef int write_table(MDB_txn* txn, MDB_dbi table, Change* changes, size_t count) noexcept nogil:
     """Put and delete in the order of the keys: the cursor mostly stands on the right page.
 
@@ -114,7 +102,6 @@ cdef int write_table(MDB_txn* txn, MDB_dbi table, Change* changes, size_t count)
     cdef int code = mdb.cursor_open(txn, table, &cursor)
     if code:
         return code
-    sort_changes(changes, count)
     code = mdb.cursor_get(cursor, &last, &old, MDB_LAST)
     while tail and (code == MDB_NOTFOUND or compare(&changes[tail - 1].key, &last) > 0):
         tail -= 1
@@ -137,19 +124,18 @@ cdef int write_table(MDB_txn* txn, MDB_dbi table, Change* changes, size_t count)
     return code
 
 
-cdef int write_tables(MDB_env* env, Change* changes, Run* runs, size_t count) noexcept nogil:
+cdef int write_runs(MDB_env* env, Run* runs, size_t count) noexcept nogil:
     """Commit all or nothing; durable on return."""
     cdef MDB_txn* txn
-    cdef size_t i, begin = 0
+    cdef size_t i
     cdef int code = mdb.txn_begin(env, NULL, 0, &txn)
     if code:
         return code
     for i in range(count):
-        code = write_table(txn, runs[i].table, changes + begin, runs[i].end - begin)
+        code = write_table(txn, runs[i].table, runs[i].changes, runs[i].count)
         if code:
             mdb.txn_abort(txn)
             return code
-        begin = runs[i].end
     return mdb.txn_commit(txn)
 
 
@@ -601,46 +587,36 @@ cdef class Environment:
         self.check(code, "stat")
         return told.ms_entries
 
-    def write(self, changes not None):
-        """Commit all changes or none. They must not change meanwhile: their bytes are not copied.
-
-        Shape: table number: {key: value, or None to delete}.
-        """
+    def write(self, NewRows rows not None):
+        """Commit all rows or none. They must not change meanwhile: their bytes are not copied."""
         cdef MDB_env* env = self.open_env()
-        cdef size_t runs_count = 0, count = 0
-        cdef int code, table
-        cdef dict rows
-        cdef bytes key, value
-        cdef Change* noted
-        cdef Run* runs
-        for rows in changes.values():
-            count += len(rows)
-        noted = <Change*>malloc((count + 1) * sizeof(Change))
-        runs = <Run*>malloc((len(changes) + 1) * sizeof(Run))
-        if noted == NULL or runs == NULL:
-            free(noted)
-            free(runs)
+        cdef size_t unsorted = 0
+        cdef int code, i
+        cdef NewTable* table
+        cdef Run runs[NEW_TABLES_MAX]
+        cdef Change* sorted_changes
+        cdef Change* at
+        for i in range(rows.tables_count):
+            table = &rows.tables_made[i]
+            runs[i].table = <MDB_dbi>self.table_at(table.number)
+            runs[i].changes, runs[i].count = table.changes, table.count
+            if not table.rises:
+                unsorted += table.count
+        sorted_changes = <Change*>malloc((unsorted + 1) * sizeof(Change))
+        if sorted_changes == NULL:
             raise MemoryError
         self.busy += 1
-        try:
-            count = 0
-            for table, rows in changes.items():
-                for key, value in rows.items():
-                    noted[count].key = val(key)
-                    if value is None:
-                        noted[count].value.mv_data = NULL
-                    else:
-                        noted[count].value = val(value)
-                    count += 1
-                runs[runs_count].table = <MDB_dbi>self.table_at(table)
-                runs[runs_count].end = count
-                runs_count += 1
-            with nogil:
-                code = write_tables(env, noted, runs, runs_count)
-        finally:
-            self.busy -= 1
-            free(noted)
-            free(runs)
+        with nogil:
+            at = sorted_changes
+            for i in range(rows.tables_count):
+                if not rows.tables_made[i].rises:  # new rows mostly do
+                    memcpy(at, runs[i].changes, runs[i].count * sizeof(Change))
+                    runs[i].changes = at
+                    qsort(at, runs[i].count, sizeof(Change), compare_changes)
+                    at += runs[i].count
+            code = write_runs(env, runs, rows.tables_count)
+            free(sorted_changes)
+        self.busy -= 1
         self.check(code, "commit")
 
     cdef MDB_env* open_env(self) except NULL:

@@ -1,38 +1,26 @@
-"""Rows sealed and unsealed by the many: the inner loops of `layout`."""
+"""Rows unsealed by the many: the inner loops of what reads them."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcmp, memcpy
 
 cdef extern from "<string.h>" nogil:
     void* memmem(const void* haystack, size_t size, const void* needle, size_t needle_size)
 
 from headrace.store._jobs cimport StoredJob
-from headrace.store._seals cimport SEAL_BYTES_C, crc_of, is_sound, u32_write
+from headrace.store._seals cimport SEAL_BYTES_C, is_sound
 
 from headrace.store.contract import RecordCorrupt, StoreDamaged
 
 cdef enum:
     ENVELOPE_HEAD = 6
-    ID_BYTES = 16
-    OWNER_BYTES = 4
     STATUS_AT = 1  # in a record
-    FINISHED_BYTES_MAX = 128  # without record, worker and body
-    SHORT_TEXT = 32  # bytes; these and more are long, in MessagePack
-    BINARY = 0xC4
-    TEXT = 0xD9
 
-cdef tuple NO_KEY = (-1, None, None)
-
-cdef bytes sealed(int table, bytes key, const char* payload, Py_ssize_t payload_bytes):
-    cdef bytes value = PyBytes_FromStringAndSize(NULL, SEAL_BYTES_C + payload_bytes)
-    cdef char* at = PyBytes_AS_STRING(value)
-    if payload_bytes:
-        memcpy(at + SEAL_BYTES_C, payload, payload_bytes)
-    u32_write(at, crc_of(
-        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), payload, payload_bytes
-    ))
-    return value
+def unseal(unsigned char table, bytes key not None, bytes value not None):
+    """Return the payload. Raises `RecordCorrupt`."""
+    if not is_sealed(table, key, value):
+        raise RecordCorrupt(table, key)
+    return value[SEAL_BYTES_C:]
 
 
 cdef bint rises(const char* last, size_t last_bytes, const char* key, size_t key_bytes) noexcept:
@@ -97,87 +85,6 @@ def unseal_records(
         before[:before_bytes],
         seen,
     )
-
-
-def put_jobs(
-    rows not None,
-    tuple tables not None,
-    uint32_t owner_id,
-    bytes job_ids not None,
-    bytes records not None,
-    list specs not None,
-    list keys not None,
-):
-    """Put the rows of new jobs into the tables SPEC, LIVE and BY_OWNER.
-
-    Shape: ids and records are joined; keys are as in `JobsStored`. The payload of SPEC is what
-    `layout.envelope_unpack` reads, that of LIVE a record, that of BY_OWNER empty.
-    """
-    cdef int spec_table, live_table, by_owner_table
-    cdef Py_ssize_t count = len(specs)
-    cdef Py_ssize_t record_bytes = PyBytes_GET_SIZE(records) // count if count else 0
-    cdef const char* record = PyBytes_AS_STRING(records)
-    cdef const char* of_ids = PyBytes_AS_STRING(job_ids)
-    cdef dict spec_rows, live_rows, by_owner_rows
-    cdef bytes job_id, spec, by_owner, key_digest, request_digest
-    cdef Py_ssize_t i, next_key = -1
-    if PyBytes_GET_SIZE(job_ids) != count * ID_BYTES:
-        raise ValueError("an id has 16 bytes, each spec one")
-    if PyBytes_GET_SIZE(records) != count * record_bytes:
-        raise ValueError("records are of one size, each spec has one")
-    spec_table, live_table, by_owner_table = tables
-    spec_rows, live_rows, by_owner_rows = [rows[table] for table in tables]
-    keys_left = iter(keys)
-    next_key, key_digest, request_digest = next(keys_left, NO_KEY)
-    for i in range(count):
-        job_id = of_ids[i * ID_BYTES : (i + 1) * ID_BYTES]
-        spec = specs[i]
-        if i == next_key:
-            spec_rows[job_id] = envelope(
-                spec_table, job_id, owner_id, key_digest, request_digest, spec
-            )
-            next_key, key_digest, request_digest = next(keys_left, NO_KEY)
-        else:
-            spec_rows[job_id] = envelope(spec_table, job_id, owner_id, b"", b"", spec)
-        live_rows[job_id] = sealed(
-            live_table, job_id, record + i * record_bytes, record_bytes
-        )
-        by_owner = PyBytes_FromStringAndSize(NULL, OWNER_BYTES + ID_BYTES)
-        u32_write(PyBytes_AS_STRING(by_owner), owner_id)
-        memcpy(PyBytes_AS_STRING(by_owner) + OWNER_BYTES, of_ids + i * ID_BYTES, ID_BYTES)
-        by_owner_rows[by_owner] = sealed(by_owner_table, by_owner, NULL, 0)
-    if next_key >= 0:
-        raise ValueError("keys rise, and each is of a job")
-
-
-cdef bytes envelope(
-    int table, bytes key, uint32_t owner_id, bytes key_digest, bytes request_digest, bytes spec
-):
-    """Seal what `layout.envelope_unpack` reads, put together in one go.
-
-    Shape: u32 owner + u8 length of key digest + u8 length of request digest + both + spec.
-    """
-    cdef Py_ssize_t key_size = PyBytes_GET_SIZE(key_digest)
-    cdef Py_ssize_t request_size = PyBytes_GET_SIZE(request_digest)
-    cdef Py_ssize_t spec_size = PyBytes_GET_SIZE(spec)
-    cdef Py_ssize_t size = ENVELOPE_HEAD + key_size + request_size + spec_size
-    cdef bytes value
-    cdef char* at
-    if key_size > 255 or request_size > 255:
-        raise ValueError("a digest has at most 255 bytes")
-    value = PyBytes_FromStringAndSize(NULL, SEAL_BYTES_C + size)
-    at = PyBytes_AS_STRING(value) + SEAL_BYTES_C
-    u32_write(at, owner_id)
-    at[4] = <char>key_size
-    at[5] = <char>request_size
-    at += ENVELOPE_HEAD
-    memcpy(at, PyBytes_AS_STRING(key_digest), key_size)
-    memcpy(at + key_size, PyBytes_AS_STRING(request_digest), request_size)
-    memcpy(at + key_size + request_size, PyBytes_AS_STRING(spec), spec_size)
-    u32_write(PyBytes_AS_STRING(value), crc_of(
-        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), at - ENVELOPE_HEAD, size
-    ))
-    return value
 
 
 cdef Py_ssize_t spec_begin(int table, bytes key, bytes value) noexcept:
@@ -372,197 +279,3 @@ def may_match(
         ):
             kept.append(i)
     return kept
-
-
-def put_leased(
-    rows not None,
-    int live_table,
-    bytes job_ids not None,
-    bytes records not None,
-    bytes trail not None,
-):
-    """Put the rows of jobs that one poll got into the table LIVE.
-
-    Shape: ids and records are joined; the payload is a record and the trail.
-    """
-    cdef Py_ssize_t i, count = PyBytes_GET_SIZE(job_ids) // ID_BYTES
-    cdef Py_ssize_t record_bytes = PyBytes_GET_SIZE(records) // count if count else 0
-    cdef bytes payload = PyBytes_FromStringAndSize(NULL, record_bytes + PyBytes_GET_SIZE(trail))
-    cdef char* begin = PyBytes_AS_STRING(payload)
-    cdef dict live_rows = rows[live_table]
-    cdef bytes job_id
-    fitting(job_ids, records, count, record_bytes)
-    memcpy(begin + record_bytes, PyBytes_AS_STRING(trail), PyBytes_GET_SIZE(trail))
-    for i in range(count):
-        memcpy(begin, PyBytes_AS_STRING(records) + i * record_bytes, record_bytes)
-        job_id = PyBytes_FromStringAndSize(PyBytes_AS_STRING(job_ids) + i * ID_BYTES, ID_BYTES)
-        live_rows[job_id] = sealed(live_table, job_id, begin, PyBytes_GET_SIZE(payload))
-
-
-def put_completed(
-    rows not None,
-    tuple tables not None,
-    unsigned char status,
-    int64_t finished_at_ms,
-    bytes job_ids not None,
-    bytes records not None,
-    list started_at_ms not None,
-    str worker not None,
-    list bodies not None,
-    Py_ssize_t body_bytes_max,
-):
-    """Put the rows of jobs that ended well into LIVE (deleted), DONE, BODIES and BY_STATUS.
-
-    Shape: ids and records are joined. The payload of DONE is what `layout.finished_pack` makes,
-    that of BODIES a body longer than the most, that of BY_STATUS empty.
-    """
-    cdef int live_table, done_table, bodies_table, by_status_table
-    cdef Py_ssize_t i, count = len(bodies)
-    cdef Py_ssize_t record_bytes = PyBytes_GET_SIZE(records) // count if count else 0
-    cdef bytes worker_text = worker.encode()
-    cdef bytes payload = PyBytes_FromStringAndSize(
-        NULL,
-        FINISHED_BYTES_MAX + record_bytes + PyBytes_GET_SIZE(worker_text) + body_bytes_max,
-    )
-    cdef char* begin = PyBytes_AS_STRING(payload)
-    cdef char* at
-    cdef dict live_rows, done_rows, by_status_rows
-    cdef bytes job_id, body, by_status
-    cdef int64_t started
-    cdef bint is_apart
-    fitting(job_ids, records, count, record_bytes)
-    if len(started_at_ms) != count:
-        raise ValueError("each job was started once")
-    live_table, done_table, bodies_table, by_status_table = tables
-    live_rows, done_rows, by_status_rows = (
-        rows[live_table], rows[done_table], rows[by_status_table]
-    )
-    for i in range(count):
-        job_id = PyBytes_FromStringAndSize(PyBytes_AS_STRING(job_ids) + i * ID_BYTES, ID_BYTES)
-        body = bodies[i]
-        started = started_at_ms[i]
-        is_apart = PyBytes_GET_SIZE(body) > body_bytes_max
-        if is_apart:
-            rows[bodies_table][job_id] = sealed(
-                bodies_table, job_id, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)
-            )
-            body = b""
-        at = pack_byte(begin, is_apart)
-        at = pack_byte(at, 0x80 | (3 + (started != 0) + (len(worker_text) > 0) + (len(body) > 0)))
-        at = pack_int(pack_name(at, b"status", 6), status)
-        at = pack_int(pack_name(at, b"finished_at_ms", 14), finished_at_ms)
-        at = pack_size(pack_name(at, b"record", 6), BINARY, record_bytes)
-        at = pack_raw(at, PyBytes_AS_STRING(records) + i * record_bytes, record_bytes)
-        if started:
-            at = pack_int(pack_name(at, b"started_at_ms", 13), started)
-        if len(worker_text):
-            at = pack_name(at, b"worker", 6)
-            if len(worker_text) < SHORT_TEXT:
-                at = pack_name(at, PyBytes_AS_STRING(worker_text), <int>len(worker_text))
-            else:
-                at = pack_size(at, TEXT, len(worker_text))
-                at = pack_raw(at, PyBytes_AS_STRING(worker_text), len(worker_text))
-        if len(body):
-            at = pack_size(pack_name(at, b"body", 4), BINARY, len(body))
-            at = pack_raw(at, PyBytes_AS_STRING(body), len(body))
-        live_rows[job_id] = None
-        done_rows[job_id] = sealed(done_table, job_id, begin, at - begin)
-        by_status = PyBytes_FromStringAndSize(NULL, 1 + ID_BYTES)
-        pack_raw(
-            pack_byte(PyBytes_AS_STRING(by_status), status), PyBytes_AS_STRING(job_id), ID_BYTES
-        )
-        by_status_rows[by_status] = sealed(by_status_table, by_status, NULL, 0)
-
-
-cdef int fitting(
-    bytes job_ids, bytes records, Py_ssize_t count, Py_ssize_t record_bytes
-) except -1:
-    if PyBytes_GET_SIZE(job_ids) != count * ID_BYTES:
-        raise ValueError("an id has 16 bytes, each job one")
-    if PyBytes_GET_SIZE(records) != count * record_bytes:
-        raise ValueError("records are of one size, each job has one")
-    return 0
-
-
-# MessagePack: each writes, in the shortest form, and returns what is behind.
-
-
-cdef inline char* pack_byte(char* at, int number) noexcept:
-    at[0] = <char><unsigned char>number
-    return at + 1
-
-
-cdef inline char* pack_raw(char* at, const char* data, Py_ssize_t size) noexcept:
-    memcpy(at, data, size)
-    return at + size
-
-
-cdef inline char* pack_big(char* at, uint64_t number, int size) noexcept:
-    cdef int i
-    for i in range(size):
-        at[i] = <char><unsigned char>(number >> 8 * (size - 1 - i))
-    return at + size
-
-
-cdef inline char* pack_name(char* at, const char* name, int size) noexcept:
-    """Write a short text."""
-    return pack_raw(pack_byte(at, 0xA0 | size), name, size)
-
-
-cdef inline char* pack_size(char* at, int code, Py_ssize_t size) noexcept:
-    """Write the head of a text that is not short, or of binary data."""
-    if size < 1 << 8:
-        return pack_big(pack_byte(at, code), size, 1)
-    if size < 1 << 16:
-        return pack_big(pack_byte(at, code + 1), size, 2)
-    return pack_big(pack_byte(at, code + 2), size, 4)
-
-
-cdef inline char* pack_int(char* at, int64_t number) noexcept:
-    if -32 <= number < 1 << 7:
-        return pack_byte(at, <int>number)
-    if number >= 0:
-        if number < 1 << 8:
-            return pack_big(pack_byte(at, 0xCC), number, 1)
-        if number < 1 << 16:
-            return pack_big(pack_byte(at, 0xCD), number, 2)
-        if number < <int64_t>1 << 32:
-            return pack_big(pack_byte(at, 0xCE), number, 4)
-        return pack_big(pack_byte(at, 0xCF), number, 8)
-    if number >= -(1 << 7):
-        return pack_big(pack_byte(at, 0xD0), number, 1)
-    if number >= -(1 << 15):
-        return pack_big(pack_byte(at, 0xD1), number, 2)
-    if number >= -(<int64_t>1 << 31):
-        return pack_big(pack_byte(at, 0xD2), number, 4)
-    return pack_big(pack_byte(at, 0xD3), number, 8)
-
-
-def link(rows not None):
-    """Return what a batch adds to the chain of commits, by table, in the order of staging.
-
-    A row stands there as its checksum, which covers table, key and payload; a deleted one has no
-    checksum, so its key does.
-    """
-    cdef bytes key, value
-    cdef dict changed
-    cdef Py_ssize_t size = 0
-    cdef bytes joined
-    cdef char* at
-    for changed in rows.values():
-        size += 1
-        for key, value in changed.items():
-            size += PyBytes_GET_SIZE(key) if value is None else SEAL_BYTES_C
-    joined = PyBytes_FromStringAndSize(NULL, size)
-    at = PyBytes_AS_STRING(joined)
-    for table, changed in rows.items():
-        at[0] = <char><unsigned char>table
-        at += 1
-        for key, value in changed.items():
-            if value is None:
-                memcpy(at, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
-                at += PyBytes_GET_SIZE(key)
-            else:
-                memcpy(at, PyBytes_AS_STRING(value), SEAL_BYTES_C)
-                at += SEAL_BYTES_C
-    return joined

@@ -13,8 +13,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from headrace.store.contract import RecordCorrupt
-
 cdef extern from *:
     """
     #include <stdint.h>
@@ -209,16 +207,6 @@ def seal(unsigned char table, bytes key not None, bytes payload not None):
     memcpy(at + SEAL_BYTES_C, PyBytes_AS_STRING(payload), size)
     seal_write(table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), at, size)
     return value
-
-
-def unseal(unsigned char table, bytes key not None, bytes value not None):
-    """Return the payload. Raises `RecordCorrupt`."""
-    if not is_sound(
-        table, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
-        PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
-    ):
-        raise RecordCorrupt(table, key)
-    return value[SEAL_BYTES_C:]
 
 
 def fold(bint wanted):

@@ -32,7 +32,7 @@ from headrace.runtime.config import Config
 from headrace.store import layout
 from headrace.store.contract import KeyValue, StoreDamaged, StoreError, StoreTooNew
 from headrace.store.inspecting import Inspection, OnRows, inspect
-from headrace.store.layout import MetaKey, Table
+from headrace.store.layout import MetaKey, NewRows, Table
 from headrace.store.lmdb import DATA_FILE, LmdbKeyValue, sync_directory
 from headrace.store.store import EPOCH_MAX, Store
 from headrace.wire.limits import MIB
@@ -209,7 +209,8 @@ def raise_epoch(kv: KeyValue) -> None:
     if epoch + EPOCH_LEAP >= EPOCH_MAX:
         raise StoreDamaged(f"epoch {epoch} is one of the last")
     leapt = layout.number_key(epoch + EPOCH_LEAP)
-    kv.write({layout.META: {MetaKey.EPOCH: layout.seal(layout.META, MetaKey.EPOCH, leapt)}})
+    epoch_row = layout.seal(layout.META, MetaKey.EPOCH, leapt)
+    kv.write(NewRows({layout.META: {MetaKey.EPOCH: epoch_row}}))
 
 
 def release_attempts(engine: Engine, now_ms: int) -> list[Effect]:

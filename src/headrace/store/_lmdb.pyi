@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, Self, final
 
-from headrace.store.contract import Changes, Row
+from headrace.store._new_rows import NewRows
+from headrace.store.contract import Row
 
 TABLES_MAX: Final[int]
 """Numbers of tables are below; room for those of later formats."""
@@ -47,8 +48,5 @@ class Environment:
     ) -> tuple[bytes, bytes]:
         """Read rows from `start` on, packed as `contract.pack_rows` does; and the last key."""
     def count(self, table: int) -> int: ...
-    def write(self, changes: Changes) -> None:
-        """Commit all changes or none. They must not change meanwhile: their bytes are not copied.
-
-        Shape: table number: {key: value, or None to delete}.
-        """
+    def write(self, rows: NewRows) -> None:
+        """Commit all rows or none. They must not change meanwhile: their bytes are not copied."""

@@ -18,7 +18,7 @@ StoreError
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, unique
 from typing import NamedTuple, Protocol
 
@@ -32,6 +32,7 @@ from headrace.core.live import ArchiveFault
 from headrace.core.resources import Requirements
 from headrace.core.sweeping import Ended
 from headrace.store._jobs import StoredJob as StoredJob
+from headrace.store._new_rows import NewRows
 from headrace.wire import limits
 from headrace.wire.documents import Document
 
@@ -106,8 +107,6 @@ class RecordCorrupt(StoreError, ArchiveFault):  # noqa: N818 - named for the sta
 
 Row = tuple[bytes, bytes]
 """Key and value."""
-Changes = Mapping[int, Mapping[bytes, bytes | None]]
-"""What one write does, by table, then by key: the new value, or None to delete."""
 
 SCAN_ROWS_MAX = 1_024
 SCAN_BYTES_MAX = 4 * limits.MIB
@@ -155,7 +154,7 @@ class KeyValue(Protocol):
 
     def count(self, table: int) -> int: ...
 
-    def write(self, changes: Changes) -> None:
+    def write(self, rows: NewRows) -> None:
         """Apply all changes or none; durable on return. One thread at a time.
 
         Raises: `StoreFull` with nothing applied, `StoreBroken`.

@@ -55,7 +55,7 @@ def drop(rows: NewRows, read: ReadRow, job_id: bytes, finished_at_ms: int) -> No
     with suppress(RecordCorrupt, msgspec.MsgspecError):
         at_ms = _over_ms(read, job_id, finished_at_ms)
         if at_ms is not None:
-            rows[layout.EXPIRIES][layout.expiry_key(at_ms, job_id)] = None
+            rows.set(layout.EXPIRIES, layout.expiry_key(at_ms, job_id), None)
 
 
 def _over_ms(read: ReadRow, job_id: bytes, finished_at_ms: int) -> int | None:

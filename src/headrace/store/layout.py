@@ -15,7 +15,6 @@ Format: 1. To change a payload, a key or a table: raise `FORMAT`, keep reading w
 wrote, keep a fixture of the old one in tests/store/fixtures.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from enum import IntEnum, unique
 from typing import Any, Final
@@ -53,9 +52,10 @@ from headrace.core.effects import (
 from headrace.core.job import RECORD_BYTES, Status
 from headrace.core.resources import Requirements
 from headrace.store import attempts
-from headrace.store._rows import put_completed, put_jobs, put_leased
+from headrace.store._new_rows import NewRows as NewRows
+from headrace.store._new_rows import put_completed, put_jobs, put_leased
+from headrace.store._rows import unseal as unseal
 from headrace.store._seals import seal as seal
-from headrace.store._seals import unseal as unseal
 from headrace.store.attempts import AttemptEnd
 from headrace.wire.documents import AuditEntry, Document, Kind
 from headrace.wire.limits import ATTEMPTS_KEPT, AUDIT_ENTRIES_MAX, DELIVERIES_KEPT, PROGRESS_KEPT
@@ -190,9 +190,6 @@ PROGRESS_FIRST: Final = 1 << 63
 """In the place of a position: reports of progress lie behind the log, for both go together."""
 ATTEMPTS_FIRST: Final = PROGRESS_FIRST + (1 << 62)
 """Likewise attempts, by their numbers."""
-
-NewRows = defaultdict[int, dict[bytes, bytes | None]]
-"""`Changes` in the making: per table and key, what came last."""
 
 
 class CommitRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -458,25 +455,21 @@ def commit_unpack(payload: bytes) -> CommitRecord:
 # Effects ----------------------------------------------------------------------------------------
 
 
-def _put(rows: NewRows, table: int, key: bytes, payload: bytes) -> None:
-    rows[table][key] = seal(table, key, payload)
-
-
 def _class_stored(rows: NewRows, effect: ClassStored) -> None:
-    _put(rows, CLASSES, number_key(effect.class_id), _encode(effect.requirements))
+    rows.put(CLASSES, number_key(effect.class_id), _encode(effect.requirements))
 
 
 def _class_dropped(rows: NewRows, effect: ClassDropped) -> None:
-    rows[CLASSES][number_key(effect.class_id)] = None
+    rows.set(CLASSES, number_key(effect.class_id), None)
 
 
 def _owner_stored(rows: NewRows, effect: OwnerStored) -> None:
-    _put(rows, OWNERS, number_key(effect.owner_id), _encode((effect.tenant, effect.user)))
+    rows.put(OWNERS, number_key(effect.owner_id), _encode((effect.tenant, effect.user)))
 
 
 def _module_stored(rows: NewRows, effect: ModuleStored) -> None:
-    _put(rows, MODULES, effect.key, effect.data)
-    _put(rows, MODULE_SIZES, effect.key, number_key(len(effect.data)))
+    rows.put(MODULES, effect.key, effect.data)
+    rows.put(MODULE_SIZES, effect.key, number_key(len(effect.data)))
 
 
 def _jobs_stored(rows: NewRows, effect: JobsStored) -> None:
@@ -485,40 +478,38 @@ def _jobs_stored(rows: NewRows, effect: JobsStored) -> None:
     put_jobs(rows, tables, effect.owner_id, job_ids, effect.records, effect.specs, keys)
     for position, key_digest, request_digest in keys:
         job_id = job_ids[position * JOB_ID_BYTES : (position + 1) * JOB_ID_BYTES]
-        _put(rows, KEYS, key_digest, key_pack(job_id, request_digest))
+        rows.put(KEYS, key_digest, key_pack(job_id, request_digest))
     for position, at_ms in effect.scheduled:
         job_id = job_ids[position * JOB_ID_BYTES : (position + 1) * JOB_ID_BYTES]
         for owner in (number_key(effect.owner_id), ANY_OWNER):
-            _put(rows, BY_SCHEDULED, by_scheduled_key(owner, at_ms, job_id), b"")
+            rows.put(BY_SCHEDULED, by_scheduled_key(owner, at_ms, job_id), b"")
 
 
 def _job_changed(rows: NewRows, effect: JobChanged) -> None:
     job_id = effect.job_id
-    rows[LIVE][job_id] = seal(LIVE, job_id, live_pack(effect.record, effect.trail))
+    rows.put(LIVE, job_id, live_pack(effect.record, effect.trail))
     _attempt_ended(rows, job_id, attempts.of_change(effect, record_attempt(effect.record)))
 
 
 def _attempt_ended(rows: NewRows, job_id: bytes, end: AttemptEnd | None) -> None:
     if end is not None:
-        _put(rows, LOGS, attempt_key(job_id, end.attempt), attempts.pack(end))
+        rows.put(LOGS, attempt_key(job_id, end.attempt), attempts.pack(end))
         if end.attempt > ATTEMPTS_KEPT:
-            rows[LOGS][attempt_key(job_id, end.attempt - ATTEMPTS_KEPT)] = None
+            rows.set(LOGS, attempt_key(job_id, end.attempt - ATTEMPTS_KEPT), None)
 
 
 def _job_finished(rows: NewRows, effect: JobFinished) -> None:
     job_id = effect.job_id
     finished = effect.finished
     done, body = finished_pack(finished)
-    rows[LIVE][job_id] = None
-    rows[DONE][job_id] = seal(DONE, job_id, done)
+    rows.set(LIVE, job_id, None)
+    rows.put(DONE, job_id, done)
     by_status = by_status_key(finished.status, job_id)
-    rows[BY_STATUS][by_status] = seal(BY_STATUS, by_status, b"")
+    rows.put(BY_STATUS, by_status, b"")
     at_ms = finished.finished_at_ms
-    _put(
-        rows, BY_FINISHED, by_finished_key(finished.status, at_ms, job_id, finished.record), job_id
-    )
+    rows.put(BY_FINISHED, by_finished_key(finished.status, at_ms, job_id, finished.record), job_id)
     if body is not None:
-        _put(rows, BODIES, job_id, body)
+        rows.put(BODIES, job_id, body)
     _attempt_ended(rows, job_id, attempts.of_finish(effect, record_attempt(finished.record)))
 
 
@@ -550,89 +541,89 @@ def _jobs_completed(rows: NewRows, effect: JobsCompleted) -> None:
             job_ids[at : at + JOB_ID_BYTES],
             records[first : first + RECORD_BYTES],
         )
-        _put(rows, BY_FINISHED, key, job_ids[at : at + step])
+        rows.put(BY_FINISHED, key, job_ids[at : at + step])
 
 
 def _job_redriven(rows: NewRows, effect: JobRedriven) -> None:
     job_id = effect.job_id
-    rows[LIVE][job_id] = seal(LIVE, job_id, live_pack(effect.record, effect.trail))
+    rows.put(LIVE, job_id, live_pack(effect.record, effect.trail))
     for table in (DONE, BODIES):
-        rows[table][job_id] = None
-    rows[BY_STATUS][by_status_key(effect.ended, job_id)] = None
+        rows.set(table, job_id, None)
+    rows.set(BY_STATUS, by_status_key(effect.ended, job_id), None)
     if not record_has_checkpoint(effect.record):
-        rows[CHECKPOINTS][job_id] = None
+        rows.set(CHECKPOINTS, job_id, None)
 
 
 def _waits_stored(rows: NewRows, effect: WaitsStored) -> None:
-    _put(rows, AFTER, effect.job_id, _encode(effect.waits))
+    rows.put(AFTER, effect.job_id, _encode(effect.waits))
 
 
 def _waits_dropped(rows: NewRows, effect: WaitsDropped) -> None:
-    rows[AFTER][effect.job_id] = None
+    rows.set(AFTER, effect.job_id, None)
 
 
 def _expiries_set(rows: NewRows, effect: ExpiriesSet) -> None:
     for job_id, at_ms in effect.jobs:
-        _put(rows, EXPIRIES, expiry_key(at_ms, job_id), b"")
+        rows.put(EXPIRIES, expiry_key(at_ms, job_id), b"")
 
 
 def _expiry_dropped(rows: NewRows, effect: ExpiryDropped) -> None:
-    rows[EXPIRIES][expiry_key(effect.at_ms, effect.job_id)] = None
+    rows.set(EXPIRIES, expiry_key(effect.at_ms, effect.job_id), None)
 
 
 def _log_appended(rows: NewRows, effect: LogAppended) -> None:
-    _put(rows, LOGS, log_key(effect.job_id, effect.position), effect.chunk)
+    rows.put(LOGS, log_key(effect.job_id, effect.position), effect.chunk)
 
 
 def _progress_stored(rows: NewRows, effect: ProgressStored) -> None:
     told = (effect.at_ms, effect.attempt, effect.progress, effect.details)
-    _put(rows, LOGS, progress_key(effect.job_id, effect.number), _encode(told))
+    rows.put(LOGS, progress_key(effect.job_id, effect.number), _encode(told))
     if effect.number >= PROGRESS_KEPT:
-        rows[LOGS][progress_key(effect.job_id, effect.number - PROGRESS_KEPT)] = None
+        rows.set(LOGS, progress_key(effect.job_id, effect.number - PROGRESS_KEPT), None)
 
 
 def _checkpoint_stored(rows: NewRows, effect: CheckpointStored) -> None:
-    _put(rows, CHECKPOINTS, effect.job_id, effect.checkpoint)
+    rows.put(CHECKPOINTS, effect.job_id, effect.checkpoint)
 
 
 def _document_stored(rows: NewRows, effect: DocumentStored) -> None:
     told = effect.document
     payload = _encode((told.version, told.changed_at_ms, told.changed_by, told.body))
-    _put(rows, DOCUMENTS, document_key(told.kind, told.name), payload)
+    rows.put(DOCUMENTS, document_key(told.kind, told.name), payload)
 
 
 def _document_dropped(rows: NewRows, effect: DocumentDropped) -> None:
-    rows[DOCUMENTS][document_key(effect.kind, effect.name)] = None
+    rows.set(DOCUMENTS, document_key(effect.kind, effect.name), None)
     if effect.kind is Kind.WEBHOOK and (endpoint := endpoint_of(effect.name)) is not None:
         for slot in range(DELIVERIES_KEPT):
-            rows[SENT][sent_key(endpoint, slot)] = None
+            rows.set(SENT, sent_key(endpoint, slot), None)
 
 
 def _audit_noted(rows: NewRows, effect: AuditNoted) -> None:
     number = effect.entry.number
-    _put(rows, AUDIT, audit_key(number), _encode(effect.entry))
+    rows.put(AUDIT, audit_key(number), _encode(effect.entry))
     if number > AUDIT_ENTRIES_MAX:
-        rows[AUDIT][audit_key(number - AUDIT_ENTRIES_MAX)] = None
+        rows.set(AUDIT, audit_key(number - AUDIT_ENTRIES_MAX), None)
 
 
 def _deliveries_due(rows: NewRows, effect: DeliveriesDue) -> None:
     for delivery in effect.deliveries:
         key = outbox_key(delivery.endpoint, delivery.due_ms, delivery.number)
-        rows[OUTBOX][key] = seal(OUTBOX, key, _encode(delivery))
+        rows.put(OUTBOX, key, _encode(delivery))
 
 
 def _delivery_moved(rows: NewRows, effect: DeliveryMoved) -> None:
     before, after = effect.before, effect.after
     if effect.slot == WAITS:
-        rows[OUTBOX][outbox_key(before.endpoint, before.due_ms, before.number)] = None
+        rows.set(OUTBOX, outbox_key(before.endpoint, before.due_ms, before.number), None)
     else:
-        rows[SENT][sent_key(before.endpoint, effect.slot)] = None
+        rows.set(SENT, sent_key(before.endpoint, effect.slot), None)
     if effect.number == WAITS:
         key = outbox_key(after.endpoint, after.due_ms, after.number)
-        _put(rows, OUTBOX, key, _encode(after))
+        rows.put(OUTBOX, key, _encode(after))
     elif effect.number != FORGOTTEN:
         key = sent_key(after.endpoint, effect.number % DELIVERIES_KEPT)
-        _put(rows, SENT, key, sent_pack(effect.number, after))
+        rows.put(SENT, key, sent_pack(effect.number, after))
 
 
 TRANSLATIONS: Final[dict[type, Callable[[NewRows, Any], None]]] = {
@@ -676,14 +667,14 @@ def job_deleted(
     `statuses`: those that it may be indexed under.
     """
     for table in (SPEC, LIVE, DONE, BODIES, CHECKPOINTS):
-        rows[table][job_id] = None
-    rows[BY_OWNER][by_owner_key(owner_id, job_id)] = None
+        rows.set(table, job_id, None)
+    rows.set(BY_OWNER, by_owner_key(owner_id, job_id), None)
     for status in statuses:
-        rows[BY_STATUS][by_status_key(status, job_id)] = None
+        rows.set(BY_STATUS, by_status_key(status, job_id), None)
     if key_digest:
-        rows[KEYS][key_digest] = None
+        rows.set(KEYS, key_digest, None)
     if scheduled_at_ms is not None:
         for owner in (number_key(owner_id), ANY_OWNER):
-            rows[BY_SCHEDULED][by_scheduled_key(owner, scheduled_at_ms, job_id)] = None
+            rows.set(BY_SCHEDULED, by_scheduled_key(owner, scheduled_at_ms, job_id), None)
     for key in log_keys:
-        rows[LOGS][key] = None
+        rows.set(LOGS, key, None)

@@ -24,11 +24,11 @@ from typing import Final, Protocol
 import lmdb
 
 from headrace.store import _lmdb, pylmdb
+from headrace.store._new_rows import NewRows
 from headrace.store.ahead import ReadAhead
 from headrace.store.contract import (
     SCAN_BYTES_MAX,
     SCAN_ROWS_MAX,
-    Changes,
     Row,
     StoreBroken,
     StoreBusy,
@@ -105,7 +105,7 @@ class Environment(Protocol):
         self, table: int, start: bytes, limit: int, bytes_max: int
     ) -> tuple[bytes, bytes]: ...
     def count(self, table: int) -> int: ...
-    def write(self, changes: Changes) -> None: ...
+    def write(self, rows: NewRows) -> None: ...
 
 
 OpenEnvironment = Callable[[str, int, int], Environment]
@@ -253,7 +253,7 @@ class LmdbKeyValue:
 
     # Writing ------------------------------------------------------------------------------------
 
-    def write(self, changes: Changes) -> None:
+    def write(self, rows: NewRows) -> None:
         if self._broken:
             raise StoreBroken(self._broken)
         try:
@@ -263,18 +263,18 @@ class LmdbKeyValue:
             if monotonic() > self._readers_due_s:
                 self._env.reader_check()
                 self._readers_due_s = monotonic() + READERS_CHECK_S
-            for table in changes:
+            for table in rows.tables():
                 self._is_there(table)
-            self._env.write(changes)
+            self._env.write(rows)
         except lmdb.Error as error:
             failure = _translated(error)
-            if isinstance(failure, StoreBroken) and self._is_short_write(error, changes):
+            if isinstance(failure, StoreBroken) and self._is_short_write(error, rows):
                 failure = StoreFull(f"{error} with {self.bytes_free()} bytes free")
             if not isinstance(failure, StoreFull):
                 self._broken = str(failure)
             raise failure from error
 
-    def _is_short_write(self, error: lmdb.Error, changes: Changes) -> bool:
+    def _is_short_write(self, error: lmdb.Error, rows: NewRows) -> bool:
         """Whether an I/O error says that the disk is full.
 
         LMDB reports a write that the disk took in part as EIO. To take a real EIO of a nearly full
@@ -283,8 +283,8 @@ class LmdbKeyValue:
         """
         if getattr(error, "code", 0) != errno.EIO:
             return False
-        values = (value for rows in changes.values() for value in rows.values() if value)
-        return self.bytes_free() < SHORT_WRITE_BYTES_FREE_MAX + 2 * sum(map(len, values))
+        size = sum(len(value) for table in rows.tables() for _, value in rows.items(table) if value)
+        return self.bytes_free() < SHORT_WRITE_BYTES_FREE_MAX + 2 * size
 
     # The rest -----------------------------------------------------------------------------------
 

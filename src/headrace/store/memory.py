@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from threading import Lock
 
-from headrace.store.contract import SCAN_BYTES_MAX, SCAN_ROWS_MAX, Changes, Row, after, pack_rows
+from headrace.store._new_rows import NewRows
+from headrace.store.contract import SCAN_BYTES_MAX, SCAN_ROWS_MAX, Row, after, pack_rows
 
 DEAD_SHARE = 8
 """Deleted keys stay in the list until they are more than this part of it."""
@@ -113,13 +114,13 @@ class MemoryKeyValue:
         rows = self._tables.get(table)
         return 0 if rows is None else len(rows.rows)
 
-    def write(self, changes: Changes) -> None:
+    def write(self, rows: NewRows) -> None:
         with self._lock:
-            for table, rows in changes.items():
+            for table in rows.tables():
                 target = self._tables.get(table)
                 if target is None:
                     target = self._tables[table] = _Table()
-                for key, value in rows.items():
+                for key, value in rows.items(table):
                     if value is None:
                         target.delete(key)
                     else:

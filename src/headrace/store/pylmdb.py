@@ -11,7 +11,8 @@ from typing import Any
 import lmdb
 
 from headrace.store._lmdb import TABLES_MAX
-from headrace.store.contract import Changes, Row, pack_rows
+from headrace.store._new_rows import NewRows
+from headrace.store.contract import Row, pack_rows
 
 
 class Environment:
@@ -106,21 +107,21 @@ class Environment:
         with self._env.begin() as txn:
             return int(txn.stat(self._tables[table])["entries"])
 
-    def write(self, changes: Changes) -> None:
+    def write(self, rows: NewRows) -> None:
         with self._env.begin(write=True) as txn:
-            for table, rows in changes.items():
-                _write_table(txn, self._tables[table], rows)
+            for table in rows.tables():
+                _write_table(txn, self._tables[table], rows.items(table))
 
 
-def _write_table(txn: Any, handle: Any, rows: Any) -> None:
+def _write_table(txn: Any, handle: Any, rows: list[tuple[bytes, bytes | None]]) -> None:
     """Put and delete the rows of one table, in the order of their keys: near pages stay hot."""
-    puts = sorted(row for row in rows.items() if row[1] is not None)
+    puts = sorted(row for row in rows if row[1] is not None)
     if puts:
         with txn.cursor(handle) as cursor:
             consumed, _ = cursor.putmulti(puts)
         assert consumed == len(puts), (consumed, len(puts))
     if len(puts) < len(rows):
-        for key in sorted(key for key, value in rows.items() if value is None):
+        for key in sorted(key for key, value in rows if value is None):
             txn.delete(key, db=handle)
 
 

@@ -12,8 +12,9 @@ process must stop.
 """
 
 import secrets
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
@@ -38,7 +39,7 @@ from headrace.core.expiring import Expired, has_retention
 from headrace.core.job import RECORD_BYTES, TERMINAL
 from headrace.core.sweeping import NOT_KNOWN, Ended
 from headrace.store import expiries, layout, lists, outbox
-from headrace.store._rows import link, unseal_records, unseal_specs
+from headrace.store._rows import unseal_records, unseal_specs
 from headrace.store.attempts import AttemptEnd, unpack
 from headrace.store.contract import (
     KeyValue,
@@ -81,7 +82,7 @@ class Batch:
 
     def __init__(self, at_ms: int) -> None:
         self.at_ms = at_ms
-        self.changes: NewRows = defaultdict(dict)
+        self.changes = NewRows()
         self.position = Position(SHARD, 0, 0)
         """Of this commit; of the one before, if there is nothing to commit."""
 
@@ -91,7 +92,7 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        return sum(map(len, self.changes.values()))
+        return len(self.changes)
 
 
 class Store:
@@ -128,14 +129,14 @@ class Store:
     def _create(self) -> None:
         if used := [table.name for table in Table if self._kv.count(table)]:
             raise StoreDamaged(f"it has rows in {', '.join(used)} and no format")
-        rows: NewRows = defaultdict(dict)
+        rows = NewRows()
         for key, payload in (
             (MetaKey.FORMAT, layout.number_key(layout.FORMAT)),
             (MetaKey.SECRET, secrets.token_bytes(layout.SECRET_BYTES)),
             (MetaKey.EPOCH, layout.number_key(0)),
             (MetaKey.COMMIT, layout.commit_pack(layout.CommitRecord(SHARD, 0, 0, 0, bytes(16)))),
         ):
-            rows[layout.META][key] = layout.seal(layout.META, key, payload)
+            rows.put(layout.META, key, payload)
         self._kv.write(rows)
 
     def _check_format(self) -> None:
@@ -179,7 +180,7 @@ class Store:
                 assert isinstance(effect, _NOT_STORED), effect
         if rows:
             self._seq += 1
-            self._chain = blake2b(self._chain + link(rows), digest_size=16).digest()
+            self._chain = blake2b(self._chain + rows.link(), digest_size=16).digest()
             self._at_ms = at_ms
             self._stage_commit(rows)
         else:
@@ -195,7 +196,7 @@ class Store:
     def _stage_commit(self, rows: NewRows) -> None:
         commit = layout.CommitRecord(SHARD, self._epoch, self._seq, self._at_ms, self._chain)
         packed = layout.commit_pack(commit)
-        rows[layout.META][MetaKey.COMMIT] = layout.seal(layout.META, MetaKey.COMMIT, packed)
+        rows.put(layout.META, MetaKey.COMMIT, packed)
 
     def _stage_deletion(self, rows: NewRows, effect: JobDeleted) -> None:
         """Find what the effect does not say: status, idempotency key, pieces of the log.
@@ -245,25 +246,20 @@ class Store:
         start = bytes([finished.status]) + layout.ms_key(finished.finished_at_ms)
         known: dict[bytes, bytes | None] = dict(walk(self._kv, table, start, prefix_end(start)))
         for batch in self._pending:
-            for key, value in batch.changes.get(table, {}).items():
-                if key.startswith(start):
-                    known[key] = value
+            known.update(batch.changes.items(table, start))
         for key, value in known.items():
             if value is None or len(value) < 4 + layout.JOB_ID_BYTES:
                 continue
             ids = ids_split(value[4:])
             if job_id in ids:
                 ids.remove(job_id)
-                payload = b"".join(ids)
-                rows[table][key] = layout.seal(table, key, payload) if ids else None
+                if ids:
+                    rows.put(table, key, b"".join(ids))
+                else:
+                    rows.set(table, key, None)
 
     def _log_keys(self, job_id: bytes) -> list[bytes]:
-        keys = [
-            key
-            for batch in self._pending
-            for key in batch.changes.get(layout.LOGS, ())
-            if key.startswith(job_id)
-        ]
+        keys = [key for one in self._pending for key in one.changes.keys(layout.LOGS, job_id)]
         keys += (key for key, _ in walk(self._kv, layout.LOGS, job_id, prefix_end(job_id)))
         return keys
 
@@ -283,12 +279,11 @@ class Store:
         assert self._pending, "settled twice, or never staged"
         assert self._pending[0] is batch, "batches are settled in the order of their staging"
         self._pending.popleft()
-        if layout.DOCUMENTS in batch.changes:
-            for key, value in batch.changes[layout.DOCUMENTS].items():
-                if value is None:
-                    self.documents.drop(*layout.document_key_parse(key))
-                else:
-                    self.documents.put(layout.document_unpack(key, value[4:]))
+        for key, value in batch.changes.items(layout.DOCUMENTS):
+            if value is None:
+                self.documents.drop(*layout.document_key_parse(key))
+            else:
+                self.documents.put(layout.document_unpack(key, value[4:]))
 
     # The engine's reads (`Archive`): staged rows first ------------------------------------------
 
@@ -328,7 +323,7 @@ class Store:
         rows = self._kv.scan(layout.LOGS, start, stop, reverse=True, limit=1)
         numbers = [layout.progress_number(key) for key, _ in rows]
         for batch in self._pending:
-            for key in batch.changes.get(layout.LOGS, ()):
+            for key in batch.changes.keys(layout.LOGS, job_id):
                 if start <= key < stop:
                     numbers.append(layout.progress_number(key))
         return max(numbers, default=-1) + 1 if numbers else 0
@@ -344,8 +339,7 @@ class Store:
         rows = self._kv.scan(layout.DONE, start, stop, limit=limit)
         if not rows:
             return [], None
-        staged = [done for batch in self._pending if (done := batch.changes.get(layout.DONE))]
-        rows_kept = [row for row in rows if not any(row[0] in done for done in staged)]
+        rows_kept = [row for row in rows if not self._is_staged(layout.DONE, row[0])]
         specs: list[bytes | None] = [None] * len(rows_kept)
         if types:
             [specs] = self._kv.get_columns((layout.SPEC,), [job_id for job_id, _ in rows_kept])
@@ -366,10 +360,7 @@ class Store:
         self, after_key: bytes, until_ms: int, limit: int
     ) -> tuple[list[Expired], bytes | None]:
         """Return jobs behind a key whose own time is over by then, and where to go on."""
-
-        def is_staged(job_id: bytes) -> bool:
-            return any(job_id in batch.changes.get(layout.DONE, ()) for batch in self._pending)
-
+        is_staged = partial(self._is_staged, layout.DONE)
         return expiries.over(self._kv, self._row, is_staged, after_key, until_ms, limit)
 
     def delivery_waits(self, endpoint: bytes, due_ms: int, number: int) -> bool:
@@ -387,13 +378,14 @@ class Store:
     def _row(self, table: int, key: bytes) -> bytes | None:
         """Return a payload, staged or committed."""
         for batch in reversed(self._pending):
-            rows = batch.changes.get(table)
-            if rows is not None:
-                value = rows.get(key, _MISSING)
-                if value is not _MISSING:
-                    assert value is None or isinstance(value, bytes)
-                    return None if value is None else value[4:]
+            value = batch.changes.get(table, key, _MISSING)
+            if value is not _MISSING:
+                assert value is None or isinstance(value, bytes)
+                return None if value is None else value[4:]
         return self._committed(table, key)
+
+    def _is_staged(self, table: int, key: bytes) -> bool:
+        return any(batch.changes.holds(table, key) for batch in self._pending)
 
     # Committed reads ----------------------------------------------------------------------------
 
@@ -571,10 +563,10 @@ class Store:
             raise StoreDamaged(f"epoch {self._epoch} is the last one")
         self._epoch += 1
         self._seq += 1
-        rows: NewRows = defaultdict(dict)
+        rows = NewRows()
         epoch = layout.number_key(self._epoch)
-        rows[layout.META][MetaKey.EPOCH] = layout.seal(layout.META, MetaKey.EPOCH, epoch)
-        self._chain = blake2b(self._chain + link(rows), digest_size=16).digest()
+        rows.put(layout.META, MetaKey.EPOCH, epoch)
+        self._chain = blake2b(self._chain + rows.link(), digest_size=16).digest()
         self._stage_commit(rows)
         self._kv.write(rows)
         self._restored = True
