@@ -14,6 +14,7 @@ import lmdb
 import pytest
 from store_samples import commit, finished, job_id_at, stored
 
+from headrace.cli.serve import EXIT_STORE_DAMAGED
 from headrace.core.effects import CheckpointStored
 from headrace.core.live import ROW_BYTES
 from headrace.store import layout, open_store, pylmdb
@@ -32,18 +33,19 @@ from headrace.store.contract import (
 )
 from headrace.store.layout import Table
 from headrace.store.lmdb import DATA_FILE, LmdbKeyValue, filesystem_of
-from headrace.store.pages import check_pages
+from headrace.store.pages import check_pages, leaves_of
 from headrace.store.store import Batch, Store
 
 Make = Callable[[Path], Store]
 JOB = job_id_at(1_000)
 
 
-def run_python(program: str, *args: str) -> subprocess.Popen[str]:
+def run_python(program: str, *args: str, tells: bool = False) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, *args],
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE if tells else None,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -460,3 +462,31 @@ def test_filesystem_that_may_lose_a_commit_is_unsuitable(name: str) -> None:
 @pytest.mark.parametrize("name", ["ext4", "xfs", "btrfs", "zfs", "f2fs", ""])
 def test_local_filesystem_is_suitable(name: str) -> None:
     assert not rows_lmdb.UNSUITABLE.fullmatch(name)
+
+
+START = """
+import sys
+from pathlib import Path
+from headrace.store import open_store
+store = open_store(Path(sys.argv[1]), accept_any_filesystem=True)
+print(sum(1 for _ in store.restore().live()))
+"""
+
+
+def test_an_emptied_page_ends_a_start_as_damage_does_and_not_by_a_signal(tmp_path: Path) -> None:
+    store = open_store(tmp_path, accept_any_filesystem=True)
+    store.restore()
+    commit(store, *(stored(job_id_at(1_000 + n)) for n in range(400)))
+    page_bytes = store._kv.page_bytes()
+    store.close()
+    file = tmp_path / DATA_FILE
+    with file.open("r+b") as data:
+        leaves = leaves_of(data.fileno(), page_bytes, Table.LIVE.name.lower().encode())
+        assert len(leaves) > 2
+        data.seek(leaves[1] * page_bytes)
+        data.write(bytes(page_bytes))
+    with run_python(START, str(tmp_path), tells=True) as start:
+        _, said = start.communicate(timeout=60)
+    assert start.returncode == EXIT_STORE_DAMAGED
+    assert "the store is damaged" in said
+    assert "headrace restore" in said

@@ -7,7 +7,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from headrace.store.pages import PageMissing, check_pages, leaves_of
+from headrace.store.pages import NODE, PageMissing, check_pages, leaves_of
 
 
 def fill(path: Path, seed: int) -> int:
@@ -52,6 +52,21 @@ def test_file_that_is_short_by_pages_given_back_is_whole(tmp_path: Path) -> None
         told = (env.info()["last_pgno"] + 1) * page_bytes
     assert (tmp_path / "data.mdb").stat().st_size < told
     check_pages(tmp_path / "data.mdb", page_bytes)
+
+
+def test_value_that_says_it_is_longer_than_its_page_is_seen(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path), map_size=1 << 40) as env:
+        with env.begin(write=True) as txn:
+            txn.put(b"key", b"a value of its own")
+        page_bytes = env.stat()["psize"]
+    file = tmp_path / "data.mdb"
+    data = bytearray(file.read_bytes())
+    check_pages(file, page_bytes)
+    node = data.rindex(b"keya value") - NODE.size
+    data[node + 2] ^= 16  # the high half of its length
+    file.write_bytes(data)
+    with pytest.raises(PageMissing, match="longer than it"):
+        check_pages(file, page_bytes)
 
 
 def test_long_value_cut_off_is_seen(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import os
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
+from libc.stdio cimport fflush, fprintf, stderr
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 from posix.types cimport pid_t
-from posix.unistd cimport getpid
+from posix.unistd cimport _exit, getpid
 
 from headrace.store._new_rows cimport NEW_TABLES_MAX, Change, NewRows, NewTable
 from headrace.store.lmdb_api cimport *
@@ -34,6 +35,7 @@ cdef enum:
     NEAR_BYTES = 4 * 4096    # leaves as close as this are walked one after the other
     AHEAD_BYTES = 32 * 4096  # about 200 jobs
     INVALID = 22             # EINVAL
+    EXIT_DAMAGED = 65        # EX_DATAERR, as `headrace serve` ends for a damaged store
 
 TABLES_MAX = TABLES_MAX_C
 
@@ -46,6 +48,18 @@ def load(str file not None):
     global found
     api_load(&mdb, os.fsencode(file))
     found = True
+
+
+cdef void end_damaged(MDB_env* env, const char* what) noexcept nogil:
+    """End the process: LMDB met a page that cannot be, and would abort."""
+    fprintf(
+        stderr,
+        b"the store is damaged: %s; `headrace inspect DATA` says more, and"
+        b" `headrace restore BACKUP NEW_DATA` makes a store of a backup\n",
+        what,
+    )
+    fflush(stderr)
+    _exit(EXIT_DAMAGED)
 
 
 cdef struct Run:  # the changes of one table, in the order of their keys
@@ -390,6 +404,8 @@ cdef class Environment:
             code = mdb.env_set_maxreaders(self.env, readers_max)
         if code == 0:
             code = mdb.env_set_maxdbs(self.env, TABLES_MAX_C)
+        if code == 0:
+            code = mdb.env_set_assert(self.env, end_damaged)
         if code == 0:
             with nogil:
                 code = mdb.env_open(self.env, path_c, MDB_NOTLS | MDB_NORDAHEAD, 0o600)

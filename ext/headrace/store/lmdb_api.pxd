@@ -60,6 +60,7 @@ ctypedef struct Api:
     int (*env_set_mapsize)(MDB_env*, size_t) noexcept nogil
     int (*env_set_maxreaders)(MDB_env*, unsigned int) noexcept nogil
     int (*env_set_maxdbs)(MDB_env*, MDB_dbi) noexcept nogil
+    int (*env_set_assert)(MDB_env*, void (*)(MDB_env*, const char*) noexcept nogil) noexcept nogil
     int (*env_stat)(MDB_env*, MDB_stat*) noexcept nogil
     int (*env_info)(MDB_env*, MDB_envinfo*) noexcept nogil
     int (*reader_check)(MDB_env*, int*) noexcept nogil
@@ -97,6 +98,7 @@ cdef inline int api_load(Api* api, const char* file) except -1:
     (<void**>&api.env_set_mapsize)[0] = symbol(library, b"mdb09_env_set_mapsize")
     (<void**>&api.env_set_maxreaders)[0] = symbol(library, b"mdb09_env_set_maxreaders")
     (<void**>&api.env_set_maxdbs)[0] = symbol(library, b"mdb09_env_set_maxdbs")
+    (<void**>&api.env_set_assert)[0] = symbol(library, b"mdb09_env_set_assert")
     (<void**>&api.env_stat)[0] = symbol(library, b"mdb09_env_stat")
     (<void**>&api.env_info)[0] = symbol(library, b"mdb09_env_info")
     (<void**>&api.reader_check)[0] = symbol(library, b"mdb09_reader_check")

@@ -139,6 +139,8 @@ def _check_tree(
                 last = first + (data_bytes - 1) // page_bytes
                 if last >= pages:
                     raise PageMissing(last, f"is behind the end of the file, which has {pages}")
+            elif data_at + (low | high << 16) > page_bytes:
+                raise PageMissing(number, "has a value that is longer than it")
             elif node_flags & SUB_DATA:
                 tables.append((page, data_at))
     return tables
