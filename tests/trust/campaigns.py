@@ -173,6 +173,18 @@ CAMPAIGNS: Final = (
         defects=("ack-before-commit", "no-sync", "syncs-ignored"),
     ),
     Campaign(
+        name="bit-flips",
+        what="bits, bytes and pages of a store's file change while no server runs",
+        unit="flips",
+        command="tools/bit-flips --flips {amount} --seed {seed}",
+        quick=100,
+        full=10_000,
+        piece=2_500,
+        each_s=0.05,
+        control="tools/bit-flips --flips 300 --control {defect} --seed {seed}",
+        defects=("checksums-ignored",),
+    ),
+    Campaign(
         name="io-faults",
         what="each call on the data fails in each way, once and for ever",
         unit="cells",
