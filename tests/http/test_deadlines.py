@@ -1,8 +1,10 @@
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import http_writer
 from http_tools import Server, open_server
 
 from headrace.http import deadlines, decode
@@ -289,6 +291,22 @@ async def test_a_client_that_does_not_read_is_cut_off(
     while not server.site.meters.unread:
         await asyncio.sleep(0.001)
     assert server.runner.server.unread_bytes == 0
+    writer.close()
+
+
+@pytest.mark.skipif(http_writer.SKIP_WRITELINES, reason="with this Python, aiohttp joins them")
+async def test_an_answer_that_is_not_read_is_held_once(server: Server) -> None:
+    size = len((await server.send("GET", "/openapi.json")).body)
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+    tracemalloc.start()
+    try:
+        writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
+        while not server.runner.server.unread_bytes:
+            await asyncio.sleep(0.001)
+        made = [trace for trace in tracemalloc.take_snapshot().traces if trace.size > size // 2]
+    finally:
+        tracemalloc.stop()
+    assert not made, "the document is there already"
     writer.close()
 
 

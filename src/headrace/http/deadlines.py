@@ -13,10 +13,11 @@ has read all: both have a deadline, and all answers that are not read share a bo
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, http_writer, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy, RawRequestMessage
 from aiohttp.streams import StreamReader
@@ -33,6 +34,11 @@ assert HttpRequestParser is not HttpRequestParserPy, (
     "aiohttp runs on its pure Python parser, which has had most of the request smuggling defects:"
     " install a wheel with its C extensions"
 )
+
+if sys.version_info < (3, 12):
+    # Header and body leave as they are: joined, each answer that is not read would be held twice.
+    # aiohttp joins where asyncio's `writelines` is unsafe (3.12.0 on), or no better than that.
+    http_writer.SKIP_WRITELINES = False
 
 LINGER_S: Final = 5.0
 """How long the rest of a refused body is read, so that the client sees the answer."""
