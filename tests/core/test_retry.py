@@ -41,6 +41,18 @@ def test_a_factor_of_one_keeps_the_delay() -> None:
     assert 5_000 <= retry_delay_ms(failed(RETRIES_MAX, 5_000, 100)) <= 5_500
 
 
+def test_a_factor_of_less_than_two_grows_the_delay_too() -> None:
+    delays = [retry_delay_ms(failed(failures, 1_000, 150)) for failures in range(1, 5)]
+    bare = [1_000, 1_500, 2_250, 3_375]
+    assert all(b <= delay <= b * 1.1 for delay, b in zip(delays, bare, strict=True))
+
+
+def test_what_is_added_is_of_the_job_and_its_attempt_in_every_version() -> None:
+    job_id = bytes(range(16))
+    delays = [retry_delay_ms(failed(failures, 60_000, 100, job_id)) for failures in (1, 2, 3)]
+    assert delays == [63_012, 60_030, 63_048]
+
+
 def test_no_delay_stays_none() -> None:
     assert retry_delay_ms(failed(9, 0)) == 0
 

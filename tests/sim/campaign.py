@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "trust"))
 
 import figures
 
-from sim.run import STEPS_DEFAULT, Result, run, shrink
+from sim.run import STEPS_DEFAULT, Result, collect_seldom, run, shrink
 
 SHOW_EVERY_S = 10
 KEPT = Path(__file__).with_name("kept_seeds.txt")
@@ -74,9 +74,10 @@ def _results(
     one = partial(run, steps=arguments.steps, without=without)
     seeds = range(first, last + 1)
     if arguments.processes == 1:
+        collect_seldom()
         yield from map(one, seeds)
         return
-    with ProcessPoolExecutor(arguments.processes) as pool:
+    with ProcessPoolExecutor(arguments.processes, initializer=collect_seldom) as pool:
         try:
             yield from pool.map(one, seeds, chunksize=4)
         finally:

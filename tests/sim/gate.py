@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "trust"))
 import figures
 
 from sim.mutants import MUTANTS
-from sim.run import STEPS_DEFAULT, run
+from sim.run import STEPS_DEFAULT, collect_seldom, run
 
 SEEDS_MAX = 500
 
@@ -37,7 +37,7 @@ def main() -> int:
     print(f"{'mutant':<38}{'caught by':<30}{'seeds':>6}{'seconds':>9}")
     survivors, seeds_most = 0, 0
     began = time.perf_counter()
-    with ProcessPoolExecutor(arguments.processes) as pool:
+    with ProcessPoolExecutor(arguments.processes, initializer=collect_seldom) as pool:
         looked = pool.map(partial(look, seeds=arguments.seeds, steps=arguments.steps), names)
         for name, (found, seeds, seconds) in zip(names, looked, strict=True):
             survivors += not found

@@ -59,15 +59,23 @@ class Limits:
         self._began_ms = -SPAN_MS_MAX * 2
         self.at_ms = 0
         """As of when a job is let through for sure."""
+        self._tags: set[str] | None = None
+        """What limits of tags there are; None: it is to be found out."""
 
     def tags(self, documents: Documents) -> set[str]:
+        if self._tags is not None and documents is self._model.documents:
+            return self._tags
         said = [said_by(one) for (kind, _), one in documents.items() if kind is Kind.LIMIT]
-        return {of["tag"] for of in said if "tag" in of}
+        found = {of["tag"] for of in said if "tag" in of}
+        if documents is self._model.documents:
+            self._tags = found
+        return found
 
     # What happens -------------------------------------------------------------------------------
 
     def changed(self, now_ms: int, kind: Kind, name: str) -> None:
         """A document was put or dropped."""
+        self._tags = None
         if kind is not Kind.LIMIT:
             return
         document = self._model.documents.get((kind, name))
@@ -92,6 +100,7 @@ class Limits:
 
     def restarted(self, now_ms: int, durable_ms: int) -> None:
         """Starts that were not on disk reached nobody."""
+        self._tags = None
         for starts in self._starts.values():
             starts[:] = [at_ms for at_ms in starts if at_ms < durable_ms]
         self._began_ms = now_ms
