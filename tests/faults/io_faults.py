@@ -48,6 +48,8 @@ FULL = ("ENOSPC", "EDQUOT")
 SHORT = "short"
 SLOW = "slow"
 SLOW_MICROS = 1_500_000
+SLOW_MICROS_EACH = 300_000
+"""Where all calls from one on are slow: a commit makes up to some dozens."""
 ERRORS = (*BROKEN, *FULL, SHORT, SLOW)
 WRITES = ("fdatasync", "writev", "pwrite64")
 STARTS = ("openat", "pread64", "mmap", "fcntl", "fsync", "rename")
@@ -89,7 +91,7 @@ class Cell(msgspec.Struct, frozen=True):
         if self.error == SHORT:
             how = "retval=1"
         elif self.error == SLOW:
-            how = f"delay_enter={SLOW_MICROS}"
+            how = f"delay_enter={SLOW_MICROS_EACH if self.for_ever else SLOW_MICROS}"
         return f"inject={self.call}:{how}:when={self.occurrence}{'+' * self.for_ever}"
 
 
