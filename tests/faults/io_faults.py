@@ -337,7 +337,7 @@ def main() -> int:
         report = run(part, args.seed + at, base)
         total.add(report)
         show(report)
-        told = (len(part), len(report.violations), args.skip + at, report.seconds)
+        told = (len(part), len(report.violations), args.skip + at + 1, report.seconds)
         figures.leave(args.figures, "io-faults", *told, seeds=len(part))
     show(total)
     return 1 if total.violations else 0

@@ -74,6 +74,14 @@ def test_runs_leave_figures_and_those_that_fail_are_told(
     assert [log.name for log in (tmp_path / "logs").iterdir()] != []
 
 
+def test_cells_that_were_broken_off_are_run_and_none_twice() -> None:
+    faults = BY_NAME["io-faults"]
+    done = [made(25, at, campaign="io-faults", seeds=25) for at in (1, 51)]
+    planned = [piece for piece in plan(faults, None, done) if not piece.defect]
+    cells = [cell for piece in planned for cell in range(piece.seed, piece.seed + piece.amount)]
+    assert cells == [*range(26, 51), *range(76, faults.full + 1)]
+
+
 def test_what_was_never_run_comes_first_and_of_that_the_shortest() -> None:
     names = {
         name: structs.replace(FAKE, name=name, defects=()) for name in ("met", "long", "short")

@@ -84,10 +84,27 @@ def plan(campaign: Campaign, amount: int | None, done: Sequence[figures.Figures]
     mine = [one for one in done if one.campaign == campaign.name]
     ran = [one for one in mine if not one.control]
     seen = {one.control for one in mine if one.violations}
-    seed = max((one.seed + one.seeds for one in ran), default=1)
     left = campaign.full - sum(one.amount for one in ran) if amount is None else amount
-    controls = [Piece(campaign, defect=name) for name in campaign.defects if name not in seen]
-    return controls + list(pieces(campaign, left, seed))
+    planned = [Piece(campaign, defect=name) for name in campaign.defects if name not in seen]
+    if not campaign.amount_a_seed:
+        seed = max((one.seed + one.seeds for one in ran), default=1)
+        return planned + list(pieces(campaign, left, seed))
+    for first, count in unused(ran):
+        part = min(left, count * campaign.amount_a_seed)
+        planned += pieces(campaign, part, first)
+        left -= part
+    return planned
+
+
+def unused(ran: Sequence[figures.Figures]) -> Iterator[tuple[int, int]]:
+    """Yield where seeds begin that no run had, and how many they are: what was broken off leaves
+    gaps."""
+    at = 1
+    for first, stop in sorted((one.seed, one.seed + one.seeds) for one in ran):
+        if first > at:
+            yield at, first - at
+        at = max(at, stop)
+    yield at, sys.maxsize
 
 
 def hours_left(campaign: Campaign, done: Sequence[figures.Figures]) -> float:
