@@ -1,6 +1,6 @@
 """What limits and quotas let through, by the documents alone: counted job by job."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.core.commands import Act, Control, NewJobs
@@ -40,9 +40,9 @@ class Beside:
     """The jobs of a submit that come before the one that is asked about."""
 
     def __init__(self) -> None:
-        self.of_tenant: Counter[str] = Counter()
-        self.bytes_of_tenant: Counter[str] = Counter()
-        self.of_queue: Counter[str] = Counter()
+        self.of_tenant: dict[str, int] = defaultdict(int)
+        self.bytes_of_tenant: dict[str, int] = defaultdict(int)
+        self.of_queue: dict[str, int] = defaultdict(int)
 
     def add(self, new: NewJobs) -> None:
         tenant = new.requirements.tenant

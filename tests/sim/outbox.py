@@ -1,6 +1,6 @@
 """Deliveries: who sends them, who hears of what, and what must be on disk of it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -31,6 +31,9 @@ RETRY_MS = (1, 3_000)
 
 Place = tuple[bytes, int, int]
 """Endpoint, when it is due, and its number."""
+
+Due = defaultdict[tuple[bytes, str, bytes], int]
+"""How often endpoints are to hear of events of jobs."""
 
 
 class Postman:
@@ -124,7 +127,7 @@ class Outbox:
                 self._moved(effect)
             else:
                 rest.append(effect)
-        if +expected:
+        if any(expected.values()):
             fail("every_event_has_its_rows", f"{command!r}: none for {dict(expected)}")
         if type(command) is Mark and not isinstance(reply, Problem):
             was = any(type(effect) is DeliveryMoved for effect in effects)
@@ -140,7 +143,7 @@ class Outbox:
             elif type(effect) is DeliveryMoved:
                 _move(self.durable, effect)
 
-    def _due(self, effect: DeliveriesDue, expected: Counter[tuple[bytes, str, bytes]]) -> None:
+    def _due(self, effect: DeliveriesDue, expected: Due) -> None:
         for one in effect.deliveries:
             told = (one.endpoint, one.event, one.job_id)
             if not expected[told]:
@@ -170,9 +173,9 @@ class Outbox:
 
     # Who should hear ----------------------------------------------------------------------------
 
-    def _expected(self, command: Any, effects: list[Any]) -> Counter[tuple[bytes, str, bytes]]:
+    def _expected(self, command: Any, effects: list[Any]) -> Due:
         model = self._model
-        found: Counter[tuple[bytes, str, bytes]] = Counter()
+        found: Due = defaultdict(int)
         if type(command) is Poll:
             for news in command.progress:
                 job = model.spoken_for(command, news.lease)
@@ -197,7 +200,7 @@ class Outbox:
                 became[job_id] = status
         return found
 
-    def _hear(self, found: Counter[tuple[bytes, str, bytes]], job_id: bytes, event: str) -> None:
+    def _hear(self, found: Due, job_id: bytes, event: str) -> None:
         owner = self._model.owners[job_id]
         for (kind, name), document in self._model.documents.items():
             if kind is not Kind.WEBHOOK:
