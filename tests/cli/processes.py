@@ -74,3 +74,12 @@ class Command:
             check=False,
             env={**os.environ, "HEADRACE_URL": url or self.url},
         )
+
+    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start it, to be read from while it runs."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "headrace", *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "HEADRACE_URL": self.url},
+        )

@@ -13,13 +13,20 @@ pytestmark = pytest.mark.e2e
 
 @pytest.mark.usefixtures("worker")
 def test_a_job_is_followed_to_its_end_with_progress_and_result(headrace: Any) -> None:
-    job_id = headrace("submit", "sleep", "--params", '{"seconds": 3}').stdout.strip()
-    done = headrace("watch", job_id)
-    assert done.returncode == 0, done.stderr
-    assert job_id in done.stdout.splitlines()[0]
-    assert "%" in done.stdout
-    assert "completed" in done.stdout
-    assert '"slept_s": 3' in done.stdout
+    assert headrace("queues", "set", "watched", "--capacity", "1").returncode == 0
+    assert headrace("queues", "pause", "watched").returncode == 0
+    job_id = headrace(
+        "submit", "sleep", "--queue", "watched", "--params", '{"seconds": 1}'
+    ).stdout.strip()
+    with headrace.begin("watch", job_id) as watch:
+        assert watch.stdout is not None
+        assert job_id in watch.stdout.readline()
+        assert headrace("queues", "resume", "watched").returncode == 0
+        shown = watch.stdout.read()
+    assert watch.returncode == 0, shown
+    assert "%" in shown
+    assert "completed" in shown
+    assert '"slept_s": 1' in shown
 
 
 @pytest.mark.usefixtures("worker")
