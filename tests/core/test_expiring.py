@@ -21,7 +21,7 @@ from headrace.core.commands import (
     Tick,
 )
 from headrace.core.effects import ExpiriesSet, ExpiryDropped, JobDeleted
-from headrace.core.expiring import expires_ms
+from headrace.core.expiring import expires_ms, may_go
 from headrace.core.job import Status
 from headrace.core.live import EngineConfig
 from headrace.store import layout
@@ -204,3 +204,10 @@ def test_when_it_is_over_is_told_by_what_it_says() -> None:
     assert expires_ms(5, 0) == 5
     assert expires_ms(5, "never") is None
     assert expires_ms(5, None) is None
+
+
+def test_a_job_in_the_first_place_of_the_table_stays_like_any_other(rig: Rig) -> None:
+    first_id = rig.submit()
+    assert rig.engine.live.jobs.find(first_id) == 0
+    assert first_id not in rig.engine.live.fresh()
+    assert not may_go(rig.engine.live, first_id)

@@ -125,6 +125,13 @@ def test_a_duration_is_shown_in_the_fewest_units(ms: int, text: str) -> None:
     assert duration_text(ms) == text
 
 
+def test_the_longest_text_and_the_last_instant_are_taken() -> None:
+    assert duration_ms("5".zfill(64)) == 5_000
+    with pytest.raises(ValueError, match="a duration is"):
+        duration_ms("5".zfill(65))
+    assert instant_ms(SECONDS_MAX) == SECONDS_MAX * 1_000
+
+
 @given(st.integers(0, int(SECONDS_MAX) * 1000))
 def test_a_duration_shown_reads_as_itself(ms: int) -> None:
     assert duration_ms(duration_text(ms)) == ms
