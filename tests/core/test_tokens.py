@@ -14,6 +14,11 @@ def test_a_token_says_whose_attempt_it_is() -> None:
     assert len(TEXT) == TOKEN_CHARS
 
 
+def test_leases_outlive_a_start_with_another_version() -> None:
+    known = "AAECAwQFBgcICQoLDA0ODwAAAAMAAAAHcK85ILvnG8qU1zrGlB3nMA"
+    assert tokens_of(b"s" * 32).text(bytes(range(16)), 3, 7) == known
+
+
 def test_a_token_of_another_store_is_none() -> None:
     assert token_parse(tokens_of(b"t" * 32), TEXT) is None
 
