@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "trust"))
 import figures
 
 from sim.mutants import MUTANTS
+from sim.planting import found
 from sim.run import STEPS_DEFAULT, collect_seldom, run
 
 SEEDS_MAX = 500
@@ -39,10 +40,10 @@ def main() -> int:
     began = time.perf_counter()
     with ProcessPoolExecutor(arguments.processes, initializer=collect_seldom) as pool:
         looked = pool.map(partial(look, seeds=arguments.seeds, steps=arguments.steps), names)
-        for name, (found, seeds, seconds) in zip(names, looked, strict=True):
-            survivors += not found
+        for name, (checker, seeds, seconds) in zip(names, looked, strict=True):
+            survivors += not checker
             seeds_most = max(seeds_most, seeds)
-            print(f"{name:<38}{found or 'SURVIVED':<30}{seeds:>6}{seconds:>9.1f}", flush=True)
+            print(f"{name:<38}{checker or 'SURVIVED':<30}{seeds:>6}{seconds:>9.1f}", flush=True)
     wall_s = time.perf_counter() - began
     caught = len(names) - survivors
     print(f"{caught} of {len(names)} caught, within {seeds_most} seeds, in {wall_s:.0f} s")
@@ -55,7 +56,7 @@ def look(name: str, *, seeds: int, steps: int) -> tuple[str, int, float]:
     began = time.perf_counter()
     for seed in range(1, seeds + 1):
         result = run(seed, steps, mutant=MUTANTS[name])
-        if result.violation is not None:
+        if found(result):
             return result.checker, seed, time.perf_counter() - began
     return "", seeds, time.perf_counter() - began
 

@@ -63,7 +63,7 @@ from sim import mutants_retry as mutants_retry  # as does this
 from sim import mutants_workers as mutants_workers  # plants its own
 from sim.model_job import ids_of
 from sim.planting import MUTANTS as MUTANTS
-from sim.planting import planted, put, translate
+from sim.planting import lossy, planted, put, translate
 
 # Durability -------------------------------------------------------------------------------------
 
@@ -185,46 +185,27 @@ def epoch_not_raised(stack: ExitStack) -> None:
 def finished_job_stays_live_on_disk(stack: ExitStack) -> None:
     """The row of a live job is not deleted when the job ends."""
 
-    def finished(rows: Any, effect: JobFinished) -> None:
-        old(rows, effect)
-        del rows[layout.LIVE][effect.job_id]
-
-    def completed(rows: Any, effect: JobsCompleted) -> None:
-        old_completed(rows, effect)
-        for job_id in ids_split(effect.job_ids):
-            del rows[layout.LIVE][job_id]
-
-    old = translate(stack, JobFinished, finished)
-    old_completed = translate(stack, JobsCompleted, completed)
+    for ends in (JobFinished, JobsCompleted):
+        lossy(stack, ends, lambda _effect, table, _key, _value: table == layout.LIVE)
 
 
 @planted
 def long_result_lost(stack: ExitStack) -> None:
     """A result too long for its record is not written."""
 
-    def finished(rows: Any, effect: JobFinished) -> None:
-        old(rows, effect)
-        rows.get(layout.BODIES, {}).pop(effect.job_id, None)
-
-    def completed(rows: Any, effect: JobsCompleted) -> None:
-        old_completed(rows, effect)
-        for job_id in ids_split(effect.job_ids):
-            rows.get(layout.BODIES, {}).pop(job_id, None)
-
-    old = translate(stack, JobFinished, finished)
-    old_completed = translate(stack, JobsCompleted, completed)
+    for ends in (JobFinished, JobsCompleted):
+        lossy(stack, ends, lambda _effect, table, _key, _value: table == layout.BODIES)
 
 
 @planted
 def last_of_many_leases_not_stored(stack: ExitStack) -> None:
     """Of jobs that are given out together, the last is not written."""
 
-    def leased(rows: Any, effect: JobsLeased) -> None:
-        old(rows, effect)
-        if len(effect.records) > RECORD_BYTES:
-            del rows[layout.LIVE][ids_split(effect.job_ids)[-1]]
+    def loses(effect: JobsLeased, table: int, key: bytes, _value: bytes | None) -> bool:
+        many = len(effect.records) > RECORD_BYTES
+        return many and table == layout.LIVE and key == ids_split(effect.job_ids)[-1]
 
-    old = translate(stack, JobsLeased, leased)
+    lossy(stack, JobsLeased, loses)
 
 
 @planted
@@ -285,11 +266,7 @@ def clock_goes_back_at_a_start(stack: ExitStack) -> None:
 def module_index_forgotten(stack: ExitStack) -> None:
     """A module is stored without the row that says that it is here."""
 
-    def stored(rows: Any, effect: ModuleStored) -> None:
-        old(rows, effect)
-        rows.pop(layout.MODULE_SIZES)
-
-    old = translate(stack, ModuleStored, stored)
+    lossy(stack, ModuleStored, lambda _effect, table, _key, _value: table == layout.MODULE_SIZES)
 
 
 @planted

@@ -14,7 +14,7 @@ from headrace.core.live import Live
 from headrace.store import layout
 from headrace.store._new_rows import NewRows
 from headrace.store.store import Store
-from sim.planting import planted, put, translate
+from sim.planting import lossy, planted, put, translate
 
 
 @planted
@@ -120,15 +120,10 @@ def spec_read_before_it_is_stored(stack: ExitStack) -> None:
 def marked_delivery_stays(stack: ExitStack) -> None:
     """A delivery that is over waits on, on disk."""
 
-    def moved(rows: Any, effect: DeliveryMoved) -> None:
-        old(rows, effect)
-        for key, value in list(rows[layout.OUTBOX].items()):
-            if value is None:
-                del rows[layout.OUTBOX][key]
-        if not rows[layout.OUTBOX]:
-            del rows[layout.OUTBOX]
+    def loses(_effect: DeliveryMoved, table: int, _key: bytes, value: bytes | None) -> bool:
+        return table == layout.OUTBOX and value is None
 
-    old = translate(stack, DeliveryMoved, moved)
+    lossy(stack, DeliveryMoved, loses)
 
 
 @planted
