@@ -7,12 +7,12 @@ random place: one bit, one byte, or a page, which is then empty, noise, or anoth
 starts from that (all of it but its doors), is asked for all that was there, and so is
 `headrace inspect`, each in a child with a bound. What may come of it:
 
-refused      it does not start, and says why
+refused      it does not start, or ends at a page that it cannot read, and says why
 named        jobs, keys or documents are told as damaged; all others are as they were
-stopped      the system ends the process at a read behind the end of the file (SIGBUS), before it
-             answers; a look at the file tells
 overlooked   a server misses a row that it looks for by what the flip changed, an idempotency key or
              a place in a list, and does not notice; a look at the file tells
+hidden       another page of the store lies in a page's place, as a disk leaves it that writes to a
+             wrong one, and jobs are gone from all answers; a look at the file tells
 inspected    all answers are as they were, but a look at the file finds what is wrong
 unread       nothing differs: the place is free, or of an older commit
 
@@ -49,7 +49,7 @@ from apart import FILES_A_CHILD, looked_at
 from campaign import FLAGS, Clients
 from processes import Server, free_port
 
-from headrace.cli.serve import EXIT_STORE_DAMAGED
+from headrace.cli.serve import EXIT_STORE, EXIT_STORE_DAMAGED
 from headrace.runtime.config import Config
 from headrace.runtime.node import Node
 from headrace.store import layout
@@ -64,9 +64,12 @@ PAGE = 4_096
 SEAL_BYTES = 4
 LIST_LIMIT = 1_000
 MEMORY = Path("/dev/shm")
-HARMLESS = ("refused", "named", "stopped", "overlooked", "inspected", "unread")
+HARMLESS = ("refused", "named", "overlooked", "hidden", "inspected", "unread")
+MISPLACED = "another page"
 DEFECTS = {"checksums-ignored": {"changed"}}
 """And the ways of which one at least must name it."""
+REASONED = {f"the child ended with {code}" for code in (EXIT_STORE_DAMAGED, EXIT_STORE)}
+"""Where LMDB cannot go on, and at a page that the system cannot read; both with a reason."""
 SHOWN = 3
 Job = tuple[int, bytes, bytes | None, bytes | None, bytes | None]
 
@@ -92,6 +95,8 @@ class Start(msgspec.Struct, frozen=True):
     named: int = 0
     """Rows, jobs and kinds of documents that are told as damaged."""
     changed: list[str] = []
+    gone: list[str] = []
+    """Jobs that are not found."""
     missed: list[str] = []
     """Keys, and places in the list, that a server does not find and has no reason to miss."""
 
@@ -152,7 +157,7 @@ def flips_of(image: bytes, count: int, dice: random.Random) -> Iterator[Flip]:
             found[at] ^= dice.randrange(1, 256)
         else:
             at -= at % PAGE
-            what = dice.choice(("empty page", "noise", "another page"))
+            what = dice.choice(("empty page", "noise", MISPLACED))
             other = dice.randrange(len(image) // PAGE) * PAGE
             pages = {"empty page": bytes(PAGE), "noise": dice.randbytes(PAGE)}
             found[at : at + PAGE] = pages.get(what, image[other : other + PAGE])
@@ -221,6 +226,7 @@ def started(truth: Truth, dir_: Path) -> Start:
         return Start(refused=f"{type(error).__name__}: {error}"[:200])
     store = node.store
     changed: list[str] = []
+    gone: list[str] = []
     missed: list[str] = []
     corrupt: list[bytes] = []
     try:
@@ -231,8 +237,10 @@ def started(truth: Truth, dir_: Path) -> Start:
             except RecordCorrupt:
                 corrupt.append(job_id)
                 continue
-            if seen != job:
-                changed.append(f"job {job_id.hex()} {'is gone' if seen is None else 'differs'}")
+            if seen is None:
+                gone.append(f"job {job_id.hex()} is gone")
+            elif seen != job:
+                changed.append(f"job {job_id.hex()} differs")
             elif job_id not in listed_ids and job_id not in corrupt:
                 missed.append(f"job {job_id.hex()} is in no list")
         if more := listed_ids - truth.jobs.keys():
@@ -249,10 +257,11 @@ def started(truth: Truth, dir_: Path) -> Start:
             if kind not in store.documents.damaged and store.documents.of(kind) != documents:
                 changed.append(f"documents {kind.name}")
     except StoreError as error:
-        return Start(refused=f"later: {type(error).__name__}: {error}"[:200], changed=changed)
+        told = f"later: {type(error).__name__}: {error}"[:200]
+        return Start(refused=told, changed=changed[:SHOWN], gone=gone[:SHOWN])
     named = store.stats().corrupt_records + len(corrupt)
     store.close()
-    return Start(named=named, changed=changed[:SHOWN], missed=missed[:SHOWN])
+    return Start(named=named, changed=changed[:SHOWN], gone=gone[:SHOWN], missed=missed[:SHOWN])
 
 
 def inspected(dir_: Path) -> Look:
@@ -262,26 +271,25 @@ def inspected(dir_: Path) -> Look:
         return Look(f"{type(error).__name__}: {error}"[:200])
 
 
-def way_of(start: Start | str, look: Look | str) -> tuple[str, str]:
+def way_of(start: Start | str, look: Look | str, what: str = "") -> tuple[str, str]:
     """Return what came of a flip, and more of it."""
     for seen in (start, look):
         if isinstance(seen, str):
             who = "the start" if seen is start else "the look"
-            if seen == f"the child ended with {EXIT_STORE_DAMAGED}":
-                continue  # as LMDB has it where it cannot go on
             if not seen.startswith("the child ended"):
                 return "raises", f"{who}: {seen}"
-            bad_read = seen.endswith(f" {-signal.SIGBUS}") and seen is start
-            if bad_read and isinstance(look, Look) and look.says:
-                return "stopped", ""
-            circles = seen.endswith(f" {-signal.SIGPROF}")
-            return "circles" if circles else "ended", f"{who}: {seen}"
-    if isinstance(start, str):
-        return "refused", ""
+            if seen not in REASONED:
+                circles = seen.endswith(f" {-signal.SIGPROF}")
+                return "circles" if circles else "ended", f"{who}: {seen}"
     says = look.says if isinstance(look, Look) else look
-    if start.changed or (start.missed and not says):
-        told = "; ".join([*start.changed, *start.missed])
+    if isinstance(start, str):
+        return ("refused", "") if says else ("ended", f"the start: {start}; a look says nothing")
+    untold = [] if says else [*start.gone, *start.missed]
+    if start.changed or untold or (start.gone and what != MISPLACED):
+        told = "; ".join([*start.changed, *start.gone, *start.missed])
         return "changed", f"{told}; a look says: {says or 'nothing'}"
+    if start.gone:
+        return "hidden", ""
     if start.missed:
         return "overlooked", ""
     if start.refused:
@@ -329,7 +337,7 @@ def _check(image: bytes, truth: Truth, flips: int, seed: int, dir_: Path) -> Rep
         looks = looked_at(dir_, images, inspected, Look)
         for flip, start, look in zip(batch, list(starts), list(looks), strict=True):
             report.flips += 1
-            way, detail = way_of(start, look)
+            way, detail = way_of(start, look, flip.what)
             report.ways[way] += 1
             if way in ("refused", "named") and look != Look():
                 report.inspected += 1

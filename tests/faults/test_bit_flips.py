@@ -4,7 +4,7 @@ from pathlib import Path
 
 import bit_flips
 import pytest
-from bit_flips import Look, Start, way_of
+from bit_flips import MISPLACED, Look, Start, way_of
 
 pytestmark = pytest.mark.e2e
 
@@ -29,9 +29,11 @@ def test_flips_are_refused_or_named_and_change_nothing_else(
         (Start(refused="StoreDamaged"), Look("a page"), "refused"),
         ("the child ended with 65", Look("a page"), "refused"),
         ("the child ended with -6", Look("a page"), "ended"),
-        ("the child ended with -7", Look("a page"), "stopped"),
-        ("the child ended with -7", Look(), "ended"),
-        ("the child ended with -7", "the child ended with -7", "ended"),
+        ("the child ended with 74", Look("a page"), "refused"),
+        ("the child ended with 74", "the child ended with 74", "refused"),
+        ("the child ended with 74", Look(), "ended"),
+        ("the child ended with -7", Look("a page"), "ended"),
+        (Start(gone=["job"]), Look("a page"), "changed"),
         (Start(), "the child ended with -11", "ended"),
         (Start(), f"the child ended with -{27}", "circles"),
         ("KeyError in restore: 5", Look("a page"), "raises"),
@@ -47,3 +49,17 @@ def test_what_comes_of_a_flip_is_told_by_both_looks(
     start: Start | str, look: Look | str, way: str
 ) -> None:
     assert way_of(start, look)[0] == way
+
+
+@pytest.mark.parametrize(
+    ("start", "look", "way"),
+    [
+        (Start(gone=["job"]), Look("a page"), "hidden"),
+        (Start(gone=["job"]), Look(), "changed"),
+        (Start(gone=["job"], changed=["job"]), Look("a page"), "changed"),
+    ],
+)
+def test_a_misplaced_page_may_hide_jobs_where_a_look_tells(
+    start: Start, look: Look, way: str
+) -> None:
+    assert way_of(start, look, MISPLACED)[0] == way

@@ -14,7 +14,7 @@ import lmdb
 import pytest
 from store_samples import commit, finished, job_id_at, stored
 
-from headrace.cli.serve import EXIT_STORE_DAMAGED
+from headrace.cli.serve import EXIT_STORE, EXIT_STORE_DAMAGED
 from headrace.core.effects import CheckpointStored
 from headrace.core.live import ROW_BYTES
 from headrace.store import layout, open_store, pylmdb
@@ -490,3 +490,26 @@ def test_an_emptied_page_ends_a_start_as_damage_does_and_not_by_a_signal(tmp_pat
     assert start.returncode == EXIT_STORE_DAMAGED
     assert "the store is damaged" in said
     assert "headrace restore" in said
+
+
+CUT_OFF = """
+import os, sys
+from pathlib import Path
+from headrace.store import open_store
+from headrace.store.lmdb import DATA_FILE
+store = open_store(Path(sys.argv[1]), accept_any_filesystem=True)
+os.truncate(Path(sys.argv[1]) / DATA_FILE, 2 * store._kv.page_bytes())
+print(sum(1 for _ in store.restore().live()))
+"""
+
+
+def test_a_page_that_cannot_be_read_ends_the_process_with_a_reason(tmp_path: Path) -> None:
+    store = open_store(tmp_path, accept_any_filesystem=True)
+    store.restore()
+    commit(store, *(stored(job_id_at(1_000 + n)) for n in range(400)))
+    store.close()
+    with run_python(CUT_OFF, str(tmp_path), tells=True) as start:
+        _, said = start.communicate(timeout=60)
+    assert start.returncode == EXIT_STORE
+    assert "a page of the store cannot be read" in said
+    assert "headrace inspect" in said

@@ -12,12 +12,14 @@ import os
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.signal cimport SIG_DFL, SIGBUS
 from libc.stdint cimport uint32_t
 from libc.stdio cimport fflush, fprintf, stderr
 from libc.stdlib cimport free, malloc, qsort, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memset, strlen
+from posix.signal cimport sigaction, sigaction_t
 from posix.types cimport pid_t
-from posix.unistd cimport _exit, getpid
+from posix.unistd cimport _exit, getpid, write
 
 from headrace.store._new_rows cimport NEW_TABLES_MAX, Change, NewRows, NewTable
 from headrace.store.lmdb_api cimport *
@@ -36,6 +38,7 @@ cdef enum:
     AHEAD_BYTES = 32 * 4096  # about 200 jobs
     INVALID = 22             # EINVAL
     EXIT_DAMAGED = 65        # EX_DATAERR, as `headrace serve` ends for a damaged store
+    EXIT_UNREAD = 74         # EX_IOERR, likewise for one that cannot be read
 
 TABLES_MAX = TABLES_MAX_C
 
@@ -44,10 +47,30 @@ cdef bint found = False
 
 
 def load(str file not None):
-    """Take LMDB's functions from py-lmdb's extension. Raises: ImportError if they are not there."""
+    """Take LMDB's functions from py-lmdb's extension. Raises: ImportError if they are not there.
+
+    From then on a page that the system cannot read (SIGBUS) ends the process with a reason, unless
+    the program has its own way with that signal.
+    """
     global found
     api_load(&mdb, os.fsencode(file))
     found = True
+    cdef sigaction_t before, after
+    if sigaction(SIGBUS, NULL, &before) == 0 and before.sa_handler == SIG_DFL:
+        memset(&after, 0, sizeof(after))
+        after.sa_handler = end_unread
+        sigaction(SIGBUS, &after, NULL)
+
+
+cdef void end_unread(int number) noexcept nogil:
+    """End the process: the disk failed a read of a mapped page, or the file ends before it."""
+    cdef const char* says = (
+        b"a page of the store cannot be read: the disk fails, or the file is damaged;"
+        b" `headrace inspect DATA` says more, and"
+        b" `headrace restore BACKUP NEW_DATA` makes a store of a backup\n"
+    )
+    write(2, says, strlen(says))
+    _exit(EXIT_UNREAD)
 
 
 cdef void end_damaged(MDB_env* env, const char* what) noexcept nogil:
