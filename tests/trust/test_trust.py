@@ -1,6 +1,7 @@
 """Campaigns are cut, run, continued and added up; the table says what was reached, and how."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -115,9 +116,14 @@ def test_what_is_told_to_stop_breaks_off_what_is_under_way_and_no_more_begins(
 ) -> None:
     sleeps = structs.replace(FAKE, command=f"{sys.executable} -c 'import time; time.sleep(600)'")
     runs = Runs(tmp_path, 1, 0)
-    runs._running.append(runs._begun(Piece(sleeps, 10, 1)))
-    runs.stop()
-    runs.all([Piece(sleeps, 10, 2)])
+    # As `main` has it. What a shell begins in the background ignores interrupts, with its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        runs._running.append(runs._begun(Piece(sleeps, 10, 1)))
+        runs.stop()
+        runs.all([Piece(sleeps, 10, 2)])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert runs.failed == []
     assert "broken off" in capsys.readouterr().out
 
