@@ -513,3 +513,24 @@ def test_a_page_that_cannot_be_read_ends_the_process_with_a_reason(tmp_path: Pat
     assert start.returncode == EXIT_STORE
     assert "a page of the store cannot be read" in said
     assert "headrace inspect" in said
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_misplaced_page_leads_no_reader_in_a_circle(
+    tmp_path: Path, make: Make, reverse: bool
+) -> None:
+    store = make(tmp_path)
+    commit(store, *(stored(job_id_at(1_000 + n)) for n in range(800)))
+    page_bytes = store._kv.page_bytes()
+    store.close()
+    with (tmp_path / DATA_FILE).open("r+b") as data:
+        leaves = leaves_of(data.fileno(), page_bytes, Table.BY_OWNER.name.lower().encode())
+        assert len(leaves) > 3
+        from_, to = (leaves[2], leaves[1]) if reverse else (leaves[1], leaves[2])
+        data.seek(from_ * page_bytes)
+        page = data.read(page_bytes)
+        data.seek(to * page_bytes)
+        data.write(page)
+    again = make(tmp_path)
+    with pytest.raises(StoreDamaged):
+        list(walk(again._kv, Table.BY_OWNER, reverse=reverse))

@@ -283,7 +283,9 @@ cdef int range_read(MDB_txn* txn, MDB_dbi table, Range* asked) noexcept nogil:
 
 
 cdef int range_up(MDB_cursor* cursor, Range* asked) noexcept nogil:
+    """Keys that do not rise are a misplaced page, which could lead a reader in a circle."""
     cdef Row row
+    cdef MDB_val last = asked.start
     cdef size_t size = 0
     cdef int code
     row.key = asked.start
@@ -291,8 +293,11 @@ cdef int range_up(MDB_cursor* cursor, Range* asked) noexcept nogil:
         cursor, &row.key, &row.value, MDB_SET_RANGE if asked.start.mv_size else MDB_FIRST
     )
     while code == 0 and asked.rows_count < asked.limit:
+        if compare(&row.key, &last) < (asked.rows_count > 0):
+            return MDB_CORRUPTED
         if asked.has_stop and compare(&row.key, &asked.stop) >= 0:
             break
+        last = row.key
         code = range_add(asked, &row)
         size += row.value.mv_size
         if code or size >= asked.bytes_max:
@@ -303,6 +308,8 @@ cdef int range_up(MDB_cursor* cursor, Range* asked) noexcept nogil:
 
 cdef int range_down(MDB_cursor* cursor, Range* asked) noexcept nogil:
     cdef Row row
+    cdef MDB_val last = asked.stop
+    cdef bint has_last = asked.has_stop
     cdef size_t size = 0
     cdef int code = MDB_NOTFOUND
     if asked.has_stop and asked.stop.mv_size:
@@ -315,8 +322,11 @@ cdef int range_down(MDB_cursor* cursor, Range* asked) noexcept nogil:
     elif not asked.has_stop:
         code = mdb.cursor_get(cursor, &row.key, &row.value, MDB_LAST)
     while code == 0 and asked.rows_count < asked.limit:
+        if has_last and compare(&row.key, &last) >= 0:
+            return MDB_CORRUPTED
         if compare(&row.key, &asked.start) < 0:
             break
+        last, has_last = row.key, True
         code = range_add(asked, &row)
         size += row.value.mv_size
         if code or size >= asked.bytes_max:

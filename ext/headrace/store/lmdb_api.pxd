@@ -50,6 +50,7 @@ cdef enum:
     MDB_SET = 15
     MDB_SET_RANGE = 17
     MDB_NOTFOUND = -30798
+    MDB_CORRUPTED = -30796
 
 ctypedef struct Api:
     char* (*version)(int*, int*, int*) noexcept nogil

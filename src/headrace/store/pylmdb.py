@@ -6,17 +6,19 @@ Used where py-lmdb does not export its engine, and as the twin that the compiled
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 import lmdb
 
 from headrace.store._lmdb import TABLES_MAX
 from headrace.store._new_rows import NewRows
-from headrace.store.contract import Row, pack_rows
+from headrace.store.contract import Row, StoreDamaged, pack_rows
+
+_MISPLACED: Final = "the store is damaged: keys are not in order, a page lies in another's place"
 
 
 class Environment:
-    """The tables of one directory, by small numbers. Raises: `lmdb.Error`."""
+    """The tables of one directory, by small numbers. Raises: `lmdb.Error`, `StoreDamaged`."""
 
     def __init__(self, path: str, map_bytes: int, readers_max: int) -> None:
         self._env = lmdb.open(
@@ -135,6 +137,8 @@ def _scan_up(
     for row in islice(cursor.iternext(), limit):
         if stop is not None and row[0] >= stop:
             break
+        if row[0] < start or (found and row[0] <= found[-1][0]):
+            raise StoreDamaged(_MISPLACED)
         found.append(row)
         size += len(row[1])
         if size >= bytes_max:
@@ -153,6 +157,9 @@ def _scan_down(
     for row in islice(cursor.iterprev(), limit):
         if row[0] < start:
             break
+        bound = found[-1][0] if found else stop
+        if bound is not None and row[0] >= bound:
+            raise StoreDamaged(_MISPLACED)
         found.append(row)
         size += len(row[1])
         if size >= bytes_max:
