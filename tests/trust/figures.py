@@ -116,7 +116,10 @@ def keep(file: Path, figures: Iterable[Figures]) -> None:
 
 
 def in_order(figures: Iterable[Figures]) -> list[Figures]:
-    return sorted(figures, key=lambda one: (one.campaign, one.control, one.on, one.seed))
+    return sorted(
+        figures,
+        key=lambda one: (one.campaign, one.control, one.on, one.seed, one.commit, one.seconds),
+    )
 
 
 @cache

@@ -10,8 +10,6 @@ from functools import cache
 from html import escape
 from typing import Final
 
-from markdown_it import MarkdownIt
-
 from headrace.docs import API, HOME, PAGES, read, style
 from headrace.http.docs import POLICY, page
 
@@ -36,6 +34,8 @@ _WIDE: Final = re.compile(r"<table>.*?</table>", re.DOTALL)
 @cache
 def rendered(name: str) -> tuple[bytes, str]:
     """Return a page and its `Content-Security-Policy`."""
+    from markdown_it import MarkdownIt  # 20 ms that a start need not wait for
+
     if name == API:
         return page(), POLICY
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(_source(name))

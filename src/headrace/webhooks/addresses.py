@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
-import psutil
-
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -125,6 +123,8 @@ def _is_local(address: Address) -> bool:
 
     Asked each time, only for a port that the server listens on everywhere: addresses come and go.
     """
+    import psutil  # 30 ms that a start need not wait for
+
     if address.is_loopback or address.is_unspecified:
         return True
     return any(
