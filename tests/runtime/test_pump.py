@@ -280,6 +280,19 @@ async def test_with_little_space_submits_are_refused_and_all_else_goes_on(
     await house.submit()
 
 
+async def test_the_commit_that_takes_the_last_space_is_the_last(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many come before the next beat, which looks too."""
+    assert house.pump._beat is not None
+    house.pump._beat.cancel()
+    await house.submit()
+    assert not house.pump.disk_low
+    monkeypatch.setattr(house.pump, "_disk_reserve_bytes", 1 << 80)
+    await house.submit()
+    assert await code_of(house.submit()) is ProblemCode.STORAGE_FULL
+
+
 # Workers that go away ---------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +46,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _as_installed(env: Mapping[str, str]) -> dict[str, str]:
+    """Without what keeps Python from its bytecode, which every installation has."""
+    return {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class ServerProcess:
     """A process and its children. They end when this process does, however it does.
 
@@ -74,7 +79,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env=env,
+                env=_as_installed(os.environ if env is None else env),
                 user=user or None,
                 preexec_fn=in_child,
                 start_new_session=True,  # Ctrl-C is for us, who end it; and a group to kill

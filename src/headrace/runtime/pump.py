@@ -409,7 +409,7 @@ class Pump:
             self._clock.hold()
 
     def _check_disk(self) -> None:
-        low = self._full or self._store.stats().bytes_free < self._disk_reserve_bytes
+        low = self._full or self._store.bytes_free() < self._disk_reserve_bytes
         if low != self.disk_low:
             log.warning("free disk space is %s the reserve", "below" if low else "above")
         self.disk_low = low
@@ -455,6 +455,7 @@ class Pump:
             self._fail()
             return
         self._full = False
+        self._check_disk()  # at once: until the next beat many commits can take what is left
         self._in_flight = None
         self._store.settle(batch)
         now_s = self._loop.time()

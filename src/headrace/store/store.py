@@ -652,6 +652,10 @@ class Store:
         if seen != told:
             raise StoreDamaged(f"table {table} has {seen} rows and tells {told}")
 
+    def bytes_free(self) -> int:
+        """Return what the file system has left; a system call."""
+        return self._kv.bytes_free()
+
     def stats(self) -> Stats:
         return Stats(
             bytes_used=self._kv.bytes_used(),
