@@ -218,7 +218,11 @@ def answers(server: Server) -> bool:
 
 
 BROKEN_CELLS = [Cell("fdatasync", "EIO", 10, True), Cell("writev", "EIO", 5, False)]
-FULL_CELLS = [Cell("writev", "ENOSPC", 5, for_ever) for for_ever in (True, False)]
+FULL_CELLS = [
+    Cell("writev", "ENOSPC", occurrence, for_ever)
+    for occurrence in (5, 8)
+    for for_ever in (True, False)
+]
 CONTROLS = {"errors-ignored": BROKEN_CELLS, "full-ignored": FULL_CELLS, "full-ends": FULL_CELLS}
 """The cells that find a defect out."""
 assert CONTROLS.keys() == DEFECTS.keys()
