@@ -9,8 +9,7 @@ import base64
 import gzip
 import hashlib
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Final, NamedTuple
 
 PAGE: Final = "index.html"
@@ -50,7 +49,7 @@ class Files(NamedTuple):
 @cache
 def load() -> Files:
     """Read the files of the package. They are the same for every server of this version."""
-    bodies = dict(sorted(_bodies(files(__name__) / "static")))
+    bodies = dict(sorted(_bodies(Path(__file__).parent / "static")))
     digest = hashlib.sha256()
     for name, body in bodies.items():
         digest.update(name.encode() + b"\0" + hashlib.sha256(body).digest())
@@ -66,7 +65,7 @@ def load() -> Files:
     )
 
 
-def _bodies(folder: Traversable) -> list[tuple[str, bytes]]:
+def _bodies(folder: Path) -> list[tuple[str, bytes]]:
     found: list[tuple[str, bytes]] = []
     for entry in folder.iterdir():
         found += _bodies(entry) if entry.is_dir() else [(entry.name, entry.read_bytes())]

@@ -1,11 +1,12 @@
 """The pages for people, as Markdown: what `/docs` shows, and what is read in the repository."""
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 HOME: Final = "quick-start"
 API: Final = "api"
 """Has no Markdown: it is made from the routes."""
+_FOLDER: Final = Path(__file__).parent
 PAGES: Final = {
     HOME: "Quick start",
     "concepts": "Concepts",
@@ -22,8 +23,8 @@ PAGES: Final = {
 
 def read(name: str) -> str:
     """Return the Markdown of a page."""
-    return (files(__name__) / f"{name}.md").read_text(encoding="utf-8")
+    return (_FOLDER / f"{name}.md").read_text(encoding="utf-8")
 
 
 def style() -> str:
-    return (files(__name__) / "docs.css").read_text(encoding="utf-8")
+    return (_FOLDER / "docs.css").read_text(encoding="utf-8")

@@ -6,12 +6,14 @@ Each value keeps its source, so that `headrace config` and messages can name it.
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from headrace.runtime.settings import Setting, hint, settings_of, shown_value
-from headrace.runtime.yaml_file import Node, YamlError, plain, read_yaml
+
+if TYPE_CHECKING:
+    from headrace.runtime.yaml_file import Node
 
 FILE_DEFAULT: Final = Path("headrace.yaml")
 FILE_VARIABLE: Final = "HEADRACE_CONFIG"
@@ -128,6 +130,8 @@ def _read_file(
     problems: list[str],
     warnings: list[str],
 ) -> None:
+    from headrace.runtime.yaml_file import YamlError, read_yaml  # who has no file need not wait
+
     try:
         tree, mode = read_yaml(file)
     except OSError as error:
@@ -145,7 +149,7 @@ def _read_file(
 def _read_section(
     by_path: dict[tuple[str, ...], Setting],
     above: tuple[str, ...],
-    tree: dict[str, Node],
+    tree: "dict[str, Node]",
     file: Path,
     given: Layer,
     problems: list[str],
@@ -170,7 +174,11 @@ def _read_section(
     return secret
 
 
-def _read_node(setting: Setting, node: Node, file: Path, given: Layer, problems: list[str]) -> None:
+def _read_node(
+    setting: Setting, node: "Node", file: Path, given: Layer, problems: list[str]
+) -> None:
+    from headrace.runtime.yaml_file import plain
+
     items = {"": node}
     if setting.is_mapping:
         if node.value is None:
