@@ -51,6 +51,7 @@ class Forked:
                 with contextlib.suppress(OSError):
                     sys.stderr.flush()
                 os._exit(code)
+        os.setpgid(self.pid, self.pid)  # so that its group can be killed before it has run at all
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -75,7 +76,7 @@ class Forked:
 
 def _become(words: list[str], log: Path) -> None:
     """Be the server, with nothing left of what this process had open or had drawn."""
-    os.setsid()
+    os.setpgid(0, 0)
     out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, file in enumerate((nothing, out, out)):
