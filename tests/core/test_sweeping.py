@@ -5,7 +5,7 @@ from engine_rig import ADMIN, ALICE, MakeRig, Rig, job_id, needs
 
 from headrace.core import sweeping
 from headrace.core.commands import Act, Cleanup, NewJobs, Outcome, PutDocument, Submit, Sweep, Tick
-from headrace.core.effects import AuditNoted, JobDeleted
+from headrace.core.effects import AuditNoted, Effect, JobDeleted
 from headrace.core.live import EngineConfig
 from headrace.core.sweeping import NOT_KNOWN, Ended, Keeping
 from headrace.wire.documents import Kind, TypeDocument, body_of
@@ -153,6 +153,24 @@ def test_a_job_that_ends_among_those_passed_over_goes_in_time(rig: Rig) -> None:
     for _ in range(24):
         assert sweep(rig) == []
         pass_time(rig, HOUR_MS)
+    assert sweep(rig) == [late]
+
+
+def test_a_job_that_ended_in_the_same_batch_goes_in_time(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (late,) = submit(rig)
+    lease = rig.take()
+    pass_time(rig, KEEP_MS)
+    pending: list[Effect] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(rig, "commit", lambda: pending.extend(rig.effects))
+        rig.report(lease, Outcome.COMPLETED)
+        pass_time(rig, 1_000)
+        assert sweep(rig) == []
+    rig.effects = pending
+    rig.commit()
+    pass_time(rig, KEEP_MS - 1_000)
     assert sweep(rig) == [late]
 
 

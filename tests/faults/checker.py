@@ -414,11 +414,11 @@ class Checker:
         self._check_reason(job_id, job, final)
 
     def _check_stops(self, job_id: str, job: _Job, final: Final) -> None:
-        """A job that was suspended is given out when it was resumed; one that was to run again has
-        run again, unless it was stopped or skipped."""
+        """A job that was suspended is given out when it was resumed, or canceled and made to run
+        again; one that was to run again has run again, unless it was stopped or skipped."""
         for op in job.suspends:
             for attempt, one in job.attempts.items():
-                resumed = any(
+                resumed = job.runs_again(op.began_s, one.ended_s) or any(
                     told.began_s <= one.ended_s and _until(told) >= op.began_s
                     for told in job.resumes
                 )

@@ -234,6 +234,8 @@ def tagged(tag: str, result: str = "ok") -> Op:
         ([submit(), act("suspend", 2, "suspended"), act("resume", 3, "queued"), give(4), report(5)],
          [final()]),
         ([submit(), act("suspend", 2, "suspending"), give(3), report(4)], [final()]),
+        ([submit(), act("suspend", 2, "suspended"), act("cancel", 3, "cancelled", ids=[JOB]),
+          act("retry", 4, "queued"), give(5), report(6)], [final()]),
         ([tagged("doomed"), give(2), report(3), act("bulk", 4, name="doomed", value="delete"),
           touch("read", 5, "", http=404)], []),
         ([tagged("halted"), act("bulk", 2, name="halted", value="cancel")],
