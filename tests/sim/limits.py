@@ -108,7 +108,9 @@ class Limits:
         for kind, name in list(self._model.documents):
             self.changed(now_ms, kind, name)
             rate, known = self._rates.get((kind, name)), before.get((kind, name))
-            if rate and known and known.subject == rate.subject and known.per_ms == rate.per_ms:
+            if known is None or known.born_ms >= durable_ms:
+                continue  # what was put anew, and lost, says nothing of what is on disk
+            if rate and known.subject == rate.subject and known.per_ms == rate.per_ms:
                 rate.since_ms = known.since_ms
                 rate.born_ms = known.born_ms
 
