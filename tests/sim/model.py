@@ -48,6 +48,7 @@ from headrace.core.effects import (
     WaitsStored,
 )
 from headrace.core.job import Event, Status
+from headrace.core.workers import SEQS_KEPT
 from headrace.wire import limits
 from headrace.wire.documents import Document, Kind
 from headrace.wire.problems import Problem
@@ -646,7 +647,8 @@ class Model:
         if silent_ms > max(limits.SESSION_MS_MAX, 2 * self.settings.lease_ms):
             self._forget_session(poll.session)
         tokens = self.given.get((poll.session, poll.seq))
-        if tokens is None:
+        later = sum(key[0] == poll.session and key[1] > poll.seq for key in self.given)
+        if tokens is None or later >= SEQS_KEPT:
             return None
         return [token for token in tokens if self._held_by(token) is not None]
 
