@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from headrace.http.metrics import Meters
+from headrace.http.meters import Meters
+from headrace.http.metrics import Metrics
 from headrace.http.tracing import ENDPOINTS
 from headrace.runtime.config import Config
 from headrace.runtime.node import Node
@@ -20,10 +21,11 @@ NAME = re.compile(r"\bheadrace_\w+")
 
 def told() -> dict[str, set[str]]:
     """Return the labels of each series of `/metrics`."""
-    meters = Meters(Node(Config(disk_reserve_mb=0)))
+    node = Node(Config(disk_reserve_mb=0))
+    meters = Meters(node)
     meters.count("route", 200)
     found: dict[str, set[str]] = {}
-    for metric in meters.collect():
+    for metric in Metrics(node, meters).collect():
         for sample in metric.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
         labels = {name for sample in metric.samples for name in sample.labels} - {"le"}

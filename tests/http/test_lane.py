@@ -385,7 +385,7 @@ async def test_both_count_the_same(both: Both) -> None:
         await both.agree([*messages, LAST])
     assert both.takes
     on, off = both.on.site.meters, both.off.site.meters
-    assert on._requests == off._requests
+    assert on.requests == off.requests
     assert (on.parse_errors, on.deadlines) == (off.parse_errors, off.deadlines)
 
 
@@ -501,7 +501,7 @@ async def test_a_poll_whose_client_went_away_is_withdrawn(lane: bool) -> None:
     while server.node.pump.stats().parked_polls:
         await asyncio.sleep(0.001)
     assert server.site._polls == {}
-    assert server.site.meters._requests == {}
+    assert server.site.meters.requests == {}
     await server.close()
 
 

@@ -11,7 +11,8 @@ import pytest
 from http_tools import Server, open_server
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace.http.metrics import OTHER, QUEUES_SHOWN_MAX, WAIT_BUCKETS_MS
+from headrace.http.meters import OTHER, QUEUES_SHOWN_MAX
+from headrace.http.metrics import WAIT_BUCKETS_MS
 
 ROOT = Path(__file__).parents[2]
 

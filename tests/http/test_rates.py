@@ -228,7 +228,7 @@ async def test_the_lane_refuses_who_asks_too_often(monkeypatch: pytest.MonkeyPat
         answers = [await keyed.raw(key, POLL, {"worker": "w"}) for _ in range(5)]
         assert [answer[9:12] for answer in answers] == [b"200"] * 3 + [b"429"] * 2
         assert taken == ["work_poll"] * 5
-        assert server.site.meters._requests["work_poll", "4xx"] == 2
+        assert server.site.meters.requests["work_poll", "4xx"] == 2
     finally:
         await server.close()
 

@@ -79,7 +79,7 @@ async def test_what_comes_at_once_is_one_command_and_each_hears_of_its_own(
         assert headers["Commit-Position"] == "0:1:2"
         reply = await clients.server.call("GET", f"/api/v1/jobs/{body['job_id']}")
         assert reply.json["job"]["name"] == f"n{number}"
-    assert clients.server.site.meters._requests["jobs_submit", "2xx"] == 5
+    assert clients.server.site.meters.requests["jobs_submit", "2xx"] == 5
 
 
 async def test_each_caller_has_a_command_of_its_own(clients: Clients) -> None:
@@ -123,7 +123,7 @@ async def test_one_that_is_refused_leaves_the_others(clients: Clients) -> None:
 async def test_a_full_queue_refuses_the_last(clients: Clients) -> None:
     answers = await clients.send(*((JOB, "") for _ in range(7)))
     assert [status for status, _, _ in answers] == [200] * 5 + [429] * 2
-    counts = clients.server.site.meters._requests
+    counts = clients.server.site.meters.requests
     assert (counts["jobs_submit", "2xx"], counts["jobs_submit", "4xx"]) == (5, 2)
 
 
@@ -161,7 +161,7 @@ async def test_a_client_that_went_away_costs_the_others_nothing(
     ((status, _, _),) = await clients.send((JOB, ""))
     assert status == 200
     assert clients.server.node.pump.stats().engine.submitted_total == 2
-    assert clients.server.site.meters._requests["jobs_submit", "2xx"] == 1
+    assert clients.server.site.meters.requests["jobs_submit", "2xx"] == 1
     writer.close()
 
 

@@ -26,7 +26,7 @@ from headrace.http.handlers import jobs as job_handlers
 from headrace.http.handlers.operations import clean_up
 from headrace.http.handlers.submit import submit
 from headrace.http.hot import Asked, ask, look
-from headrace.http.metrics import spans_of
+from headrace.http.meters import spans_of
 from headrace.http.site import Site
 from headrace.http.views import word
 from headrace.runtime.node import Node

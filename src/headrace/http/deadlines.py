@@ -25,7 +25,7 @@ from aiohttp.web_protocol import _ErrInfo
 
 from headrace.http.answers import SERVER_NAME
 from headrace.http.errors import problem_response, response_of
-from headrace.http.metrics import Meters
+from headrace.http.meters import Meters
 from headrace.wire import limits
 from headrace.wire.problems import Problem, ProblemCode
 from headrace.wire.root import is_root

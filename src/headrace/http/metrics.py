@@ -2,6 +2,8 @@
 
 Labels hold statuses, routes, status classes and the queues that an operator has named: never a
 client's words, so their number is bounded. `src/headrace/docs/metrics.md` lists all metrics.
+
+Imported by the first request for them: a start need not wait for the library.
 """
 
 from bisect import bisect_left
@@ -19,62 +21,32 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from headrace.core.job import Status
-from headrace.core.stats import RUN_BUCKETS_S, WINDOW_MS, SpanView, span_bound_ms
+from headrace.core.stats import RUN_BUCKETS_S, WINDOW_MS, span_bound_ms
+from headrace.http.meters import OTHER, Meters, spans_of
 from headrace.http.views import word
-from headrace.wire.documents import Kind
 
 if TYPE_CHECKING:
     from headrace.runtime.node import Node
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-COMMIT_BUCKETS_S: Final = tuple(0.0001 * 2**k for k in range(16))
-"""0.1 ms to 3.3 s."""
-EFFECT_BUCKETS: Final = tuple(float(4**k) for k in range(9))
-LAG_BUCKETS_S: Final = tuple(0.001 * 4**k for k in range(7))
-"""1 ms to 4 s."""
 WAIT_BUCKETS_MS: Final = tuple(4**k for k in range(13))
 """1 ms to 4.7 hours."""
-QUEUES_SHOWN_MAX: Final = 100
-"""Queues with figures of their own; those behind them are counted together."""
-DEFAULT: Final = "default"
-"""The queue that is always there."""
-OTHER: Final = "(other)"
-"""In the place of a queue's name: all those without figures of their own."""
 _QUANTILES: Final = ("0.5", "0.9", "0.99")
 _WINDOW: Final = f"{WINDOW_MS // 60_000} minutes"
-_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 
-class Meters(Collector):
-    """Counts what HTTP sees, and reads the rest from the node. One per server."""
+class Metrics(Collector):
+    """All figures of a server, as they are when it is asked."""
 
-    def __init__(self, node: "Node") -> None:
+    def __init__(self, node: "Node", meters: Meters) -> None:
         self._node = node
+        self._meters = meters
         self._prefix = node.config.metric_prefix
-        self._requests: dict[tuple[str, str], int] = {}
-        self._commits = _Meter(COMMIT_BUCKETS_S)
-        self._effects = _Meter(EFFECT_BUCKETS)
-        self._lag = _Meter(LAG_BUCKETS_S)
-        self.parse_errors = 0
-        self.deadlines = 0
-        """Connections closed because a header did not arrive in time."""
-        self.unread = 0
-        """Connections cut off because an answer was not read in time."""
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
-        node.pump.on_commit = self._on_commit
-        node.pump.on_lag = self._lag.add
-
-    def count(self, route: str, status: int, requests: int = 1) -> None:
-        key = (route, _CLASSES[status // 100 - 1])
-        self._requests[key] = self._requests.get(key, 0) + requests
-
-    def _on_commit(self, duration_s: float, effects: int) -> None:
-        self._commits.add(duration_s)
-        self._effects.add(effects)
 
     def text(self) -> bytes:
-        return generate_latest(self._registry)
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)
 
     def describe(self) -> list[Metric]:
         return []
@@ -159,7 +131,7 @@ class Meters(Collector):
         )
         runtime = self._node.pump.stats()
         depth_rest, running_rest = sum(runtime.engine.queued.values()), runtime.leases
-        for name in self.queues():
+        for name in self._meters.queues():
             waiting, held = self._node.pump.queue_counts(name)
             depth_rest, running_rest = depth_rest - waiting, running_rest - held
             depth.add_metric([name], waiting)
@@ -170,12 +142,6 @@ class Meters(Collector):
         depth.add_metric([OTHER], depth_rest)
         running.add_metric([OTHER], running_rest)
         yield from (depth, running, capacity)
-
-    def queues(self) -> list[str]:
-        """Return the queues that have figures of their own."""
-        documents = self._node.store.documents.of(Kind.QUEUE)
-        named = {*self._node.config.queue_capacities, *documents} - {DEFAULT, OTHER}
-        return [DEFAULT, *sorted(named)[: QUEUES_SHOWN_MAX - 1]]
 
     def _server(self) -> Iterator[Metric]:
         runtime = self._node.pump.stats()
@@ -194,22 +160,30 @@ class Meters(Collector):
                 "Time in which no lease could lapse, in seconds",
                 runtime.stalled_ms / 1000,
             ),
-            ("http_parse_errors", "Requests that were not HTTP", self.parse_errors),
-            ("http_deadlines", "Connections closed for a late header", self.deadlines),
-            ("http_unread", "Connections cut off since an answer was not read", self.unread),
+            ("http_parse_errors", "Requests that were not HTTP", self._meters.parse_errors),
+            ("http_deadlines", "Connections closed for a late header", self._meters.deadlines),
+            (
+                "http_unread",
+                "Connections cut off since an answer was not read",
+                self._meters.unread,
+            ),
         )
         requests = CounterMetricFamily(
             f"{self._prefix}_http_requests",
             "Requests answered, by route and class of status",
             labels=["route", "status"],
         )
-        for (route, status), count in sorted(self._requests.items()):
+        for (route, status), count in sorted(self._meters.requests.items()):
             requests.add_metric([route, status], count)
         yield requests
         for name, text, meter in (
-            ("commit_seconds", "Duration of a commit, in seconds", self._commits),
-            ("commit_effects", "Changes made durable by one commit", self._effects),
-            ("loop_lag_seconds", "How late the event loop comes to a timer, in seconds", self._lag),
+            ("commit_seconds", "Duration of a commit, in seconds", self._meters.commits),
+            ("commit_effects", "Changes made durable by one commit", self._meters.effects),
+            (
+                "loop_lag_seconds",
+                "How late the event loop comes to a timer, in seconds",
+                self._meters.lag,
+            ),
         ):
             yield _histogram(
                 f"{self._prefix}_{name}", text, list(meter.bounds), meter.counts, meter.total
@@ -243,24 +217,6 @@ class Meters(Collector):
 
     def _gauge(self, name: str, text: str, label: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(f"{self._prefix}_{name}", text, labels=[label])
-
-
-class _Meter:
-    """A histogram that is counted here."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def add(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-
-def spans_of(view: SpanView) -> tuple[int, int, int]:
-    """Return the quantiles, in the order of their names."""
-    return view.p50_ms, view.p90_ms, view.p99_ms
 
 
 def _regrouped(counts: list[int], bounds_ms: Sequence[int]) -> list[int]:

@@ -14,7 +14,7 @@ from headrace.core.job_types import TypeBook
 from headrace.http.alarms import Alarms
 from headrace.http.history import History
 from headrace.http.identity import Identities, Identity
-from headrace.http.metrics import Meters
+from headrace.http.meters import Meters
 from headrace.http.modules import ModuleChecks
 from headrace.http.passages import Passages
 from headrace.http.polls import Caps

@@ -14,7 +14,7 @@ from headrace.docs import HOME, PAGES
 from headrace.http.decode import decode, read_json
 from headrace.http.encode import JSON, answer
 from headrace.http.identity import caller
-from headrace.http.metrics import CONTENT_TYPE, spans_of
+from headrace.http.meters import spans_of
 from headrace.http.openapi import document
 from headrace.http.pages import rendered
 from headrace.http.site import Site, site_of
@@ -151,7 +151,11 @@ def _queue(site: Site, name: str) -> QueueFigures:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    return web.Response(body=site_of(request).meters.text(), headers={"Content-Type": CONTENT_TYPE})
+    from headrace.http.metrics import CONTENT_TYPE, Metrics  # a start need not wait for them
+
+    site = site_of(request)
+    body = Metrics(site.node, site.meters).text()
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
 
 async def docs(request: web.Request) -> web.Response:
