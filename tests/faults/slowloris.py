@@ -268,7 +268,7 @@ def main() -> int:
     print(f"{amount} slow connections, {count} violations in {seconds:.0f} s")
     if options.json is not None:
         line = {"seed": 0, "connections": amount, "violations": count}
-        line |= {"seconds": round(seconds, 1), "commit": figures.commit()}
+        line |= {"seconds": round(seconds, 1), "commit": figures.commit("slowloris")}
         options.json.write_text(json.dumps(line) + "\n")
     control = "deadlines-off" if options.control else ""
     figures.leave(options.figures, "slowloris", amount, count, 0, seconds, control=control)

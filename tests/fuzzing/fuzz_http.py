@@ -309,7 +309,7 @@ def main() -> int:
     print(f"repeat: tools/fuzz-http --seed {options.seed} --requests {options.requests}")
     if options.json is not None:
         line = {"seed": options.seed, "requests": fuzz.requests, "violations": count}
-        line |= {"seconds": round(seconds, 1), "commit": figures.commit()}
+        line |= {"seconds": round(seconds, 1), "commit": figures.commit("fuzz-http")}
         options.json.write_text(json.dumps(line) + "\n")
     figures.leave(
         *(options.figures, "fuzz-http", fuzz.requests, count, options.seed, seconds),

@@ -22,6 +22,9 @@ KEPT: Final = Path(__file__).with_name("figures.jsonl")
 """What is kept for good: the table is made of it."""
 SHIPPED: Final = ("src/headrace", "ext", "setup.py")
 """What a campaign tests: the commit that counts is the last that changed it."""
+SIMULATED: Final = frozenset({"simulation", "mutants"})
+"""Campaigns that run no process: of what is shipped they run all but these packages."""
+FACES: Final = ("bench", "cli", "dashboard", "docs", "embedded", "http", "sdk", "worker")
 
 
 class Figures(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -80,7 +83,7 @@ def leave(
         seeds=seeds,
         seconds=round(seconds, 1),
         control=control,
-        commit=commit(),
+        commit=commit(campaign),
         machine=machine(),
         on=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
@@ -123,9 +126,12 @@ def in_order(figures: Iterable[Figures]) -> list[Figures]:
 
 
 @cache
-def commit() -> str:
-    last = _git("log", "-1", "--format=%h", "--abbrev=9", "--", *SHIPPED)
-    changed = _git("status", "--porcelain", "--", *SHIPPED)
+def commit(campaign: str) -> str:
+    paths = list(SHIPPED)
+    if campaign in SIMULATED:
+        paths += [f":!src/headrace/{name}" for name in FACES]
+    last = _git("log", "-1", "--format=%h", "--abbrev=9", "--", *paths)
+    changed = _git("status", "--porcelain", "--", *paths)
     return f"{last or 'unknown'}{'+' if changed else ''}"
 
 

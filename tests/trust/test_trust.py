@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -178,3 +179,19 @@ def test_the_command_says_what_it_lacks(words: list[str], monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "argv", ["trust", *words])
     with pytest.raises(SystemExit, match="2"):
         trust.main()
+
+
+def test_the_simulation_runs_none_of_what_its_commit_leaves_out() -> None:
+    program = "import sim.run, sys; print(*(one for one in sys.modules if 'headrace.' in one))"
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=figures.ROOT / "tests",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    packages = {module.split(".")[1] for module in found.stdout.split()}
+    assert "core" in packages
+    assert not packages & set(figures.FACES)
+    for name in figures.FACES:
+        assert (figures.ROOT / "src" / "headrace" / name).is_dir()

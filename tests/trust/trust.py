@@ -272,7 +272,7 @@ def main() -> int:
     done = [
         one
         for one in {*figures.kept(figures.KEPT), *figures.collected(out)}
-        if one.commit == figures.commit() and one.machine == figures.machine()
+        if one.commit == figures.commit(one.campaign) and one.machine == figures.machine()
     ]
     chosen = [BY_NAME[name] for name in arguments.campaigns] or CAMPAIGNS
     planned: list[Piece] = []
