@@ -280,6 +280,21 @@ async def test_with_little_space_submits_are_refused_and_all_else_goes_on(
     await house.submit()
 
 
+async def test_acks_leave_though_nobody_can_say_what_space_is_left(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown() -> int:
+        raise FileNotFoundError("the test has moved it away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "bytes_free", unknown)
+        assert await asyncio.wait_for(house.submit(), 5)
+        assert await code_of(house.submit()) is ProblemCode.STORAGE_FULL
+        assert (await asyncio.wait_for(house.poll(), 5)).jobs != []
+    await until(lambda: not house.pump.disk_low)
+    await house.submit()
+
+
 async def test_the_commit_that_takes_the_last_space_is_the_last(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

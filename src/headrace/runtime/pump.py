@@ -409,7 +409,11 @@ class Pump:
             self._clock.hold()
 
     def _check_disk(self) -> None:
-        low = self._full or self._store.bytes_free() < self._disk_reserve_bytes
+        try:
+            low = self._full or self._store.bytes_free() < self._disk_reserve_bytes
+        except OSError as error:  # of a directory that was moved away, too: no commit waits for it
+            log.warning("free disk space is unknown, no jobs are taken: %s", error)
+            low = True
         if low != self.disk_low:
             log.warning("free disk space is %s the reserve", "below" if low else "above")
         self.disk_low = low
