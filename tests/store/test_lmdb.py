@@ -33,7 +33,7 @@ from headrace.store.contract import (
 )
 from headrace.store.layout import Table
 from headrace.store.lmdb import DATA_FILE, LmdbKeyValue, filesystem_of
-from headrace.store.pages import check_pages, leaves_of
+from headrace.store.pages import META_TXN_AT, check_pages, leaves_of
 from headrace.store.store import Batch, Store
 
 Make = Callable[[Path], Store]
@@ -419,6 +419,58 @@ def test_file_cut_off_anywhere_is_refused_and_kills_nobody(tmp_path: Path, make:
     assert cuts.returncode == 0
     assert set(told) == {"start StoreDamaged", "whole"}
     assert len(told) == pages - 1
+
+
+def test_a_header_that_would_undo_a_commit_is_refused(tmp_path: Path, make: Make) -> None:
+    """LMDB goes by the header with the higher number, and has no checksum over either.
+
+    Two bits of the two numbers may go unseen: those after which they follow each other as well.
+    """
+    store = make(tmp_path)
+    for number in range(5):
+        commit(store, stored(job_id_at(1_000 + number)))
+        page_bytes = store._kv.page_bytes()
+        store.close()
+        file = tmp_path / DATA_FILE
+        whole = file.read_bytes()
+        headers = [whole[:page_bytes], whole[page_bytes : 2 * page_bytes]]
+        spoilt = [2 * headers[:1], 2 * headers[1:], headers[::-1]]
+        for page in (0, 1):
+            for bit in range(64):
+                one = [bytearray(header) for header in headers]
+                one[page][META_TXN_AT + bit // 8] ^= 1 << bit % 8
+                numbers = [int.from_bytes(header[META_TXN_AT:][:8], "little") for header in one]
+                if abs(numbers[0] - numbers[1]) != 1:
+                    spoilt.append([bytes(header) for header in one])
+        assert len(spoilt) >= 3 + 126
+        for header in spoilt:
+            file.write_bytes(b"".join(header) + whole[2 * page_bytes :])
+            with pytest.raises(StoreDamaged, match="are of commits"):
+                make(tmp_path)
+        file.write_bytes(whole)
+        store = make(tmp_path)
+        assert store._kv.count(layout.LIVE) == number + 1
+
+
+def test_another_page_in_the_place_of_the_list_of_tables_is_no_empty_store(
+    tmp_path: Path, make: Make
+) -> None:
+    store = make(tmp_path)
+    commit(store, *(stored(job_id_at(1_000 + n)) for n in range(400)))
+    page_bytes = store._kv.page_bytes()
+    store.close()
+    file = tmp_path / DATA_FILE
+    data = bytearray(file.read_bytes())
+    with file.open("rb") as pages:
+        [*_, leaf] = leaves_of(pages.fileno(), page_bytes, b"live")
+    before = data.count(b"by_owner")
+    for at in range(2 * page_bytes, len(data), page_bytes):
+        if b"by_owner" in data[at : at + page_bytes]:
+            data[at : at + page_bytes] = data[leaf * page_bytes :][:page_bytes]
+    assert before
+    file.write_bytes(data)
+    with pytest.raises(StoreDamaged, match="is not a page of a tree"):
+        make(tmp_path)
 
 
 @pytest.mark.parametrize("table", [table for table in Table if table is not Table.SPEC])

@@ -7,7 +7,15 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from headrace.store.pages import NODE, PageMissing, check_pages, leaves_of
+from headrace.store.pages import (
+    META_DBS_AT,
+    META_TXN_AT,
+    NODE,
+    PageDamaged,
+    check_pages,
+    check_roots,
+    leaves_of,
+)
 
 
 def fill(path: Path, seed: int) -> int:
@@ -30,14 +38,17 @@ def fill(path: Path, seed: int) -> int:
 def missing_page(file: Path, page_bytes: int) -> int | None:
     try:
         check_pages(file, page_bytes)
-    except PageMissing as error:
+    except PageDamaged as error:
         return error.number
     return None
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_whole_file_has_all_its_pages(tmp_path: Path, seed: int) -> None:
-    check_pages(tmp_path / "data.mdb", fill(tmp_path, seed))
+    page_bytes = fill(tmp_path, seed)
+    check_pages(tmp_path / "data.mdb", page_bytes)
+    check_pages(tmp_path / "data.mdb", page_bytes, every_leaf=True)
+    check_roots(tmp_path / "data.mdb", page_bytes)
 
 
 def test_file_that_is_short_by_pages_given_back_is_whole(tmp_path: Path) -> None:
@@ -65,7 +76,7 @@ def test_value_that_says_it_is_longer_than_its_page_is_seen(tmp_path: Path) -> N
     node = data.rindex(b"keya value") - NODE.size
     data[node + 2] ^= 16  # the high half of its length
     file.write_bytes(data)
-    with pytest.raises(PageMissing, match="longer than it"):
+    with pytest.raises(PageDamaged, match="longer than it"):
         check_pages(file, page_bytes)
 
 
@@ -159,7 +170,7 @@ def keys_of(leaf: bytes) -> bytes:
 
 def test_table_that_is_not_there_has_no_leaves(tmp_path: Path) -> None:
     page_bytes = fill(tmp_path, 1)
-    with pytest.raises(PageMissing):
+    with pytest.raises(PageDamaged):
         leaves(tmp_path, page_bytes, b"none")
 
 
@@ -167,3 +178,103 @@ def test_empty_database_has_all_its_pages(tmp_path: Path) -> None:
     with lmdb.open(str(tmp_path)) as env:
         page_bytes = env.stat()["psize"]
     check_pages(tmp_path / "data.mdb", page_bytes)
+
+
+# What LMDB itself does not ask -------------------------------------------------------------------
+
+
+def table_store(path: Path) -> tuple[int, int, int]:
+    """Make a store with a table of two levels, and a free list; return page size, root and leaf."""
+    with lmdb.open(str(path), map_size=1 << 40, max_dbs=1) as env:
+        table = env.open_db(b"table")
+        with env.begin(write=True) as txn:
+            for number in range(2_000):
+                txn.put(number.to_bytes(4, "big"), bytes(100), db=table)
+        with env.begin(write=True) as txn:
+            txn.put(bytes(4), b"", db=table)
+        page_bytes = env.stat()["psize"]
+    data = (path / "data.mdb").read_bytes()
+    leaf = leaves(path, page_bytes, b"table")[5]
+    root = next(
+        number
+        for number in range(len(data) // page_bytes - 1, 1, -1)
+        if data[number * page_bytes :][:12] == number.to_bytes(8, "little") + bytes(2) + b"\1\0"
+    )
+    return page_bytes, root, leaf
+
+
+def list_of_tables(data: bytes, page_bytes: int) -> int:
+    """Return the number of the leaf that names the table, in the last commit."""
+    last = max((0, 1), key=lambda meta: data[meta * page_bytes + META_TXN_AT :][:8][::-1])
+    return int.from_bytes(data[last * page_bytes + META_DBS_AT + 2 * 48 - 8 :][:8], "little")
+
+
+@pytest.mark.parametrize("place", ["list", "root"])
+def test_another_page_in_the_place_of_a_root_is_seen_without_a_walk(
+    place: str, tmp_path: Path
+) -> None:
+    page_bytes, root, leaf = table_store(tmp_path)
+    file = tmp_path / "data.mdb"
+    check_roots(file, page_bytes)
+    data = bytearray(file.read_bytes())
+    number = root if place == "root" else list_of_tables(data, page_bytes)
+    data[number * page_bytes : (number + 1) * page_bytes] = data[leaf * page_bytes :][:page_bytes]
+    file.write_bytes(data)
+    with pytest.raises(PageDamaged, match=f"page {number} is not a page of a tree"):
+        check_roots(file, page_bytes)
+
+
+@pytest.mark.parametrize("place", ["branch", "leaf"])
+def test_a_key_out_of_its_place_is_seen(place: str, tmp_path: Path) -> None:
+    page_bytes, root, leaf = table_store(tmp_path)
+    file = tmp_path / "data.mdb"
+    check_pages(file, page_bytes, every_leaf=True)
+    data = bytearray(file.read_bytes())
+    page = (root if place == "branch" else leaf) * page_bytes
+    node = int.from_bytes(data[page + 16 + 2 * 7 :][:2], "little")
+    data[page + node + NODE.size + 3] ^= 1  # between its neighbours in the branch, before one below
+    file.write_bytes(data)
+    check_roots(file, page_bytes)
+    with pytest.raises(PageDamaged, match="a search for it would not find"):
+        check_pages(file, page_bytes, every_leaf=True)
+
+
+def test_a_row_that_a_leaf_has_lost_is_seen(tmp_path: Path) -> None:
+    page_bytes, _, leaf = table_store(tmp_path)
+    file = tmp_path / "data.mdb"
+    data = bytearray(file.read_bytes())
+    data[leaf * page_bytes + 12] -= 2  # the end of its list of nodes
+    file.write_bytes(data)
+    with pytest.raises(PageDamaged, match="do not fill it"):
+        check_pages(file, page_bytes, every_leaf=True)
+    data[leaf * page_bytes + 12] += 2
+    last = max((0, 1), key=lambda meta: data[meta * page_bytes + META_TXN_AT :][:8][::-1])
+    data[last * page_bytes + META_DBS_AT + 2 * 48 - 16] += 1  # the number of tables
+    file.write_bytes(data)
+    with pytest.raises(PageDamaged, match="leads to 1 rows, and not to 2"):
+        check_roots(file, page_bytes)
+
+
+def test_a_free_list_that_names_a_page_in_use_is_seen(tmp_path: Path) -> None:
+    page_bytes, _, leaf = table_store(tmp_path)
+    file = tmp_path / "data.mdb"
+    data = bytearray(file.read_bytes())
+    last = max((0, 1), key=lambda meta: data[meta * page_bytes + META_TXN_AT :][:8][::-1])
+    free = int.from_bytes(data[last * page_bytes + META_DBS_AT + 48 - 8 :][:8], "little")
+    page = free * page_bytes
+    node = page + int.from_bytes(data[page + 16 :][:2], "little")
+    value = node + NODE.size + 8
+    assert int.from_bytes(data[value:][:8], "little") > 0
+    for number, says in ((leaf, "free and in use"), (1, "which no tree can have")):
+        data[value + 8 : value + 16] = number.to_bytes(8, "little")
+        file.write_bytes(data)
+        with pytest.raises(PageDamaged, match=says):
+            check_pages(file, page_bytes, every_leaf=True)
+    data[value : value + 8] = (1_000).to_bytes(8, "little")
+    file.write_bytes(data)
+    with pytest.raises(PageDamaged, match="longer than it"):
+        check_pages(file, page_bytes, every_leaf=True)
+    data[page : page + page_bytes] = bytes(page_bytes)
+    file.write_bytes(data)
+    with pytest.raises(PageDamaged, match=f"page {free} is not a page"):
+        check_pages(file, page_bytes, every_leaf=True)

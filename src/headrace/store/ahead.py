@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from headrace.store.pages import PageMissing, leaves_of
+from headrace.store.pages import PageDamaged, leaves_of
 
 WINDOW_PAGES: Final = 1_024
 """Leaves that are asked for in one go, in the order in which they lie in the file."""
@@ -33,7 +33,7 @@ class ReadAhead:
         self._file = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._leaves = leaves_of(self._file, page_bytes, table)
-        except (PageMissing, struct.error, OSError):
+        except (PageDamaged, struct.error, OSError):
             self._leaves = []
 
     def reached(self, share: float) -> None:

@@ -27,7 +27,7 @@ from headrace.store.contract import (
 )
 from headrace.store.layout import JOB_ID_BYTES, MetaKey, Table
 from headrace.store.lmdb import DATA_FILE, LmdbKeyValue
-from headrace.store.pages import PageMissing, check_pages
+from headrace.store.pages import PageDamaged, check_pages
 
 FAULTS_SHOWN: Final = 50
 TOGETHER: Final = 500
@@ -71,7 +71,7 @@ def inspect(path: Path, on_rows: OnRows = lambda _done, _all: None) -> Inspectio
     try:
         try:
             check_pages(file, kv.page_bytes(), every_leaf=True)
-        except (PageMissing, struct.error) as error:
+        except (PageDamaged, struct.error) as error:
             raise StoreDamaged(f"{DATA_FILE}: {error}") from error
         return _Look(kv, on_rows).whole()
     finally:

@@ -40,7 +40,7 @@ from headrace.store.contract import (
     after,
 )
 from headrace.store.layout import Table
-from headrace.store.pages import PageMissing, check_pages
+from headrace.store.pages import PageDamaged, check_pages, check_roots
 from headrace.wire import limits
 
 MAP_BYTES: Final = 1 << 40
@@ -151,7 +151,7 @@ class LmdbKeyValue:
                 raise StoreDamaged(f"{DATA_FILE} is empty")
             self._env = _open(self._path, way)
             try:
-                _check_length(self._env, self._path / DATA_FILE)
+                _check_pages(self._env, self._path / DATA_FILE)
                 self._tables = set(self._env.tables_open(_NAMES, create=False))
                 """The tables that exist: all, as one commit makes them, or none."""
                 sync_directory(self._path)
@@ -334,15 +334,18 @@ def _create(path: Path, way: OpenEnvironment) -> None:
     shutil.rmtree(draft)
 
 
-def _check_length(env: Environment, file: Path) -> None:
-    """Refuse a file that was cut short. Raises `StoreDamaged`."""
+def _check_pages(env: Environment, file: Path) -> None:
+    """Refuse a file that was cut short, or whose list of tables is none. Raises `StoreDamaged`."""
     page_bytes = env.page_bytes()
-    if file.stat().st_size >= env.pages() * page_bytes:
-        return
+    is_short = file.stat().st_size < env.pages() * page_bytes
     try:
-        check_pages(file, page_bytes)
-    except (PageMissing, struct.error) as error:
-        raise StoreDamaged(f"{file.name} is cut short: {error}") from error
+        if is_short:
+            check_pages(file, page_bytes)
+        else:
+            check_roots(file, page_bytes)
+    except (PageDamaged, struct.error) as error:
+        says = "is cut short" if is_short else "is damaged"
+        raise StoreDamaged(f"{file.name} {says}: {error}") from error
 
 
 def sync_directory(path: Path) -> None:
