@@ -8,6 +8,7 @@ from headrace.core.commands import Act, Cleanup, NewJobs, Outcome, PutDocument, 
 from headrace.core.effects import AuditNoted, Effect, JobDeleted
 from headrace.core.live import EngineConfig
 from headrace.core.sweeping import NOT_KNOWN, Ended, Keeping
+from headrace.store.store import Batch
 from headrace.wire.documents import Kind, TypeDocument, body_of
 from headrace.wire.limits import DAY_MS, HOUR_MS, SWEEP_JOBS_MAX
 
@@ -170,6 +171,30 @@ def test_a_job_that_ended_in_the_same_batch_goes_in_time(
         assert sweep(rig) == []
     rig.effects = pending
     rig.commit()
+    pass_time(rig, KEEP_MS - 1_000)
+    assert sweep(rig) == [late]
+
+
+def test_a_job_whose_end_is_not_committed_yet_goes_in_time(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (late,) = submit(rig)
+    lease = rig.take()
+    pass_time(rig, KEEP_MS)
+    batches: list[Batch] = []
+
+    def stage() -> None:
+        batches.append(rig.store.stage(rig.effects, rig.wall_ms))
+        rig.engine.staged()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig, "commit", stage)
+        rig.report(lease, Outcome.COMPLETED)
+        pass_time(rig, 1_000)
+        assert sweep(rig) == []
+    for batch in batches:
+        rig.store.write(batch)
+        rig.store.settle(batch)
     pass_time(rig, KEEP_MS - 1_000)
     assert sweep(rig) == [late]
 

@@ -194,8 +194,9 @@ def walk(live: "Live", command: Sweep, effects: list[Effect]) -> Swept:
             due_ms = min(due_ms, over_ms)
     live.stats.swept_total += deleted
     end = going_on or until
-    if any(start <= job_id < end for job_id in live.fresh()):
-        due_ms = keeping.now_ms  # one that ended a moment ago, which the archive does not tell yet
+    is_behind = any(start <= job_id < end for job_id in live.fresh())
+    if is_behind or live.archive.ends_staged(start, end):
+        due_ms = keeping.now_ms  # one ended a moment ago, which the archive does not tell yet
     keeping.looked_at(start, end, due_ms, len(found) - deleted)
     return Swept(deleted, end if end < stop else None)
 

@@ -245,6 +245,9 @@ class Archive(Protocol):
         Those of which something is staged are left out. `types`: tell their types, too.
         """
 
+    def ends_staged(self, start: bytes, stop: bytes) -> bool:
+        """Say whether `ended` does not tell yet of a job with start <= id < stop."""
+
     def expired(
         self, after_key: bytes, until_ms: int, limit: int
     ) -> tuple[list[Expired], bytes | None]:

@@ -356,6 +356,13 @@ class Store:
             found.append(Ended(job_id, at_ms, record, job_type))
         return found, after(rows[-1][0])
 
+    def ends_staged(self, start: bytes, stop: bytes) -> bool:
+        return any(
+            start <= job_id < stop
+            for batch in self._pending
+            for job_id in batch.changes.keys(layout.DONE)
+        )
+
     def expired(
         self, after_key: bytes, until_ms: int, limit: int
     ) -> tuple[list[Expired], bytes | None]:
