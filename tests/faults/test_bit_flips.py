@@ -12,7 +12,7 @@ pytestmark = pytest.mark.e2e
 def test_flips_are_refused_or_named_and_change_nothing_else(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bit_flips, "LOAD_S", 0.5)
+    monkeypatch.setattr(bit_flips, "LOADS_S", (0.5,))
     image = bit_flips.made(1, disk)
     report = bit_flips.check(image, 80, 1)
     assert report.found == []
