@@ -463,6 +463,28 @@ def test_a_deep_class_keeps_its_order_through_removal_and_late_arrivals(prioriti
     index.check()
 
 
+@pytest.mark.parametrize("length", [20, 31, 32, 33, 200])
+def test_a_run_that_grows_over_its_gaps_stays_sound(length: int) -> None:
+    """A short run keeps its gaps however many they are; it grows long before it loses them."""
+    index = MatchIndex()
+    cls = index.class_add(0, 0, (0, 0, 0, 0), NONE, NONE)
+    shape = index.shape_add(None, None, -1, NONE)
+    first, last = 4, length + 3  # behind the few that a class keeps apart
+    for handle in range(last + 1):
+        index.push(cls, handle, handle)
+    for handle in range(first + 1, last):
+        assert index.remove(handle)
+        index.check()
+    for handle in range(last + 1, last + 201):
+        index.push(cls, handle, handle)
+        index.check()
+    assert index.remove(last)
+    index.check()
+    expected = [*range(first + 1), *range(last + 1, last + 201)]
+    assert index.take_many(shape, (1, 1, 1, 1), 1_000) == expected
+    index.check()
+
+
 @EITHER
 def test_jobs_pushed_together_stand_as_those_pushed_one_by_one(make: type[Index]) -> None:
     index = make()

@@ -7,7 +7,7 @@ suit no run, and the first few of a class, go to a heap.
 
     heap   what came out of order
     runs   entries[head:tail] rise; a removed job leaves an entry without handle, never at the
-           ends; fewer than half are such
+           ends; no more than half are such, or fewer than PACK_FROM
     head   the smallest of all, or KEY_MAX and NONE
 
 A handle's position is an index in the heap, or RUN_BIT, the number of its run, and its index
@@ -294,7 +294,7 @@ cdef inline void order_ahead(
 
 
 cdef inline int order_check(Order* order, Positions* positions) except -1:
-    cdef uint32_t number, at, live, size = order.heap.size
+    cdef uint32_t number, at, live, gaps, size = order.heap.size
     cdef uint64_t key = order.head_key
     cdef uint32_t handle = order.head_handle
     cdef Run* run
@@ -320,7 +320,8 @@ cdef inline int order_check(Order* order, Positions* positions) except -1:
         else:
             assert run.entries[run.head].handle != NONE
             assert run.entries[run.tail - 1].handle != NONE
-            assert run.tail - run.head < PACK_FROM or 2 * live + 1 >= run.tail - run.head
+            gaps = run.tail - run.head - live
+            assert gaps < PACK_FROM or gaps <= live + 1
         size += live
     assert size == order.size
     order_find_head(order)
