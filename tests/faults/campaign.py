@@ -299,13 +299,7 @@ async def beside_jobs(
         told = msgspec.json.decode(data)
         value = None if status == 404 else told[FIELD_OF[name.split("/")[0]]]
         documents[name] = "" if value in (None, WEIGHT_DEFAULT) else str(value)
-    due_s = time.monotonic() + DRAIN_S_MAX
-    while True:
-        told = await ask(http, "/api/v1/bulk?limit=1000")
-        bulks = {bulk["id"]: bulk["state"] for bulk in told["bulks"]}
-        if "running" not in bulks.values() or time.monotonic() > due_s:
-            break
-        await asyncio.sleep(0.1)
+    bulks = await bulks_over(http)
     deliveries: dict[str, Counter[tuple[str, str]]] = {}
     for webhook in (await ask(http, "/api/v1/webhooks?limit=1000"))["webhooks"]:
         sent = deliveries[webhook["id"]] = Counter()
@@ -318,9 +312,21 @@ async def beside_jobs(
     return documents, bulks, deliveries
 
 
+async def bulks_over(http: Http) -> dict[str, str]:
+    """Wait until acts on many jobs are over, which go on after a start; return their states."""
+    due_s = time.monotonic() + DRAIN_S_MAX
+    while True:
+        told = await ask(http, "/api/v1/bulk?limit=1000")
+        bulks = {bulk["id"]: bulk["state"] for bulk in told["bulks"]}
+        if "running" not in bulks.values() or time.monotonic() > due_s:
+            return bulks
+        await asyncio.sleep(0.1)
+
+
 async def whole_store(port: int) -> list[Final]:
-    """Every job by the list, and how each ended by its result."""
+    """Every job by the list, and how each ended by its result, when no bulk act runs any more."""
     http = Http(port)
+    await bulks_over(http)
     finals = [final_of(job) async for job in listed(http, "order=created_at")]
     http.close()
     ended = iter([final for final in finals if final.status in ("completed", "failed")])
