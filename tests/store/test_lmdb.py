@@ -463,11 +463,10 @@ def test_another_page_in_the_place_of_the_list_of_tables_is_no_empty_store(
     data = bytearray(file.read_bytes())
     with file.open("rb") as pages:
         [*_, leaf] = leaves_of(pages.fileno(), page_bytes, b"live")
-    before = data.count(b"by_owner")
+    assert b"by_owner" in data
     for at in range(2 * page_bytes, len(data), page_bytes):
         if b"by_owner" in data[at : at + page_bytes]:
             data[at : at + page_bytes] = data[leaf * page_bytes :][:page_bytes]
-    assert before
     file.write_bytes(data)
     with pytest.raises(StoreDamaged, match="is not a page of a tree"):
         make(tmp_path)

@@ -203,9 +203,14 @@ def table_store(path: Path) -> tuple[int, int, int]:
     return page_bytes, root, leaf
 
 
+def last_header(data: bytes, page_bytes: int) -> int:
+    """Return the number of the header of the last commit."""
+    return max((0, 1), key=lambda meta: data[meta * page_bytes + META_TXN_AT :][:8][::-1])
+
+
 def list_of_tables(data: bytes, page_bytes: int) -> int:
     """Return the number of the leaf that names the table, in the last commit."""
-    last = max((0, 1), key=lambda meta: data[meta * page_bytes + META_TXN_AT :][:8][::-1])
+    last = last_header(data, page_bytes)
     return int.from_bytes(data[last * page_bytes + META_DBS_AT + 2 * 48 - 8 :][:8], "little")
 
 
@@ -248,7 +253,7 @@ def test_a_row_that_a_leaf_has_lost_is_seen(tmp_path: Path) -> None:
     with pytest.raises(PageDamaged, match="do not fill it"):
         check_pages(file, page_bytes, every_leaf=True)
     data[leaf * page_bytes + 12] += 2
-    last = max((0, 1), key=lambda meta: data[meta * page_bytes + META_TXN_AT :][:8][::-1])
+    last = last_header(data, page_bytes)
     data[last * page_bytes + META_DBS_AT + 2 * 48 - 16] += 1  # the number of tables
     file.write_bytes(data)
     with pytest.raises(PageDamaged, match="leads to 1 rows, and not to 2"):
@@ -259,7 +264,7 @@ def test_a_free_list_that_names_a_page_in_use_is_seen(tmp_path: Path) -> None:
     page_bytes, _, leaf = table_store(tmp_path)
     file = tmp_path / "data.mdb"
     data = bytearray(file.read_bytes())
-    last = max((0, 1), key=lambda meta: data[meta * page_bytes + META_TXN_AT :][:8][::-1])
+    last = last_header(data, page_bytes)
     free = int.from_bytes(data[last * page_bytes + META_DBS_AT + 48 - 8 :][:8], "little")
     page = free * page_bytes
     node = page + int.from_bytes(data[page + 16 :][:2], "little")
