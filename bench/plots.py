@@ -227,10 +227,20 @@ def depth(results: Results) -> Figure | None:
 
 
 def classes(results: Results) -> Figure | None:
-    rows = [row for row in results.get("classes", []) if row.get("needs") == "uniform"]
+    coming = {
+        row["classes"]: row["take_mean_ns"]
+        for row in results.get("churn", [])
+        if row.get("needs") == "uniform"
+    }
+    rows = [
+        {**row, "coming_ns": coming.get(row["classes"], row["take_ns"])}
+        for row in results.get("classes", [])
+        if row.get("needs") == "uniform"
+    ]
     title = "W8  one take, each job with needs of its own"
     lines = {
         "take_ns": ("a take, called from Python", BLUE),
+        "coming_ns": ("while shapes come and go", GREEN),
         "take_p99_ns": ("a take, p99", ORANGE),
     }
     return growth(rows, "classes", lines, title, "classes: different needs among the jobs (log)")

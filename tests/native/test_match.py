@@ -380,7 +380,7 @@ def test_many_classes_give_the_answers_of_a_scan(seed: int, related: str) -> Non
 
 @pytest.mark.parametrize("traits", ["one kind", "many kinds"])
 @pytest.mark.parametrize("offers", ["of all sizes", "of one size"])
-def test_a_deep_tree_gives_the_answers_of_a_scan_while_it_grows_and_shrinks(
+def test_thousands_of_classes_give_the_answers_of_a_scan_while_they_come_and_go(
     traits: str, offers: str
 ) -> None:
     random_ = random.Random(f"{traits}, {offers}")

@@ -1,6 +1,6 @@
-"""Queues and gates of the match index: what may be given out now, and the trees of classes.
+"""Queues and gates of the match index: what may be given out now, and the classes of each.
 
-    Queue ── capacity, pause ──┬─ Lane ── the tree of its classes that have the same gates
+    Queue ── capacity, pause ──┬─ Lane ── the heads of its classes that have the same gates
     Gate ── capacity, tokens ──┘
             and a bound of resources
 
@@ -12,10 +12,10 @@ a search offers to the lane.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
 
+from headrace._native.classes cimport DIMENSIONS, Class
+from headrace._native.fences cimport Heads
+from headrace._native.heads cimport Search
 from headrace._native.heap cimport HeapCore, Positions
-from headrace._native.node cimport DIMENSIONS, Class, rounded
-from headrace._native.recent cimport Recent
-from headrace._native.tree cimport Search, Tree
 
 cdef enum:
     QUEUES_MAX = 1 << 20  # queues are a dense table of pointers
@@ -46,7 +46,7 @@ cdef struct Gate:
 
 
 cdef struct Lane:
-    Tree tree
+    Heads heads
     Queue* queue
     uint64_t classes
     uint32_t number
@@ -100,7 +100,6 @@ cdef inline void search_narrow(Search* search, const Gate* gate) noexcept nogil:
             room = gate_room(gate, d)
             if room < search.free[d]:
                 search.free[d] = <int32_t>room
-                search.limits[d] = rounded(<int32_t>room)
 
 
 cdef inline int list_add(LaneList* lanes, Lane* lane) except -1:
@@ -155,7 +154,6 @@ cdef class Lanes:
     cdef size_t gates_count
     cdef size_t gates_capacity
     cdef list gates_free
-    cdef Recent recent            # by which trees put classes together
 
     cdef Queue* queue_made(self, int64_t number) except NULL
     cdef int queue_places(self, Queue* queue) except -1
@@ -169,4 +167,6 @@ cdef class Lanes:
     cdef int lane_count(self, Lane* lane, Class* cls, int64_t leases, int64_t tokens) except -1
     cdef int leases_count(self, Class* cls, int64_t leases, int64_t tokens) except -1
     cdef size_t lanes_bytes(self) noexcept
-    cdef size_t lanes_check(self, dict leases, dict gate_leases, dict gate_used) except? 0
+    cdef size_t lanes_check(
+        self, dict in_lane, dict leases, dict gate_leases, dict gate_used
+    ) except? 0

@@ -1,8 +1,11 @@
-"""The lanes of the match index: which trees of classes a search may look into now."""
+"""The lanes of the match index: which classes a search may look at now."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 
+from headrace._native.classes cimport DIMENSIONS, Class
+from headrace._native.fences cimport heads_bytes, heads_free, heads_init
+from headrace._native.heads cimport heads_check
 from headrace._native.heap cimport (
     NONE,
     heap_check,
@@ -28,9 +31,6 @@ from headrace._native.lanes cimport (
     queue_check_number,
     queue_is_open,
 )
-from headrace._native.node cimport DIMENSIONS, Class, summary_clear
-from headrace._native.recent cimport recent_renew
-from headrace._native.tree cimport tree_bytes, tree_check, tree_free
 
 
 cdef class Lanes:
@@ -38,7 +38,6 @@ cdef class Lanes:
         self.lanes_free = []
         self.lanes_gated = {}
         self.gates_free = []
-        recent_renew(&self.recent)
 
     def __dealloc__(self):
         cdef size_t i
@@ -48,7 +47,7 @@ cdef class Lanes:
                 free(self.queues[i])
         for i in range(self.lanes_count):
             if self.lanes[i] != NULL:
-                tree_free(&self.lanes[i].tree, self.lanes[i].tree.root)
+                heads_free(&self.lanes[i].heads)
                 free(self.lanes[i])
         for i in range(self.gates_count):
             if self.gates[i] != NULL:
@@ -156,8 +155,7 @@ cdef class Lanes:
         for gate in gates:
             lane.gates[i] = gate
             i += 1
-        summary_clear(&lane.tree.summary)
-        lane.tree.extent.recent = &self.recent
+        heads_init(&lane.heads)
         self.lanes[number] = lane
         return lane
 
@@ -165,7 +163,10 @@ cdef class Lanes:
         """One of its classes is in it no more; without any, a lane with gates goes."""
         cdef uint32_t i
         lane.classes -= 1
-        if lane.classes or not lane.gates_count:
+        if lane.classes:
+            return 0
+        heads_free(&lane.heads)
+        if not lane.gates_count:
             return 0
         del self.lanes_gated[lane.queue_number, lane_gates(lane)]
         list_remove(&lane.queue.gated, lane)
@@ -173,7 +174,6 @@ cdef class Lanes:
             list_remove(&self.gates[lane.gates[i]].lanes, lane)
         self.lanes[lane.number] = NULL
         self.lanes_free.append(lane.number)
-        tree_free(&lane.tree, lane.tree.root)
         free(lane)
         return 0
 
@@ -189,8 +189,8 @@ cdef class Lanes:
     cdef int lane_place(self, Lane* lane) except -1:
         """Put the lane where its queue, its gates and its first head say."""
         cdef uint32_t at = self.lane_at.at[lane.number]
-        cdef uint64_t key = lane.tree.summary.key
-        if lane.tree.summary.handle == NONE or not self.lane_is_open(lane):
+        cdef uint64_t key = lane.heads.key
+        if lane.heads.handle == NONE or not self.lane_is_open(lane):
             if at != NONE:
                 heap_remove_at(&self.lane_heap, &self.lane_at, at)
         elif at == NONE:
@@ -337,18 +337,20 @@ cdef class Lanes:
                 total += sizeof(Queue) + self.queues[i].gated.capacity * sizeof(Lane*)
         for i in range(self.lanes_count):
             if self.lanes[i] != NULL:
-                total += sizeof(Lane) + tree_bytes(&self.lanes[i].tree)
+                total += sizeof(Lane) + heads_bytes(&self.lanes[i].heads)
         for i in range(self.gates_count):
             if self.gates[i] != NULL:
                 total += sizeof(Gate) + self.gates[i].lanes.capacity * sizeof(Lane*)
         return total
 
-    cdef size_t lanes_check(self, dict leases, dict gate_leases, dict gate_used) except? 0:
+    cdef size_t lanes_check(
+        self, dict in_lane, dict leases, dict gate_leases, dict gate_used
+    ) except? 0:
         """Assert every invariant but those of classes, which have counted the leases.
 
-        Returns the number of classes in all lanes.
+        Returns the number of classes with queued jobs in all lanes.
         """
-        cdef size_t i, classes = 0, nodes, tree_classes, open_lanes = 0
+        cdef size_t i, classes = 0, lane_classes, open_lanes = 0
         cdef Lane* lane
         cdef Gate* gate
         cdef uint32_t at, position
@@ -377,20 +379,18 @@ cdef class Lanes:
                 key = lane.gates[at]
                 assert list_has(&self.gate_at(key).lanes, lane)
                 lanes_of[key] = lanes_of.get(key, 0) + 1
-            nodes = tree_classes = 0
-            if lane.tree.root != NULL:
-                tree_check(&lane.tree, lane.tree.root, &tree_classes, &nodes)
-            assert nodes == lane.tree.nodes
-            assert tree_classes == lane.classes
-            classes += tree_classes
+            lane_classes = 0
+            heads_check(&lane.heads, &lane_classes)
+            assert lane.classes == in_lane.get(i, 0)
+            classes += lane_classes
             position = position_of(&self.lane_at, <uint32_t>i)
-            if lane.tree.root != NULL and lane.tree.summary.handle != NONE:
+            if lane.heads.handle != NONE:
                 assert (position != NONE) == self.lane_is_open(lane)
             else:
                 assert position == NONE
             if position != NONE:
                 open_lanes += 1
-                assert self.lane_heap.entries[position].key == lane.tree.summary.key
+                assert self.lane_heap.entries[position].key == lane.heads.key
         for i in range(self.gates_count):
             gate = self.gates[i]
             if gate == NULL:
