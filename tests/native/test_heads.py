@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -191,3 +194,85 @@ def test_classes_of_many_jobs_move_back_as_they_are_taken() -> None:
             assert waiting[handle % 3_000].pop(0) == handle
         if step % 1_000 == 0:
             index.check()
+
+
+def move_on() -> None:
+    """A class goes behind a full block, whereby its own block is put together with others."""
+    plain = Plain()
+    index = plain.index
+    for age in range(16 * 512):
+        plain.add((age % 97, age % 89, age % 83, age % 79), age)
+    moving = 14 * 512 + 300
+    index.push(plain.classes[moving], 9_000, 1_000_000)
+    for block in range(15):  # each far from full, but for the last one
+        for slot in [*range(200), *range(400, 480)]:
+            assert index.remove(512 * block + slot)
+            plain.gone(512 * block + slot)
+    index.check()
+    assert index.remove(moving)
+    index.check()
+    shape = index.shape_add(None, None, -1, NONE)
+    need = plain.queued.pop(moving)[1]
+    assert index.peek(shape, *need) in (plain.first(need, None, None), 9_000)
+
+
+def test_a_class_moves_on_while_its_block_is_put_together_with_others() -> None:
+    """Memory that was given back is filled, so that nobody reads in it what was there."""
+    filled = {**os.environ, "MALLOC_PERTURB_": "165"}
+    subprocess.run([sys.executable, __file__], env=filled, check=True, timeout=100)
+
+
+def test_a_new_block_stands_behind_a_group_and_before_a_small_one() -> None:
+    """Two bands; the earlier one fills up when little is left of the later one's group."""
+    random_ = random.Random(8)
+    plain = Plain()
+    index = plain.index
+    shape = index.shape_add(None, None, -1, NONE)
+
+    def add(keys: range) -> list[int]:
+        begin = plain.handle
+        for key in keys:
+            plain.add(part(random_, 0.2, 1), key)
+        return list(range(begin, plain.handle))
+
+    def drop(handles: list[int]) -> None:
+        for handle in handles:
+            assert index.remove(handle)
+            plain.gone(handle)
+
+    add(range(8_192))
+    later = add(range(100_000, 108_193))
+    drop(later[1_600:])
+    earlier = add(range(10_000, 18_192))
+    for block in range(15):
+        drop(earlier[512 * block : 512 * block + 200])
+    index.check()
+    add(range(20_000, 20_001))
+    index.check()
+    for _ in range(200):
+        offer = part(random_, 0.3, 0.9)
+        assert index.peek(shape, *offer) == plain.first(offer, None, None)
+
+
+def test_a_lane_that_was_large_is_searched_in_vain_while_it_is_small() -> None:
+    index = MatchIndex()
+    shape = index.shape_add(None, None, -1, NONE)
+    classes = [
+        index.class_add(0, 0, (one % 2 * 100 + one, (1 - one % 2) * 100 + one, 0, 0), NONE, NONE)
+        for one in range(60)
+    ]
+    for handle, cls in enumerate(classes):
+        index.push(cls, handle, handle)
+    for handle in range(60):
+        assert index.remove(handle)
+    for queued in (6, 20, 60):
+        for handle in range(queued):
+            if handle not in index:
+                index.push(classes[handle], handle, handle)
+        for _ in range(3_000):
+            assert index.peek(shape, 50, 50, 0, 0) == -1
+        index.check()
+
+
+if __name__ == "__main__":
+    move_on()

@@ -188,6 +188,13 @@ cdef inline uint32_t order_at(const Block* block, uint64_t key, uint32_t handle)
     """Return how many slots of the order have heads before this one."""
     cdef uint32_t low = 0, high = block.count, middle
     cdef uint16_t slot
+    if high:  # most often the first one goes, or a last one comes
+        slot = block.order[0]
+        if not before(block.keys[slot], block.handles[slot], key, handle):
+            return 0
+        slot = block.order[high - 1]
+        if before(block.keys[slot], block.handles[slot], key, handle):
+            return high
     while low < high:
         middle = (low + high) >> 1
         slot = block.order[middle]

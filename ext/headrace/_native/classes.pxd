@@ -83,7 +83,7 @@ cdef struct Block:
     uint16_t count     # of the slots in `order`
     uint16_t used      # slots from here on are free, and those before are not used again
     uint16_t capacity
-    uint16_t divided   # classes of its group when they were last divided
+    uint16_t divided   # classes of its group when all of them were divided, at most 8,192
     uint16_t gone      # classes that left, and ...
     uint16_t vain      # ... comparisons that found nothing, since its fence was made
 

@@ -4,9 +4,11 @@
       └─ fence ── one for each block: its first head, and what its classes span
            └─ block ── up to 512 classes that have a job queued (block.pxd)
 
-Groups follow each other in the order of heads; their blocks have equal `low`. New heads go into a
-block that is a group by itself. When there are 16 such, they become one group: their classes are
-divided along the need that lets most of the offers skip a half, again and again.
+Groups follow each other in the order of heads; their blocks have equal `low`. Heads that come after
+all of a full group begin a new one. When there are 16 blocks that are groups by themselves, they
+become one group: their classes are divided along the need that lets most of the offers skip a half,
+again and again. Heads that come later into the range of a group go into its last block, and where
+that is full it is divided, so a group may grow.
 
 Source: P. O'Neil et al., The log-structured merge-tree (Acta Informatica 1996), for putting new
 entries by time and old ones by what finds them; J. Bentley, Multidimensional binary search trees
@@ -543,11 +545,13 @@ cdef inline void blocks_divide(
     divide(heads, &division, 0, <int>count, <int>parts)
     free(gathered)
     for i in range(begin, begin + parts):
-        heads.fences[i].block.divided = <uint16_t>count
         heads.fences[i].low_key = heads.fences[begin].low_key
         heads.fences[i].low_handle = heads.fences[begin].low_handle
     for i in range(end - 1, begin + parts - 1, -1):
         fence_delete(heads, i)
+    if group_begin(heads, begin) == begin and group_end(heads, begin) == begin + parts:
+        for i in range(begin, begin + parts):
+            heads.fences[i].block.divided = <uint16_t>count
     first_find(heads)
 
 
@@ -630,7 +634,7 @@ cdef inline uint32_t partner(const Heads* heads, uint32_t at) noexcept nogil:
 # Levels
 
 cdef inline void levels_renew(Heads* heads) noexcept nogil:
-    """Choose levels from some of the classes and of the offers; no block is stale."""
+    """Choose levels from some of the classes and of the offers; no block may be stale before."""
     cdef Levelling* levelling = heads.levelling
     cdef int32_t some[SAMPLES + OFFERS]
     cdef const Row* rows[SAMPLES]
@@ -650,7 +654,7 @@ cdef inline void levels_renew(Heads* heads) noexcept nogil:
         for i in range(offers):
             some[count + i] = levelling.offers[d][i]
         levels_choose(some, count + offers, levelling.levels[levelling.epoch & 1].at[d])
-    levelling.stale = heads.count
+    levelling.stale = heads.count if heads.fences[0].block.columns != NULL else 0
     levelling.cursor = 0
     levelling.classes = heads.live
     levelling.wasted = levelling.owed = 0

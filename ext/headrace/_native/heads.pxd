@@ -10,7 +10,7 @@ is known to be bad for none; at worst it compares all, 512 at a time, and looks 
 that levels and marks cannot tell apart.
 
 Only classes with queued jobs are in blocks. A change costs O(log blocks), and now and then packs,
-splits or joins a block, or divides 16 of them.
+splits or joins a block, or divides 16 of them; where a block comes or goes, O(blocks).
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -190,7 +190,7 @@ cdef inline void scan_begin(Scan* scan, Heads* heads, const int32_t* offer) noex
 
 cdef inline void scan_end(const Scan* scan, const int32_t* offer) noexcept nogil:
     cdef Levelling* levelling = scan.heads.levelling
-    if levelling == NULL:
+    if levelling == NULL or scan.heads.fences[0].block.columns == NULL:
         return
     if scan.wasted or scan.compared >= NOTED_FROM:
         offer_note(levelling, offer)
@@ -304,9 +304,8 @@ cdef inline uint32_t block_add(
     cdef const Fence* fence = &heads.fences[at]
     block.epoch = heads.levelling.epoch
     if is_beyond(heads, at, key, handle):
-        at = singles_follow(heads, at + 1)
-        fence_insert(heads, at, block, key, handle)
-        return at
+        fence_insert(heads, at + 1, block, key, handle)
+        return singles_follow(heads, at + 1)
     if is_single(heads, at):
         fence_split(heads, at, block)
         fence = &heads.fences[at + 1]
@@ -408,7 +407,7 @@ cdef inline void heads_out(Heads* heads, Class* cls) noexcept nogil:
 
 
 cdef inline void heads_drop(Heads* heads, Class* cls) noexcept nogil:
-    """Take out a class that goes to another lane with its jobs."""
+    """Take a class out of its block, which may be freed or joined with another."""
     cdef const Block* block = cls.block
     heads_out(heads, cls)
     heads_tidy(heads, block.at)
@@ -433,11 +432,8 @@ cdef inline int heads_update(Heads* heads, Class* cls) except -1:
         block_head_set(block, cls.slot, key, handle)
         first_follow(heads, &heads.fences[block.at])
         return 0
-    heads_out(heads, cls)
-    if handle != NONE:
-        heads_put(heads, cls, key, handle)
-    heads_tidy(heads, block.at)
-    return 0
+    heads_drop(heads, cls)
+    return heads_put(heads, cls, key, handle) if handle != NONE else 0
 
 
 # Invariants
