@@ -274,5 +274,101 @@ def test_a_lane_that_was_large_is_searched_in_vain_while_it_is_small() -> None:
         index.check()
 
 
-if __name__ == "__main__":
-    move_on()
+class Phases(Plain):
+    """Long stretches of one kind of act, over classes that have one job or many."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.random = random.Random(seed)
+        self.bands = self.random.choice([1, 1, 2, 3])
+        self.drift = self.random.random() < 0.3
+        self.shapes = {
+            kind: self.index.shape_add(None if kind is None else frozenset({kind}), None, -1, NONE)
+            for kind in (None, 1, 33)
+        }
+
+    def need(self) -> Need:
+        least = min(0.9, self.handle / 30_000) if self.drift else 0
+        return part(self.random, least, least + 0.1 if self.drift else 1)
+
+    def key(self) -> int:
+        late = self.random.random() < 0.97
+        age = self.handle if late else self.random.randrange(self.handle + 1)
+        return self.random.randrange(self.bands) << 32 | age
+
+    def come(self) -> None:
+        self.add(self.need(), self.key(), self.random.randrange(40))
+
+    def again(self) -> None:
+        """Another job of a class that has some."""
+        if self.queued:
+            of = self.random.choice(list(self.classes)[-2_000:])
+            handle, key = self.handle, self.key()
+            self.handle += 1
+            self.index.push(self.classes[of], handle, key)
+            self.queued[handle] = (key, *self.queued[of][1:])
+            self.classes[handle] = self.classes[of]
+
+    def go(self, handle: int) -> None:
+        cls = self.classes.pop(handle)
+        del self.queued[handle]
+        if self.index.class_len(cls) == 0:
+            self.index.class_drop(cls)
+
+    def take(self, is_looked_at: bool) -> None:
+        kind = self.random.choice([None, None, 1, 33])
+        offer = part(self.random, 0, 1) if self.random.random() < 0.7 else small(self.random)
+        wanted = self.first(offer, kind, None) if is_looked_at else None
+        handle = self.index.take(self.shapes[kind], *offer)
+        assert wanted is None or handle == wanted
+        if handle >= 0:
+            self.index.release(self.classes[handle])
+            self.go(handle)
+
+    def leave(self, handles: list[int]) -> None:
+        for handle in handles:
+            assert self.index.remove(handle)
+            self.go(handle)
+
+    def phase(self) -> int:
+        acts = self.random.choice([200, 1_000, 4_000])
+        kind = self.random.choice(["come", "come", "again", "take", "exchange", "range", "any"])
+        if kind == "come" and len(self.queued) < 25_000:
+            for _ in range(2 * acts):
+                self.come()
+        elif kind == "again":
+            for _ in range(acts):
+                self.again()
+        elif kind in ("take", "exchange"):
+            for act in range(acts):
+                self.take(act % (acts // 10) == 0)
+                if kind == "exchange":
+                    self.come()
+        elif kind == "range":
+            order = sorted(self.queued, key=self.queued.__getitem__)
+            begin = self.random.randrange(len(order) + 1)
+            share = self.random.choice([1, 1, 0.9, 0.5])
+            gone = order[begin : begin + 3 * acts]
+            self.leave([handle for handle in gone if self.random.random() < share])
+        elif kind == "any":
+            self.leave(self.random.sample(list(self.queued), min(len(self.queued), 2 * acts)))
+        self.index.check()
+        return acts
+
+
+def run_phases(seed: int, acts: int) -> None:
+    phases = Phases(seed)
+    while acts > 0:
+        acts -= phases.phase()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_phases_of_coming_and_going_leave_the_answers_of_a_scan(seed: int) -> None:
+    run_phases(seed, 20_000)
+
+
+if __name__ == "__main__":  # more of it: python tests/native/test_heads.py SEED ACTS
+    if sys.argv[1:]:
+        run_phases(int(sys.argv[1]), int(sys.argv[2]))
+    else:
+        move_on()
