@@ -179,6 +179,7 @@ cdef inline void row_init(Row* row, Class* cls) noexcept nogil:
 cdef inline void levels_set(
     uint8_t* to, const Levels* levels, const int32_t* amounts
 ) noexcept nogil:
+    """Note at which level each of four amounts is."""
     cdef int d
     for d in range(DIMENSIONS):
         to[d] = level_of(levels, d, amounts[d])

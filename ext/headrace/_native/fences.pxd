@@ -36,7 +36,6 @@ from headrace._native.classes cimport (
     LABELS,
     MARKS,
     Block,
-    Class,
     Row,
     marks_of,
 )

@@ -4,10 +4,9 @@ A search begins with the very first head, which most often fits. Else it goes th
 in order, passes over those that say that nothing there can fit or come first, compares the other
 blocks with the offer (block.pxd), and stops where all that follow come later than what it found.
 
-Cost: a few nanoseconds for each fence, some tens for each block compared. Of classes before the
-answer it compares a part that falls with their number in most mixes, but no mix of four amounts
-is known to be bad for none; at worst it compares all, 512 at a time, and looks one by one at those
-that levels and marks cannot tell apart.
+Cost: a few nanoseconds for each fence, some tens for each block compared. In most mixes it compares
+a smaller part of the classes before the answer the more there are; at worst it compares all, 512 at a
+time, and looks one by one at those that levels and marks cannot tell apart.
 
 Only classes with queued jobs are in blocks. A change costs O(log blocks), and now and then packs,
 splits or joins a block, or divides 16 of them; where a block comes or goes, O(blocks).
@@ -71,9 +70,7 @@ from headrace._native.fences cimport (
     first_find,
     first_follow,
     group_begin,
-    group_end,
     group_follow,
-    heads_init,
     is_single,
     levels_follow,
     levels_renew,
@@ -122,7 +119,7 @@ cdef inline bint row_found(const Block* block, int slot, Search* search) noexcep
 cdef inline bint slot_search(
     const Block* block, int slot, Search* search, Scan* scan
 ) noexcept nogil:
-    """Note the class in a slot if it fits and comes first; return whether those behind it matter no more."""
+    """Note the class in a slot if it fits and comes first; return whether any behind it is too late."""
     if not need_fits(block.rows[slot].need, search.free):
         scan.wasted += 1
         return False
@@ -320,7 +317,6 @@ cdef inline int levelling_init(Heads* heads) except -1:
     if heads.levelling == NULL:
         raise MemoryError
     levels_renew(heads)
-    heads.levelling.stale = 0
     return 0
 
 
