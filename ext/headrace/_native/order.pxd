@@ -1,17 +1,18 @@
 """The queued jobs of one class in order of (key, handle): sorted runs, and a heap for the rest.
 
-Jobs mostly arrive in order within a priority. So a job is appended to a run whose last key is
-smaller, the one with the largest such key; the first job of a run is its head, and taking it
-moves an index, whatever the depth. A few runs serve as many interleaved priorities. Jobs that
-suit no run, and the first few of a class, go to a heap.
+The first job stands by itself, so a class of one job, and there may be many such, needs no more
+memory. Other jobs mostly arrive in order within a priority. So a job is appended to a run whose
+last key is smaller, the one with the largest such key; the first job of a run is its head, and
+taking it moves an index, whatever the depth. A few runs serve as many interleaved priorities. Jobs
+that suit no run, and the first few of a class, go to a heap.
 
+    head   the smallest of all, or KEY_MAX and NONE
     heap   what came out of order
     runs   entries[head:tail] rise; a removed job leaves an entry without handle, never at the
            ends; no more than half are such, or fewer than PACK_FROM
-    head   the smallest of all, or KEY_MAX and NONE
 
-A handle's position is an index in the heap, or RUN_BIT, the number of its run, and its index
-counted from where the run began, so that dropping the front of a run moves no positions.
+A handle's position is AT_HEAD, or an index in the heap, or RUN_BIT, the number of its run, and its
+index counted from where the run began, so that dropping the front of a run moves no positions.
 
 Cost: append and take O(runs); heap O(log n). Removal from inside a run packs it now and then,
 O(1) on average.
@@ -50,8 +51,10 @@ cdef enum:
 cdef extern from *:
     """
     #define HEADRACE_RUN_BIT 0x80000000u
+    #define HEADRACE_AT_HEAD 0x7FFFFFFFu
     """
     const uint32_t RUN_BIT "HEADRACE_RUN_BIT"
+    const uint32_t AT_HEAD "HEADRACE_AT_HEAD"  # more than any index in a heap
 
 
 cdef struct Run:
@@ -98,26 +101,10 @@ cdef inline uint32_t run_position(const Run* run, uint32_t number, uint32_t at) 
     return RUN_BIT | number << RUN_SHIFT | ((run.base + at) & RUN_INDEX)
 
 
-cdef inline void order_find_head(Order* order) noexcept nogil:
-    cdef uint32_t i
-    cdef Run* run
-    cdef Entry* entry
-    order_init(order)
-    if order.heap.size:
-        order.head_key = order.heap.entries[0].key
-        order.head_handle = order.heap.entries[0].handle
-    for i in range(order.runs_count):
-        run = &order.runs[i]
-        if run.live == 0:
-            continue
-        entry = &run.entries[run.head]
-        if before(entry.key, entry.handle, order.head_key, order.head_handle):
-            order.head_key = entry.key
-            order.head_handle = entry.handle
-
-
 cdef inline uint64_t order_key(const Order* order, uint32_t position) noexcept nogil:
     cdef Run* run
+    if position == AT_HEAD:
+        return order.head_key
     if not position & RUN_BIT:
         return order.heap.entries[position].key
     run = &order.runs[(position & ~RUN_BIT) >> RUN_SHIFT]
@@ -197,10 +184,10 @@ cdef inline int order_run_for(Order* order, uint64_t key, uint32_t handle) noexc
     return <int>order.runs_count - 1
 
 
-cdef inline int order_push(
+cdef inline int rest_add(
     Order* order, Positions* positions, uint64_t key, uint32_t handle
 ) except -1:
-    """Add a handle that is not in the order and whose position cell exists."""
+    """Put a job into a run or the heap."""
     cdef int number = order_run_for(order, key, handle)
     cdef Run* run
     if number >= 0 and run_reserve(&order.runs[number]):
@@ -212,43 +199,87 @@ cdef inline int order_push(
         run.live += 1
     else:
         heap_push(&order.heap, positions, key, handle)
-    order.size += 1
-    if before(key, handle, order.head_key, order.head_handle):
-        order.head_key = key
-        order.head_handle = handle
     return 0
+
+
+cdef inline int order_push(
+    Order* order, Positions* positions, uint64_t key, uint32_t handle
+) except -1:
+    """Add a handle that is not in the order and whose position cell exists."""
+    if not before(key, handle, order.head_key, order.head_handle):
+        rest_add(order, positions, key, handle)
+        order.size += 1
+        return 0
+    if order.size:
+        rest_add(order, positions, order.head_key, order.head_handle)
+    order.head_key = key
+    order.head_handle = handle
+    positions.at[handle] = AT_HEAD
+    order.size += 1
+    return 0
+
+
+cdef inline void run_remove(
+    Order* order, Positions* positions, uint32_t number, uint32_t at
+) noexcept nogil:
+    """Take the job at `entries[at]` out of a run; its position is left as it is."""
+    cdef Run* run = &order.runs[number]
+    run.entries[at].handle = NONE
+    run.live -= 1
+    if run.live == 0:
+        run.head = run.tail = run.base = 0
+        if run.capacity > RUN_KEEP:
+            free(run.entries)
+            run.entries = NULL
+            run.capacity = 0
+        return
+    while run.entries[run.head].handle == NONE:
+        run.head += 1
+    while run.entries[run.tail - 1].handle == NONE:
+        run.tail -= 1
+    if run.tail - run.head >= PACK_FROM and run.live < (run.tail - run.head) >> 1:
+        run_pack(run, positions, number)
+
+
+cdef inline void head_next(Order* order, Positions* positions) noexcept nogil:
+    """Move the first of the rest, if there is any, to the head."""
+    cdef uint32_t i, number = RUNS_MAX
+    cdef const Run* run
+    cdef const Entry* entry
+    order_init(order)
+    if order.heap.size:
+        order.head_key = order.heap.entries[0].key
+        order.head_handle = order.heap.entries[0].handle
+    for i in range(order.runs_count):
+        run = &order.runs[i]
+        if run.live == 0:
+            continue
+        entry = &run.entries[run.head]
+        if before(entry.key, entry.handle, order.head_key, order.head_handle):
+            order.head_key = entry.key
+            order.head_handle = entry.handle
+            number = i
+    if order.head_handle == NONE:
+        return
+    if number < RUNS_MAX:
+        run_remove(order, positions, number, order.runs[number].head)
+    else:
+        heap_remove_at(&order.heap, positions, 0)
+    positions.at[order.head_handle] = AT_HEAD
 
 
 cdef inline void order_remove(Order* order, Positions* positions, uint32_t handle) noexcept nogil:
     """Remove a handle that is in the order."""
-    cdef uint32_t position = positions.at[handle]
-    cdef uint32_t number, at
-    cdef Run* run
+    cdef uint32_t position = positions.at[handle], number
     order.size -= 1
-    if not position & RUN_BIT:
-        heap_remove_at(&order.heap, positions, position)
-    else:
+    if position == AT_HEAD:
+        head_next(order, positions)
+    elif position & RUN_BIT:
         number = (position & ~RUN_BIT) >> RUN_SHIFT
-        run = &order.runs[number]
-        at = (position - run.base) & RUN_INDEX
-        positions.at[handle] = NONE
-        run.entries[at].handle = NONE
-        run.live -= 1
-        if run.live == 0:
-            run.head = run.tail = run.base = 0
-            if run.capacity > RUN_KEEP:
-                free(run.entries)
-                run.entries = NULL
-                run.capacity = 0
-        else:
-            while run.entries[run.head].handle == NONE:
-                run.head += 1
-            while run.entries[run.tail - 1].handle == NONE:
-                run.tail -= 1
-            if run.tail - run.head >= PACK_FROM and run.live < (run.tail - run.head) >> 1:
-                run_pack(run, positions, number)
-    if handle == order.head_handle:
-        order_find_head(order)
+        run_remove(order, positions, number, (position - order.runs[number].base) & RUN_INDEX)
+    else:
+        heap_remove_at(&order.heap, positions, position)
+    positions.at[handle] = NONE
 
 
 cdef inline void order_ahead(
@@ -262,7 +293,7 @@ cdef inline void order_ahead(
     cdef uint32_t i, number, low, high, middle, gaps, count = 0
     cdef const Run* run
     cdef const Entry* entry
-    least[0] = most[0] = 0
+    least[0] = most[0] = before(order.head_key, order.head_handle, key, handle)
     for number in range(order.runs_count):
         run = &order.runs[number]
         if run.live == 0:
@@ -295,11 +326,18 @@ cdef inline void order_ahead(
 
 cdef inline int order_check(Order* order, Positions* positions) except -1:
     cdef uint32_t number, at, live, gaps, size = order.heap.size
-    cdef uint64_t key = order.head_key
-    cdef uint32_t handle = order.head_handle
     cdef Run* run
     cdef Entry* last
     heap_check(&order.heap, positions)
+    if order.size:
+        assert position_of(positions, order.head_handle) == AT_HEAD
+        size += 1
+    else:
+        assert order.head_handle == NONE
+        assert order.head_key == KEY_MAX
+    if order.heap.size:
+        last = &order.heap.entries[0]
+        assert before(order.head_key, order.head_handle, last.key, last.handle)
     assert order.runs_count <= RUNS_MAX
     for number in range(order.runs_count):
         run = &order.runs[number]
@@ -318,13 +356,12 @@ cdef inline int order_check(Order* order, Positions* positions) except -1:
         if live == 0:
             assert run.head == run.tail
         else:
-            assert run.entries[run.head].handle != NONE
+            last = &run.entries[run.head]
+            assert last.handle != NONE
+            assert before(order.head_key, order.head_handle, last.key, last.handle)
             assert run.entries[run.tail - 1].handle != NONE
             gaps = run.tail - run.head - live
             assert gaps < PACK_FROM or gaps <= live + 1
         size += live
     assert size == order.size
-    order_find_head(order)
-    assert order.head_key == key
-    assert order.head_handle == handle
     return 0
