@@ -24,9 +24,10 @@ from headrace._native.classes cimport (
     TENANTS_HIGH,
     Block,
     Class,
+    Owner,
     Row,
     Shape,
-    marks_of,
+    marks_add,
 )
 from headrace._native.heap cimport KEY_MAX, NONE, before
 from headrace._native.levels cimport LEVELS, Levels, level_of
@@ -79,6 +80,7 @@ cdef extern from *:
             if (levels[d] != HEADRACE_LEVELS - 1)
                 __builtin_prefetch(columns + HEADRACE_WORDS * (HEADRACE_LEVELS * d + levels[d]));
     }
+    static inline void headrace_prefetch_write(const void *at) { __builtin_prefetch(at, 1); }
     static inline int headrace_lowest(uint64_t bits) { return __builtin_ctzll(bits); }
     static inline int headrace_more_than(const uint64_t *bits, int words, int most) {
         for (int w = 0; w < words; w++)
@@ -98,6 +100,7 @@ cdef extern from *:
     void prefetch_block "headrace_prefetch_block"(
         const uint64_t* live, const uint64_t* columns, const uint8_t* levels
     ) noexcept nogil
+    void prefetch_write "headrace_prefetch_write"(const void* at) noexcept nogil
     int lowest_bit "headrace_lowest"(uint64_t bits) noexcept nogil
     # Whether more than so many bits are set.
     bint more_than "headrace_more_than"(const uint64_t* bits, int words, int most) noexcept nogil
@@ -115,9 +118,14 @@ cdef inline size_t header_bytes() noexcept nogil:
     return (sizeof(Block) + 63) // 64 * 64
 
 
+cdef inline const uint64_t* columns_at(const Block* block) noexcept nogil:
+    """Return where its columns are, or would be."""
+    return <const uint64_t*>(<const char*>block + header_bytes())
+
+
 cdef inline size_t block_bytes(uint32_t capacity) noexcept nogil:
     cdef size_t size = capacity * (
-        sizeof(Row) + sizeof(uint64_t) + 3 * sizeof(uint32_t) + sizeof(uint16_t)
+        sizeof(Row) + sizeof(Owner) + 4 * sizeof(uint8_t) + sizeof(uint16_t)
     )
     if capacity == SLOTS:
         size += COLUMNS * WORDS * sizeof(uint64_t)
@@ -133,8 +141,8 @@ cdef inline void block_clear(Block* block) noexcept nogil:
     if block.columns != NULL:
         memset(block.columns, 0, COLUMNS * WORDS * sizeof(uint64_t))
     for i in range(block.capacity):
-        block.keys[i] = KEY_MAX
-        block.handles[i] = NONE
+        block.rows[i].key = KEY_MAX
+        block.rows[i].handle = NONE
     block.high_key = 0
     block.high_handle = 0
     block.count = 0
@@ -155,10 +163,8 @@ cdef inline Block* block_new(uint32_t capacity) except NULL:
         block.columns = <uint64_t*>at
         at += COLUMNS * WORDS * sizeof(uint64_t)
     block.rows = <Row*>at
-    block.keys = <uint64_t*>(at + capacity * sizeof(Row))
-    block.handles = <uint32_t*>(at + capacity * (sizeof(Row) + sizeof(uint64_t)))
-    block.kinds = block.handles + capacity
-    block.levels = <uint8_t (*)[4]>(block.kinds + capacity)
+    block.owners = <Owner*>(block.rows + capacity)
+    block.levels = <uint8_t (*)[4]>(block.owners + capacity)
     block.order = <uint16_t*>(block.levels + capacity)
     block.capacity = <uint16_t>capacity
     block.epoch = 0
@@ -168,12 +174,15 @@ cdef inline Block* block_new(uint32_t capacity) except NULL:
     return block
 
 
-cdef inline void row_init(Row* row, Class* cls) noexcept nogil:
+cdef inline void row_init(
+    Row* row, const Class* cls, uint64_t key, uint32_t handle
+) noexcept nogil:
     cdef int d
     for d in range(DIMENSIONS):
         row.need[d] = cls.need[d]
-    row.cls = cls
-    row.traits = cls.traits
+    row.key = key
+    row.handle = handle
+    row.kind = cls.kind
 
 
 cdef inline void levels_set(
@@ -188,18 +197,18 @@ cdef inline void levels_set(
 cdef inline uint32_t order_at(const Block* block, uint64_t key, uint32_t handle) noexcept nogil:
     """Return how many slots of the order have heads before this one."""
     cdef uint32_t low = 0, high = block.count, middle
-    cdef uint16_t slot
+    cdef const Row* row
     if high:  # most often the first one goes, or a last one comes
-        slot = block.order[0]
-        if not before(block.keys[slot], block.handles[slot], key, handle):
+        row = &block.rows[block.order[0]]
+        if not before(row.key, row.handle, key, handle):
             return 0
-        slot = block.order[high - 1]
-        if before(block.keys[slot], block.handles[slot], key, handle):
+        row = &block.rows[block.order[high - 1]]
+        if before(row.key, row.handle, key, handle):
             return high
     while low < high:
         middle = (low + high) >> 1
-        slot = block.order[middle]
-        if before(block.keys[slot], block.handles[slot], key, handle):
+        row = &block.rows[block.order[middle]]
+        if before(row.key, row.handle, key, handle):
             low = middle + 1
         else:
             high = middle
@@ -207,7 +216,7 @@ cdef inline uint32_t order_at(const Block* block, uint64_t key, uint32_t handle)
 
 
 cdef inline void order_add(Block* block, uint16_t slot) noexcept nogil:
-    cdef uint32_t at = order_at(block, block.keys[slot], block.handles[slot])
+    cdef uint32_t at = order_at(block, block.rows[slot].key, block.rows[slot].handle)
     memmove(block.order + at + 1, block.order + at, (block.count - at) * sizeof(uint16_t))
     block.order[at] = slot
     block.count += 1
@@ -215,7 +224,7 @@ cdef inline void order_add(Block* block, uint16_t slot) noexcept nogil:
 
 cdef inline void order_leave(Block* block, uint16_t slot) noexcept nogil:
     """Take out a slot that still has its head."""
-    cdef uint32_t at = order_at(block, block.keys[slot], block.handles[slot])
+    cdef uint32_t at = order_at(block, block.rows[slot].key, block.rows[slot].handle)
     block.count -= 1
     memmove(block.order + at, block.order + at + 1, (block.count - at) * sizeof(uint16_t))
 
@@ -247,15 +256,16 @@ cdef inline void block_head_set(
     Block* block, uint16_t slot, uint64_t key, uint32_t handle
 ) noexcept nogil:
     """Give a class in the block another head."""
+    cdef Row* row = &block.rows[slot]
     if block.used == 1:
-        block.keys[slot] = key
-        block.handles[slot] = handle
+        row.key = key
+        row.handle = handle
     else:
         if block.sorted:
             order_begin(block)
         order_leave(block, slot)
-        block.keys[slot] = key
-        block.handles[slot] = handle
+        row.key = key
+        row.handle = handle
         order_add(block, slot)
     if before(block.high_key, block.high_handle, key, handle):
         block.high_key = key
@@ -267,36 +277,31 @@ cdef inline void block_leave(Block* block, uint16_t slot) noexcept nogil:
     if not block.sorted:
         order_leave(block, slot)
     block.live[slot >> 6] &= ~(<uint64_t>1 << (slot & 63))
-    block.keys[slot] = KEY_MAX
-    block.handles[slot] = NONE
+    block.rows[slot].key = KEY_MAX
+    block.rows[slot].handle = NONE
     block.gone += 1
 
 
 cdef inline void block_place(
-    Block* block, const Row* row, uint32_t kind, uint64_t key, uint32_t handle
+    Block* block, const Row* row, const Owner* owner
 ) noexcept nogil:
     """Fill the next slot, but for its columns."""
     cdef uint16_t slot = block.used
-    cdef uint32_t marks[MARKS]
-    cdef int g, d
-    if before(block.high_key, block.high_handle, key, handle):
-        block.high_key = key
-        block.high_handle = handle
+    cdef int d
+    if before(block.high_key, block.high_handle, row.key, row.handle):
+        block.high_key = row.key
+        block.high_handle = row.handle
     elif slot and block.sorted:
         order_begin(block)
     block.rows[slot] = row[0]
-    block.kinds[slot] = kind
-    block.keys[slot] = key
-    block.handles[slot] = handle
+    block.owners[slot] = owner[0]
     block.live[slot >> 6] |= <uint64_t>1 << (slot & 63)
     block.used += 1
     if not block.sorted:
         order_add(block, slot)
-    row.cls.block = block
-    row.cls.slot = slot
-    marks_of(row.traits, kind, marks)
-    for g in range(MARKS):
-        block.marks[g] |= marks[g]
+    owner.cls.block = block
+    owner.cls.slot = slot
+    marks_add(owner.traits, row.kind, block.marks)
     for d in range(DIMENSIONS):
         block.most[d] = max(block.most[d], row.need[d])
 
@@ -308,13 +313,14 @@ cdef inline void columns_set(Block* block, int slot, bint below_only) noexcept n
     cdef uint32_t marks[MARKS]
     cdef uint32_t bits
     cdef int d, level, g, end
+    memset(marks, 0, sizeof(marks))
     for d in range(DIMENSIONS):
         level = block.levels[slot][d]
         end = min(level + 1, LEVELS - 1) if below_only else LEVELS - 1
         while level < end:
             column[WORDS * (LEVELS * d + level)] |= bit
             level += 1
-    marks_of(block.rows[slot].traits, block.kinds[slot], marks)
+    marks_add(block.owners[slot].traits, block.rows[slot].kind, marks)
     for g in range(MARKS):
         bits = marks[g]
         while bits:
@@ -335,7 +341,7 @@ cdef inline void columns_add_up(Block* block) noexcept nogil:
 
 cdef inline bint able_traits(const Block* block, const Shape* shape, uint64_t* able) noexcept nogil:
     """Intersect with what the marks of the shape let through; return whether any is left."""
-    cdef const uint64_t* columns = block.columns + WORDS * COLUMNS_OF_LEVELS
+    cdef const uint64_t* columns = columns_at(block) + WORDS * COLUMNS_OF_LEVELS
     cdef uint32_t missed
     cdef int g
     for g in range(MARKS):

@@ -60,21 +60,28 @@ cdef struct Traits:  # what classes with the same gpu_models and labels share
 
 cdef struct Row:  # of a class in a block: all that most comparisons look at, in half a cache line
     int32_t need[4]
+    uint64_t key     # of the first job queued; KEY_MAX and NONE in slots that are not live
+    uint32_t handle
+    uint32_t kind
+
+
+cdef struct Owner:  # whose row it is
     Class* cls
     const Traits* traits
 
 
-cdef struct Block:
+cdef struct Block:  # what a search reads lies in its first two cache lines
     uint64_t live[8]   # a bit for each slot whose class has a job queued
     uint32_t marks[MARKS]  # those of any class here; may hold more
     int32_t most[4]    # of the needs of any class here; may be more
-    uint64_t* columns  # 8 words each, or NULL in a small block
-    bint sorted        # the live heads rise with their slots; else `order` has them
-    uint8_t epoch      # of the levels
-    uint64_t* keys     # of the first job queued; KEY_MAX and NONE in slots that are not live
-    uint32_t* handles
     Row* rows
-    uint32_t* kinds
+    Owner* owners
+    uint8_t sorted     # the live heads rise with their slots; else `order` has them
+    uint8_t epoch      # of the levels
+    uint16_t capacity
+    uint16_t gone      # classes that left, and ...
+    uint16_t vain      # ... comparisons that found nothing, since its fence was made
+    uint64_t* columns  # 8 words each, or NULL in a small block
     uint8_t (*levels)[4]  # of needs, if there are columns
     uint16_t* order    # slots by head
     uint64_t high_key  # no head that ever was here comes after it
@@ -82,22 +89,19 @@ cdef struct Block:
     uint32_t at        # in the fences
     uint16_t count     # of the slots in `order`
     uint16_t used      # slots from here on are free, and those before are not used again
-    uint16_t capacity
     uint16_t divided   # classes of its group when all of them were divided, at most 8,192
-    uint16_t gone      # classes that left, and ...
-    uint16_t vain      # ... comparisons that found nothing, since its fence was made
 
 
 cdef struct Class:
     Order jobs
     Block* block   # NULL while nothing is queued
-    Traits* traits
-    int32_t need[4]
-    uint64_t leases
-    uint32_t number
     uint32_t lane
-    uint32_t kind
     uint16_t slot  # in the block
+    uint64_t leases
+    int32_t need[4]
+    Traits* traits
+    uint32_t number
+    uint32_t kind
 
 
 cdef struct Shape:
@@ -124,13 +128,15 @@ cdef inline uint32_t gpu_bit(uint32_t number) noexcept nogil:
     return <uint32_t>1 << (number % 31)
 
 
-cdef inline void marks_of(const Traits* traits, uint32_t kind, uint32_t* marks) noexcept nogil:
-    marks[KINDS] = low_bit(kind)
-    marks[KINDS_HIGH] = high_bit(kind)
-    marks[TENANTS] = low_bit(traits.tenant) if traits.tenant else 0
-    marks[TENANTS_HIGH] = high_bit(traits.tenant) if traits.tenant else 0
-    marks[GPUS] = traits.gpus_mask
-    marks[LABELS] = traits.labels_mask
+cdef inline void marks_add(const Traits* traits, uint32_t kind, uint32_t* marks) noexcept nogil:
+    """Add the bits of a class to marks."""
+    marks[KINDS] |= low_bit(kind)
+    marks[KINDS_HIGH] |= high_bit(kind)
+    if traits.tenant:
+        marks[TENANTS] |= low_bit(traits.tenant)
+        marks[TENANTS_HIGH] |= high_bit(traits.tenant)
+    marks[GPUS] |= traits.gpus_mask
+    marks[LABELS] |= traits.labels_mask
 
 
 cdef inline bint trait_listed(

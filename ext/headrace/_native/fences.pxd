@@ -29,15 +29,15 @@ from headrace._native.block cimport (
     columns_set,
     levels_set,
     lowest_bit,
+    prefetch_write,
 )
 from headrace._native.classes cimport (
     DIMENSIONS,
-    KINDS,
-    LABELS,
-    MARKS,
     Block,
+    Owner,
     Row,
-    marks_of,
+    Traits,
+    low_bit,
 )
 from headrace._native.heap cimport KEY_MAX, NONE, before, larger
 from headrace._native.levels cimport (
@@ -55,6 +55,7 @@ cdef enum:
     BLOCKS_OF_GROUP = 16   # that are put together,
     CLASSES_OF_GROUP = 8_192  # ... or divided again with others,
     WORDS_OF_GROUP = 128   # ... with a bit for each
+    CLASSES_AHEAD = 8      # that are fetched before they learn where they are
     WASTED_FIRST = 4_096   # looked at in vain before levels are chosen again,
     WASTED_LATER = 16      # ... and so many times the classes, unless these have doubled
     OWED = 8_192           # looked at in vain for one more block made again
@@ -72,10 +73,9 @@ cdef struct Fence:
 
 
 cdef struct Head:
-    uint64_t key
-    uint32_t handle
-    uint32_t kind
     Row row
+    Owner owner
+    uint8_t levels[4]  # of its needs, of the epoch of now
 
 
 cdef struct Heads:
@@ -144,8 +144,8 @@ cdef inline void first_follow(Heads* heads, Fence* fence) noexcept nogil:
     cdef uint32_t handle = NONE
     if fence.live:
         slot = block_first(block)
-        key = block.keys[slot]
-        handle = block.handles[slot]
+        key = block.rows[slot].key
+        handle = block.rows[slot].handle
     if key == fence.key and handle == fence.handle:
         return
     fence.key = key
@@ -168,15 +168,13 @@ cdef inline void fence_clear(Fence* fence) noexcept nogil:
     fence.labels_all = 0xFFFFFFFF
 
 
-cdef inline void fence_add(Fence* fence, const Row* row, uint32_t kind) noexcept nogil:
-    cdef uint32_t marks[MARKS]
+cdef inline void fence_add(Fence* fence, const Row* row, const Traits* traits) noexcept nogil:
     cdef int d
     fence.live += 1
     for d in range(DIMENSIONS):
         fence.least[d] = min(fence.least[d], row.need[d])
-    marks_of(row.traits, kind, marks)
-    fence.kinds |= marks[KINDS]
-    fence.labels_all &= marks[LABELS]
+    fence.kinds |= low_bit(row.kind)
+    fence.labels_all &= traits.labels_mask
 
 
 cdef inline void fence_span(Fence* fence) noexcept nogil:
@@ -192,7 +190,7 @@ cdef inline void fence_span(Fence* fence) noexcept nogil:
         bits = block.live[w]
         while bits:
             slot = 64 * w + lowest_bit(bits)
-            fence_add(fence, &block.rows[slot], block.kinds[slot])
+            fence_add(fence, &block.rows[slot], block.owners[slot].traits)
             bits &= bits - 1
     block.gone = block.vain = 0
 
@@ -270,25 +268,32 @@ cdef inline void fence_delete(Heads* heads, uint32_t at) noexcept nogil:
 
 # Making blocks again
 
-cdef inline void head_copy(const Block* block, uint32_t slot, Head* head) noexcept nogil:
-    head.key = block.keys[slot]
-    head.handle = block.handles[slot]
-    head.kind = block.kinds[slot]
+cdef inline void head_copy(
+    const Heads* heads, const Block* block, uint32_t slot, Head* head
+) noexcept nogil:
+    cdef const Levelling* levelling = heads.levelling
     head.row = block.rows[slot]
+    head.owner = block.owners[slot]
+    if levelling == NULL:
+        return
+    if block.columns != NULL and block.epoch == levelling.epoch:
+        memcpy(head.levels, block.levels[slot], sizeof(head.levels))
+    else:
+        levels_set(head.levels, &levelling.levels[levelling.epoch & 1], head.row.need)
 
 
-cdef inline uint32_t gather(const Block* block, Head* some) noexcept nogil:
+cdef inline uint32_t gather(const Heads* heads, const Block* block, Head* some) noexcept nogil:
     """Copy what is live, in order of heads; return how many."""
     cdef uint64_t bits
     cdef uint32_t w, i, count = 0
     if not block.sorted:
         for i in range(block.count):
-            head_copy(block, block.order[i], &some[i])
+            head_copy(heads, block, block.order[i], &some[i])
         return block.count
     for w in range(<uint32_t>(block.capacity + 63) >> 6):
         bits = block.live[w]
         while bits:
-            head_copy(block, 64 * w + lowest_bit(bits), &some[count])
+            head_copy(heads, block, 64 * w + lowest_bit(bits), &some[count])
             bits &= bits - 1
             count += 1
     return count
@@ -302,17 +307,16 @@ cdef inline void fence_fill(Heads* heads, Fence* fence, const Head* some, int co
     block_clear(block)
     fence_clear(fence)
     for i in range(count):
-        block_place(block, &some[i].row, some[i].kind, some[i].key, some[i].handle)
-        fence_add(fence, &some[i].row, some[i].kind)
+        prefetch_write(some[min(i + CLASSES_AHEAD, count - 1)].owner.cls)
+        block_place(block, &some[i].row, &some[i].owner)
+        fence_add(fence, &some[i].row, some[i].owner.traits)
     if count:
-        fence.key = block.keys[block_first(block)]
-        fence.handle = block.handles[block_first(block)]
+        fence.key = block.rows[block_first(block)].key
+        fence.handle = block.rows[block_first(block)].handle
     if block.columns == NULL:
         return
     for i in range(count):
-        levels_set(
-            block.levels[i], &levelling.levels[levelling.epoch & 1], some[i].row.need
-        )
+        memcpy(block.levels[i], some[i].levels, sizeof(some[i].levels))
         columns_set(block, i, True)
     columns_add_up(block)
     levelling.stale -= block.epoch != levelling.epoch
@@ -322,15 +326,15 @@ cdef inline void fence_fill(Heads* heads, Fence* fence, const Head* some, int co
 cdef inline void fence_pack(Heads* heads, uint32_t at) noexcept nogil:
     """Make its block again: without slots that are not live, and with the levels of now."""
     cdef Head some[SLOTS]
-    cdef int count = <int>gather(heads.fences[at].block, some)
+    cdef int count = <int>gather(heads, heads.fences[at].block, some)
     fence_fill(heads, &heads.fences[at], some, count)
 
 
 cdef inline void fence_split(Heads* heads, uint32_t at, Block* block) noexcept nogil:
     """Move the later half of a block that is a group by itself to a new group behind it."""
     cdef Head some[SLOTS]
-    cdef int count = <int>gather(heads.fences[at].block, some), middle = count // 2
-    fence_insert(heads, at + 1, block, some[middle].key, some[middle].handle)
+    cdef int count = <int>gather(heads, heads.fences[at].block, some), middle = count // 2
+    fence_insert(heads, at + 1, block, some[middle].row.key, some[middle].row.handle)
     fence_fill(heads, &heads.fences[at], some, middle)
     fence_fill(heads, &heads.fences[at + 1], some + middle, count - middle)
 
@@ -338,8 +342,8 @@ cdef inline void fence_split(Heads* heads, uint32_t at, Block* block) noexcept n
 cdef inline void fence_join(Heads* heads, uint32_t at, uint32_t other) noexcept nogil:
     """Put two blocks into the first of them: of one group, or groups that follow each other."""
     cdef Head some[SLOTS]
-    cdef int count = <int>gather(heads.fences[at].block, some)
-    count += <int>gather(heads.fences[other].block, some + count)
+    cdef int count = <int>gather(heads, heads.fences[at].block, some)
+    count += <int>gather(heads, heads.fences[other].block, some + count)
     fence_fill(heads, &heads.fences[at], some, count)
     fence_delete(heads, other)
 
@@ -347,7 +351,7 @@ cdef inline void fence_join(Heads* heads, uint32_t at, uint32_t other) noexcept 
 cdef inline void fence_replace(Heads* heads, Fence* fence, Block* block) noexcept nogil:
     """Put what is in its small block into a larger one."""
     cdef Head some[SLOTS]
-    cdef int count = <int>gather(fence.block, some)
+    cdef int count = <int>gather(heads, fence.block, some)
     block.at = fence.block.at
     if heads.levelling != NULL:
         block.epoch = heads.levelling.epoch
@@ -368,6 +372,10 @@ cdef struct Division:
     uint32_t next          # fence whose block is made again
 
 
+cdef inline bint row_before(const Row* one, const Row* other) noexcept nogil:
+    return before(one.key, one.handle, other.key, other.handle)
+
+
 cdef inline void runs_merge(
     const Head* some, Head* into, uint32_t begin, uint32_t middle, uint32_t end
 ) noexcept nogil:
@@ -376,7 +384,7 @@ cdef inline void runs_merge(
     for to in range(begin, end):
         if other == end or (
             one < middle
-            and before(some[one].key, some[one].handle, some[other].key, some[other].handle)
+            and row_before(&some[one].row, &some[other].row)
         ):
             into[to] = some[one]
             one += 1
@@ -393,9 +401,7 @@ cdef inline Head* runs_sort(
     cdef uint32_t i
     cdef bint rising = True
     for i in range(1, begins[runs]):
-        rising = rising and before(
-            some[i - 1].key, some[i - 1].handle, some[i].key, some[i].handle
-        )
+        rising = rising and row_before(&some[i - 1].row, &some[i].row)
     while runs > 1 and not rising:
         for i in range(0, runs, 2):
             runs_merge(
@@ -530,16 +536,12 @@ cdef inline void blocks_divide(
     count = 0
     for i in range(begin, end):
         begins[i - begin] = count
-        count += gather(heads.fences[i].block, gathered + count)
+        count += gather(heads, heads.fences[i].block, gathered + count)
     begins[end - begin] = count
     division.some = runs_sort(gathered, gathered + count, begins, end - begin)
     for i in range(count):
         division.order[i] = <uint16_t>i
-        levels_set(
-            division.levels[i],
-            &levelling.levels[levelling.epoch & 1],
-            division.some[i].row.need,
-        )
+        memcpy(division.levels[i], division.some[i].levels, sizeof(division.some[i].levels))
     parts = <uint32_t>larger(parts, (count + SLOTS - 1) // SLOTS)
     divide(heads, &division, 0, <int>count, <int>parts)
     free(gathered)

@@ -14,7 +14,7 @@ splits or joins a block, or divides 16 of them; where a block comes or goes, O(b
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from headrace._native.block cimport (
     COLUMNS,
@@ -31,12 +31,13 @@ from headrace._native.block cimport (
     block_leave,
     block_new,
     block_place,
+    columns_at,
     columns_set,
-    header_bytes,
     levels_set,
     lowest_bit,
     more_than,
     prefetch_block,
+    prefetch_write,
     row_init,
 )
 from headrace._native.classes cimport (
@@ -46,9 +47,10 @@ from headrace._native.classes cimport (
     MARKS,
     Block,
     Class,
+    Owner,
     Row,
     Shape,
-    marks_of,
+    marks_add,
     need_fits,
     suits,
 )
@@ -75,6 +77,7 @@ from headrace._native.fences cimport (
     levels_follow,
     levels_renew,
     partner,
+    row_before,
     same_group,
     singles_follow,
 )
@@ -108,11 +111,15 @@ cdef struct Scan:
 
 cdef inline bint row_found(const Block* block, int slot, Search* search) noexcept nogil:
     """Note the class as the best so far if it suits; its need is known to fit."""
-    if not suits(block.rows[slot].traits, block.kinds[slot], search.shape):
+    cdef const Row* row = &block.rows[slot]
+    cdef const Owner* owner = &block.owners[slot]
+    if not suits(owner.traits, row.kind, search.shape):
         return False
-    search.key = block.keys[slot]
-    search.handle = block.handles[slot]
-    search.found = block.rows[slot].cls
+    search.key = row.key
+    search.handle = row.handle
+    search.found = owner.cls
+    prefetch_write(owner.cls)
+    prefetch_write(&owner.cls.leases)
     return True
 
 
@@ -120,10 +127,11 @@ cdef inline bint slot_search(
     const Block* block, int slot, Search* search, Scan* scan
 ) noexcept nogil:
     """Note the class in a slot if it fits and comes first; return whether any behind it is too late."""
-    if not need_fits(block.rows[slot].need, search.free):
+    cdef const Row* row = &block.rows[slot]
+    if not need_fits(row.need, search.free):
         scan.wasted += 1
         return False
-    if not before(block.keys[slot], block.handles[slot], search.key, search.handle):
+    if not before(row.key, row.handle, search.key, search.handle):
         return True
     return row_found(block, slot, search)
 
@@ -154,7 +162,7 @@ cdef inline void block_compare(Block* block, Search* search, Scan* scan) noexcep
     cdef uint8_t levels[4]
     cdef int d
     scan.compared += 1
-    if block.columns == NULL:
+    if block.capacity < SLOTS:
         able[0] = block.live[0]
         block_search(block, able, search, scan)
         return
@@ -162,7 +170,7 @@ cdef inline void block_compare(Block* block, Search* search, Scan* scan) noexcep
         levels[d] = scan.levels[block.epoch & 1][d]
         if block.most[d] <= search.free[d]:
             levels[d] = LEVELS - 1
-    if able_at(block.live, block.columns, levels, able):
+    if able_at(block.live, columns_at(block), levels, able):
         if able_traits(block, search.shape, able):
             block_search(block, able, search, scan)
     elif block.gone >= GONE_MIN:
@@ -223,8 +231,8 @@ cdef inline void heads_scan(Heads* heads, Search* search) noexcept nogil:
             ):
                 if fences > 1:
                     prefetch_block(
-                        <const uint64_t*>fence.block,
-                        <const uint64_t*>(<const char*>fence.block + header_bytes()),
+                        fence.block.live,
+                        columns_at(fence.block),
                         scan.levels[heads.levelling.epoch & 1],
                     )
                 place = (at + count) % AHEAD
@@ -327,6 +335,7 @@ cdef inline int heads_put(Heads* heads, Class* cls, uint64_t key, uint32_t handl
     cdef Fence* fences
     cdef Fence* fence
     cdef Row row
+    cdef Owner owner
     cdef uint32_t at, capacity
     cdef int d
     if heads.count == heads.capacity:
@@ -345,7 +354,9 @@ cdef inline int heads_put(Heads* heads, Class* cls, uint64_t key, uint32_t handl
         levelling_init(heads)
     if capacity:
         added = block_new(capacity)
-    row_init(&row, cls)
+    row_init(&row, cls, key, handle)
+    owner.cls = cls
+    owner.traits = cls.traits
     if fence.block.used == fence.block.capacity:
         if added == NULL:
             fence_pack(heads, at)
@@ -355,8 +366,8 @@ cdef inline int heads_put(Heads* heads, Class* cls, uint64_t key, uint32_t handl
             at = block_add(heads, at, added, key, handle)
             fence = &heads.fences[at]
     block = fence.block
-    block_place(block, &row, cls.kind, key, handle)
-    fence_add(fence, &row, cls.kind)
+    block_place(block, &row, &owner)
+    fence_add(fence, &row, cls.traits)
     heads.live += 1
     if block.columns != NULL:
         levels_set(
@@ -379,7 +390,7 @@ cdef inline void heads_tidy(Heads* heads, uint32_t at) noexcept nogil:
         else:
             block_clear(fence.block)
             fence_clear(&heads.fences[at])
-    elif heads.count == 1 or fence.live > PACK_UP_TO // 2 or fence.live % 16:
+    elif heads.count == 1 or fence.live > PACK_UP_TO // 4 or fence.live % 16:
         return  # it is looked at again when there are fewer
     else:
         other = partner(heads, at)
@@ -420,7 +431,7 @@ cdef inline int heads_update(Heads* heads, Class* cls) except -1:
     cdef uint32_t slot = cls.slot
     if block == NULL:
         return heads_put(heads, cls, key, handle) if handle != NONE else 0
-    if block.keys[slot] == key and block.handles[slot] == handle:
+    if block.rows[slot].key == key and block.rows[slot].handle == handle:
         return 0
     if handle != NONE and same_group(
         &heads.fences[block.at], &heads.fences[fence_find(heads, key, handle)]
@@ -438,43 +449,38 @@ cdef inline int block_check(const Heads* heads, const Fence* fence, size_t* clas
     """Assert what a block holds, and that its fence and its marks span it."""
     cdef const Block* block = fence.block
     cdef const Row* row
+    cdef const Row* last = NULL
     cdef const Class* cls
     cdef const Levels* levels
     cdef uint32_t marks[MARKS]
     cdef uint32_t live = 0
-    cdef uint64_t last_key = 0
-    cdef uint32_t last_handle = 0
     cdef int slot, d, level, g, column
     cdef bint is_set
     assert block.used <= block.capacity
     assert (block.columns != NULL) == (block.capacity == SLOTS)
     for slot in range(block.capacity):
         if not block.live[slot >> 6] >> (slot & 63) & 1:
-            assert block.handles[slot] == NONE
-            assert block.keys[slot] == KEY_MAX
+            assert block.rows[slot].handle == NONE
+            assert block.rows[slot].key == KEY_MAX
             continue
         live += 1
         assert slot < block.used
         row = &block.rows[slot]
-        cls = row.cls
+        cls = block.owners[slot].cls
         assert cls.block == block
         assert cls.slot == slot
         assert cls.jobs.size
-        assert block.keys[slot] == cls.jobs.head_key
-        assert block.handles[slot] == cls.jobs.head_handle
-        assert not before(
-            block.keys[slot], block.handles[slot], fence.low_key, fence.low_handle
-        )
-        assert not before(
-            block.high_key, block.high_handle, block.keys[slot], block.handles[slot]
-        )
-        if block.sorted and live > 1:
-            assert before(last_key, last_handle, block.keys[slot], block.handles[slot])
-        last_key = block.keys[slot]
-        last_handle = block.handles[slot]
-        assert row.traits == cls.traits
-        assert block.kinds[slot] == cls.kind
-        marks_of(row.traits, cls.kind, marks)
+        assert row.key == cls.jobs.head_key
+        assert row.handle == cls.jobs.head_handle
+        assert not before(row.key, row.handle, fence.low_key, fence.low_handle)
+        assert not before(block.high_key, block.high_handle, row.key, row.handle)
+        if block.sorted and last != NULL:
+            assert row_before(last, row)
+        last = row
+        assert block.owners[slot].traits == cls.traits
+        assert row.kind == cls.kind
+        memset(marks, 0, sizeof(marks))
+        marks_add(cls.traits, cls.kind, marks)
         for d in range(DIMENSIONS):
             assert row.need[d] == cls.need[d]
             assert heads.least[d] <= fence.least[d] <= cls.need[d] <= block.most[d]
@@ -499,17 +505,14 @@ cdef inline int block_check(const Heads* heads, const Fence* fence, size_t* clas
     if not block.sorted:
         assert block.count == live
         for g in range(1, <int>block.count):
-            assert before(
-                block.keys[block.order[g - 1]],
-                block.handles[block.order[g - 1]],
-                block.keys[block.order[g]],
-                block.handles[block.order[g]],
+            assert row_before(
+                &block.rows[block.order[g - 1]], &block.rows[block.order[g]]
             )
     if live:
         slot = <int>block_first(block)
         assert block.live[slot >> 6] >> (slot & 63) & 1
-        assert block.keys[slot] == fence.key
-        assert block.handles[slot] == fence.handle
+        assert block.rows[slot].key == fence.key
+        assert block.rows[slot].handle == fence.handle
     else:
         assert fence.handle == NONE
     classes[0] += live
