@@ -3,6 +3,8 @@
 What the numbers do not say: no engine, no store and no HTTP is in them. Calls are made from
 Python, so each holds the cost of a call (`call_ns` is a call that does nothing). Percentiles
 time each call by itself and hold one clock reading; means are medians over runs of 500 calls.
+Sizes are measured in turn, five times each, so that what slows the machine for a while slows all of
+them; 500 calls go before each turn, which brings into the caches what stays there.
 Depth and classes stay as they are: every job taken is pushed back at the end of its class, or
 ("churn") replaced by one with needs that none had before. The trace's jobs are those of
 `trace_replay.py`, each a few percent off; without the trace's files they are left out.
@@ -24,7 +26,7 @@ import sys
 from array import array
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from itertools import count
+from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter_ns
@@ -40,6 +42,7 @@ NONE: frozenset[int] = frozenset()
 EVERYTHING: Need = (2**31, 2**31, 2**31, 2**31)
 NEED_LIMITS = (64_000, 256_000, 1_000_000, 8_000)
 RUN = 500  # calls between two clock readings
+TURNS = 5
 BATCH = 100
 
 
@@ -91,6 +94,11 @@ class Load:
         self.shape = self.index.shape_add(None, None, -1, NONE)
         for handle in range(jobs):
             self.index.push(self.classes[handle % len(needs)], handle, key(handle))
+        self.take_ns: list[float] = []
+        self.push_ns: list[float] = []
+        self.single_ns: list[int] = []
+        self.batch_ns: list[float] = []
+        self.misses = 0
 
     def back(self, handles: list[int]) -> float:
         """Push what was taken; return ns for each."""
@@ -105,17 +113,16 @@ class Load:
             index.release(cls)
         return spent / max(1, len(rows))
 
-    def measure(self, frees: list[Need], shapes: list[int] | None = None) -> Row:
+    def warm(self, frees: list[Need]) -> None:
+        self.back([self.index.take(self.shape, *free) for free in frees])
+
+    def run(self, frees: list[Need], shapes: list[int] | None = None) -> None:
+        """Take for each of these offers, twice, and now and then a batch."""
         take = self.index.take
         offers = [
             (shapes[i % len(shapes)] if shapes else self.shape, *free)
             for i, free in enumerate(frees)
         ]
-        take_ns: list[float] = []
-        push_ns: list[float] = []
-        single_ns: list[int] = []
-        batch_ns: list[float] = []
-        misses = 0
         gc.disable()
         for at in range(0, len(offers), RUN):
             some = offers[at : at + RUN]
@@ -123,29 +130,44 @@ class Load:
             begin = perf_counter_ns()
             for shape, cpu, memory, storage, gpu in some:
                 handles.append(take(shape, cpu, memory, storage, gpu))
-            take_ns.append((perf_counter_ns() - begin) / len(some))
-            misses += handles.count(-1)
-            push_ns.append(self.back(handles))
+            self.take_ns.append((perf_counter_ns() - begin) / len(some))
+            self.misses += handles.count(-1)
+            self.push_ns.append(self.back(handles))
             handles.clear()
             for shape, cpu, memory, storage, gpu in some:
                 begin = perf_counter_ns()
                 handle = take(shape, cpu, memory, storage, gpu)
-                single_ns.append(perf_counter_ns() - begin)
+                self.single_ns.append(perf_counter_ns() - begin)
                 handles.append(handle)
             self.back(handles)
             begin = perf_counter_ns()
             handles = self.index.take_many(some[0][0], EVERYTHING, BATCH)
             if handles:
-                batch_ns.append((perf_counter_ns() - begin) / len(handles))
+                self.batch_ns.append((perf_counter_ns() - begin) / len(handles))
             self.back(handles)
         gc.enable()
+
+    def row(self) -> Row:
         return {
-            "take_ns": median(take_ns),
-            "push_ns": median(push_ns),
-            "batch_ns": median(batch_ns),
-            **spread(single_ns),
-            "fits_none": misses,
+            "take_ns": median(self.take_ns),
+            "push_ns": median(self.push_ns),
+            "batch_ns": median(self.batch_ns),
+            **spread(self.single_ns),
+            "fits_none": self.misses,
         }
+
+    def measure(self, frees: list[Need], shapes: list[int] | None = None) -> Row:
+        self.run(frees, shapes)
+        return self.row()
+
+
+def in_turn(loads: list[Load], frees: list[list[Need]]) -> None:
+    """Run each of the loads with its own offers, a part of them in each turn."""
+    part = max(RUN, len(frees[0]) // TURNS)
+    for at in range(0, len(frees[0]), part):
+        for load, offers in zip(loads, frees, strict=True):
+            load.warm(offers[at : at + RUN])
+            load.run(offers[at : at + part])
 
 
 def rising(priorities: int) -> Callable[[int], int]:
@@ -215,28 +237,29 @@ def trace_mix() -> Mix:
 
 def over_depth(depths: list[int], rounds: int) -> list[Row]:
     """100 classes, three priorities, everything fits."""
-    rows = []
-    for depth in depths:
-        load = Load(
-            [need_small(number) for number in range(100)],
-            depth,
-            rising(3),
-        )
-        row = load.measure([EVERYTHING] * rounds)
-        rows.append({"jobs": depth, "classes": 100, **row})
-    return rows
+    needs = [need_small(number) for number in range(100)]
+    loads = [Load(needs, depth, rising(3)) for depth in depths]
+    in_turn(loads, [[EVERYTHING] * rounds] * len(loads))
+    return [
+        {"jobs": depth, "classes": 100, **load.row()}
+        for depth, load in zip(depths, loads, strict=True)
+    ]
 
 
 def over_classes(classes: list[int], rounds: int) -> list[Row]:
     """Each job its own class at the upper end; workers of random sizes."""
     rows = []
-    for number in classes:
-        jobs = max(number, 10_000)
-        for name, need in (("uniform", need_random), ("log", need_log)):
+    for name, need in (("uniform", need_random), ("log", need_log)):
+        loads, frees = [], []
+        for number in classes:
             rand = random.Random(number)
-            load = Load([need(rand) for _ in range(number)], jobs, rising(1))
-            row = load.measure([need(rand) for _ in range(rounds)])
-            rows.append({"needs": name, "classes": number, "jobs": jobs, **row})
+            jobs = max(number, 10_000)
+            loads.append(Load([need(rand) for _ in range(number)], jobs, rising(1)))
+            frees.append([need(rand) for _ in range(rounds)])
+        in_turn(loads, frees)
+        for number, load in zip(classes, loads, strict=True):
+            jobs = max(number, 10_000)
+            rows.append({"needs": name, "classes": number, "jobs": jobs, **load.row()})
     return rows
 
 
@@ -276,53 +299,81 @@ def over_adversaries(number: int, rounds: int) -> list[Row]:
     return rows
 
 
+class Churn:
+    """An index in which each job has a class of its own, and one comes for each that is taken."""
+
+    def __init__(self, mix: Mix, number: int, rounds: int) -> None:
+        """Prepare for as many takes as there are jobs, and so many rounds after them."""
+        self.mix = mix
+        self.rand = random.Random(11)
+        self.index = MatchIndex()
+        offers = [mix.offer(self.rand) for _ in range(number + rounds)]
+        self.shapes = {
+            model: self.index.shape_add(None, None, model, NONE)
+            for model in {model for model, _ in offers}
+        }
+        self.offers = iter([(self.shapes[model], free) for model, free in offers])
+        self.classes = [
+            self.index.class_add(0, handle % 4, *mix.job(self.rand), NONE)
+            for handle in range(number)
+        ]
+        for handle, cls in enumerate(self.classes):
+            self.index.push(cls, handle, handle)
+        self.age = number
+        self.misses = 0
+        self.take_ns: list[int] = []
+        self.change_ns: list[int] = []
+
+    def turn(self, rounds: int, *, record: bool) -> None:
+        index, classes = self.index, self.classes
+        jobs = [self.mix.job(self.rand) for _ in range(rounds)]
+        gc.disable()
+        for (shape, free), job in zip(islice(self.offers, rounds), jobs, strict=True):
+            begin = perf_counter_ns()
+            handle = index.take(shape, *free)
+            took_ns = perf_counter_ns() - begin
+            if record:
+                self.take_ns.append(took_ns)
+                self.misses += handle < 0
+            if handle < 0:
+                continue
+            begin = perf_counter_ns()
+            index.release(classes[handle])
+            index.class_drop(classes[handle])
+            classes[handle] = index.class_add(0, handle % 4, *job, NONE)
+            index.push(classes[handle], handle, self.age)
+            if record:
+                self.change_ns.append(perf_counter_ns() - begin)
+            self.age += 1
+        gc.enable()
+
+    def row(self) -> Row:
+        return {
+            **spread(self.take_ns),
+            "change_p50_ns": percentile(self.change_ns, 0.5),
+            "change_p99_ns": percentile(self.change_ns, 0.99),
+            "fits_none": self.misses,
+        }
+
+
 def over_churn(classes: list[int], rounds: int) -> list[Row]:
     """Each job brings its own class, which is dropped when the job is taken."""
-    return [churn(mix, number, rounds) for mix in mixes() for number in classes]
-
-
-def churn(mix: Mix, number: int, rounds: int) -> Row:
-    rand = random.Random(11)
-    index = MatchIndex()
-    offers = [mix.offer(rand) for _ in range(number + 2 * rounds)]
-    shapes = {
-        model: index.shape_add(None, None, model, NONE) for model in {model for model, _ in offers}
-    }
-    for model, free in offers:  # the workers ask before there is anything, as they do
-        index.peek(shapes[model], *free)
-    jobs = [mix.job(rand) for _ in range(number + len(offers))]
-    classes = [
-        index.class_add(0, handle % 4, *job, NONE) for handle, job in enumerate(jobs[:number])
-    ]
-    for handle, cls in enumerate(classes):
-        index.push(cls, handle, handle)
-    take_ns: list[int] = []
-    change_ns: list[int] = []
-    misses = 0
-    gc.disable()
-    for age, (model, free) in enumerate(offers, number):
-        shape = shapes[model]
-        begin = perf_counter_ns()
-        handle = index.take(shape, *free)
-        take_ns.append(perf_counter_ns() - begin)
-        if handle < 0:
-            misses += 1
-            continue
-        begin = perf_counter_ns()
-        index.release(classes[handle])
-        index.class_drop(classes[handle])
-        classes[handle] = index.class_add(0, handle % 4, *jobs[age], NONE)
-        index.push(classes[handle], handle, age)
-        change_ns.append(perf_counter_ns() - begin)
-    gc.enable()
-    return {
-        "needs": mix.name,
-        "classes": number,
-        **spread(take_ns[number + rounds :]),  # once the jobs that few fit have piled up
-        "change_p50_ns": percentile(change_ns, 0.5),
-        "change_p99_ns": percentile(change_ns, 0.99),
-        "fits_none": misses,
-    }
+    rows = []
+    part = max(RUN, rounds // TURNS)
+    for mix in mixes():
+        loads = [Churn(mix, number, rounds + TURNS * (part + RUN)) for number in classes]
+        for number, load in zip(classes, loads, strict=True):
+            # Once the jobs that few offers fit have piled up.
+            load.turn(number + rounds, record=False)
+        for _ in range(TURNS):
+            for load in loads:
+                load.turn(RUN, record=False)
+                load.turn(part, record=True)
+        rows += [
+            {"needs": mix.name, "classes": number, **load.row()}
+            for number, load in zip(classes, loads, strict=True)
+        ]
+    return rows
 
 
 def over_traits(number: int, rounds: int) -> list[Row]:
