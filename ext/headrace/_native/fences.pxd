@@ -15,8 +15,8 @@ entries by time and old ones by what finds them; J. Bentley, Multidimensional bi
 (CACM 1975), for the division.
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport abs, free, malloc
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport abs, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from headrace._native.block cimport (
@@ -46,6 +46,7 @@ from headrace._native.levels cimport (
     OFFERS,
     SAMPLES,
     Levelling,
+    Levels,
     level_of,
     levels_choose,
 )
@@ -60,13 +61,37 @@ cdef enum:
     WASTED_LATER = 16      # ... and so many times the classes, unless these have doubled
     OWED = 8_192           # looked at in vain for one more block made again
 
+cdef extern from *:
+    """
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    static inline int headrace_reached(const int32_t *least, const int32_t *offer) {
+        __m128i over = _mm_setzero_si128();
+        for (int d = 0; d < 4; d++)
+            over = _mm_or_si128(over, _mm_cmpgt_epi32(
+                _mm_loadu_si128((const __m128i *)(least + 4 * d)), _mm_set1_epi32(offer[d])
+            ));
+        return ~_mm_movemask_ps(_mm_castsi128_ps(over)) & 15;
+    }
+    #else
+    static inline int headrace_reached(const int32_t *least, const int32_t *offer) {
+        int reached = 0;
+        for (int i = 0; i < 4; i++)
+            reached |= ((least[i] <= offer[0]) & (least[4 + i] <= offer[1])
+                & (least[8 + i] <= offer[2]) & (least[12 + i] <= offer[3])) << i;
+        return reached;
+    }
+    #endif
+    """
+    # Which of four fences an offer reaches: least[4 * d + i] is what i needs of amount d at least.
+    int fences_reached "headrace_reached"(const int32_t* least, const int32_t* offer) noexcept nogil
+
 cdef struct Fence:
     uint64_t key         # the first head; KEY_MAX and NONE without any
     uint64_t low_key     # no head of the group comes before it, none before the group reaches it
     uint32_t handle
     uint32_t low_handle
     Block* block
-    int32_t least[4]     # of the needs of any class; may be less
     uint32_t live        # classes in the block
     uint32_t kinds       # of any class; may hold more
     uint32_t labels_all  # labels that every class has; may hold fewer
@@ -80,6 +105,7 @@ cdef struct Head:
 
 cdef struct Heads:
     Fence* fences
+    int32_t (*leasts)[16]  # of four fences each (`least_of`): no class of the block needs less
     uint32_t count
     uint32_t capacity
     uint32_t live          # classes in all blocks
@@ -101,14 +127,16 @@ cdef inline void heads_free(Heads* heads) noexcept nogil:
     for i in range(heads.count):
         free(heads.fences[i].block)
     free(heads.fences)
+    free(heads.leasts)
     free(heads.levelling)
     heads.fences = NULL
+    heads.leasts = NULL
     heads.levelling = NULL
     heads.count = heads.capacity = 0
 
 
 cdef inline size_t heads_bytes(const Heads* heads) noexcept nogil:
-    cdef size_t total = heads.capacity * sizeof(Fence)
+    cdef size_t total = heads.capacity * (sizeof(Fence) + DIMENSIONS * sizeof(int32_t))
     cdef uint32_t i
     for i in range(heads.count):
         total += block_bytes(heads.fences[i].block.capacity)
@@ -156,41 +184,71 @@ cdef inline void first_follow(Heads* heads, Fence* fence) noexcept nogil:
 
 # Fences
 
-cdef inline void fence_clear(Fence* fence) noexcept nogil:
+cdef inline int32_t* least_of(const Heads* heads, const Fence* fence) noexcept nogil:
+    """Return where the fence's least needs are, one in each four numbers."""
+    cdef size_t at = fence - heads.fences
+    return &heads.leasts[at // 4][at % 4]
+
+
+cdef inline int fences_reserve(Heads* heads) except -1:
+    """Make room for one more. Raises: MemoryError, and nothing has changed."""
+    cdef uint32_t capacity
+    cdef Fence* fences
+    cdef int32_t (*leasts)[16]
+    if heads.count < heads.capacity:
+        return 0
+    capacity = (heads.capacity + heads.capacity // 2) // 4 * 4 + 4
+    fences = <Fence*>realloc(heads.fences, capacity * sizeof(Fence))
+    if fences == NULL:
+        raise MemoryError
+    heads.fences = fences
+    leasts = <int32_t (*)[16]>realloc(heads.leasts, capacity // 4 * sizeof(int32_t[16]))
+    if leasts == NULL:
+        raise MemoryError
+    heads.leasts = leasts
+    heads.capacity = capacity
+    return 0
+
+
+cdef inline void fence_clear(const Heads* heads, Fence* fence) noexcept nogil:
     """Make it the fence of a block in which nothing is."""
+    cdef int32_t* least = least_of(heads, fence)
     cdef int d
     fence.key = KEY_MAX
     fence.handle = NONE
     fence.live = 0
     for d in range(DIMENSIONS):
-        fence.least[d] = AMOUNT_LAST
+        least[4 * d] = AMOUNT_LAST
     fence.kinds = 0
     fence.labels_all = 0xFFFFFFFF
 
 
-cdef inline void fence_add(Fence* fence, const Row* row, const Traits* traits) noexcept nogil:
+cdef inline void fence_add(
+    const Heads* heads, Fence* fence, const Row* row, const Traits* traits
+) noexcept nogil:
+    cdef int32_t* least = least_of(heads, fence)
     cdef int d
     fence.live += 1
     for d in range(DIMENSIONS):
-        fence.least[d] = min(fence.least[d], row.need[d])
+        least[4 * d] = min(least[4 * d], row.need[d])
     fence.kinds |= low_bit(row.kind)
     fence.labels_all &= traits.labels_mask
 
 
-cdef inline void fence_span(Fence* fence) noexcept nogil:
+cdef inline void fence_span(const Heads* heads, Fence* fence) noexcept nogil:
     """Sum up anew what is live in its block."""
     cdef Block* block = fence.block
     cdef uint64_t key = fence.key, bits
     cdef uint32_t handle = fence.handle
     cdef int w, slot
-    fence_clear(fence)
+    fence_clear(heads, fence)
     fence.key = key
     fence.handle = handle
     for w in range((block.capacity + 63) >> 6):
         bits = block.live[w]
         while bits:
             slot = 64 * w + lowest_bit(bits)
-            fence_add(fence, &block.rows[slot], block.owners[slot].traits)
+            fence_add(heads, fence, &block.rows[slot], block.owners[slot].traits)
             bits &= bits - 1
     block.gone = block.vain = 0
 
@@ -230,20 +288,34 @@ cdef inline uint32_t group_live(const Heads* heads, uint32_t begin, uint32_t end
     return live
 
 
+cdef inline void fences_move(Heads* heads, uint32_t at, int by) noexcept nogil:
+    """Take over that the fences from here on have moved by one: to here, or from here up."""
+    cdef uint32_t i, count = heads.count - at - (by > 0), to
+    cdef int32_t* least
+    cdef const int32_t* other
+    cdef int d
+    for i in range(count):
+        to = at + i if by < 0 else heads.count - 1 - i
+        least = least_of(heads, &heads.fences[to])
+        other = least_of(heads, &heads.fences[<int64_t>to - by])
+        for d in range(DIMENSIONS):
+            least[4 * d] = other[4 * d]
+        heads.fences[to].block.at = to
+
+
 cdef inline void fence_insert(
     Heads* heads, uint32_t at, Block* block, uint64_t low_key, uint32_t low_handle
 ) noexcept nogil:
     """Put a block before others; there is room for its fence."""
-    cdef uint32_t i
     cdef Fence* fence = &heads.fences[at]
     memmove(fence + 1, fence, (heads.count - at) * sizeof(Fence))
     heads.count += 1
+    fences_move(heads, at, 1)
     fence.block = block
+    fence.block.at = at
     fence.low_key = low_key
     fence.low_handle = low_handle
-    fence_clear(fence)
-    for i in range(at, heads.count):
-        heads.fences[i].block.at = i
+    fence_clear(heads, fence)
     heads.at += heads.at >= at
 
 
@@ -256,8 +328,7 @@ cdef inline void fence_delete(Heads* heads, uint32_t at) noexcept nogil:
     free(fence.block)
     heads.count -= 1
     memmove(fence, fence + 1, (heads.count - at) * sizeof(Fence))
-    for i in range(at, heads.count):
-        heads.fences[i].block.at = i
+    fences_move(heads, at, -1)
     if at == 0 and heads.count:
         end = group_end(heads, 0)
         for i in range(end):  # nothing comes before them now
@@ -305,11 +376,11 @@ cdef inline void fence_fill(Heads* heads, Fence* fence, const Head* some, int co
     cdef Levelling* levelling = heads.levelling
     cdef int i
     block_clear(block)
-    fence_clear(fence)
+    fence_clear(heads, fence)
     for i in range(count):
         prefetch_write(some[min(i + CLASSES_AHEAD, count - 1)].owner.cls)
         block_place(block, &some[i].row, &some[i].owner)
-        fence_add(fence, &some[i].row, some[i].owner.traits)
+        fence_add(heads, fence, &some[i].row, some[i].owner.traits)
     if count:
         fence.key = block.rows[block_first(block)].key
         fence.handle = block.rows[block_first(block)].handle
@@ -602,8 +673,9 @@ cdef inline uint32_t singles_follow(Heads* heads, uint32_t end) noexcept nogil:
 cdef inline uint32_t partner(const Heads* heads, uint32_t at) noexcept nogil:
     """Choose a block to join with: what has room, of its group the nearest by need; or NONE."""
     cdef const Fence* fence = &heads.fences[at]
+    cdef const int32_t* own = least_of(heads, fence)
     cdef const Fence* other
-    cdef const Levelling* levelling = heads.levelling
+    cdef const Levels* levels
     cdef uint32_t begin, end, i, chosen = NONE
     cdef int d, apart, least = 0
     if is_single(heads, at):
@@ -616,6 +688,7 @@ cdef inline uint32_t partner(const Heads* heads, uint32_t at) noexcept nogil:
         return chosen
     begin = group_begin(heads, at)
     end = group_end(heads, at)
+    levels = &heads.levelling.levels[heads.levelling.epoch & 1]
     for i in range(begin, end):
         other = &heads.fences[i]
         if i == at or fence.live + other.live > PACK_UP_TO:
@@ -623,8 +696,8 @@ cdef inline uint32_t partner(const Heads* heads, uint32_t at) noexcept nogil:
         apart = 0
         for d in range(DIMENSIONS):
             apart += abs(
-                <int>level_of(&levelling.levels[levelling.epoch & 1], d, fence.least[d])
-                - <int>level_of(&levelling.levels[levelling.epoch & 1], d, other.least[d])
+                <int>level_of(levels, d, own[4 * d])
+                - <int>level_of(levels, d, least_of(heads, other)[4 * d])
             )
         if chosen == NONE or apart < least:
             chosen = i

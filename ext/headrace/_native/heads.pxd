@@ -13,7 +13,7 @@ splits or joins a block, or divides 16 of them; where a block comes or goes, O(b
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from headrace._native.block cimport (
@@ -69,11 +69,14 @@ from headrace._native.fences cimport (
     fence_replace,
     fence_span,
     fence_split,
+    fences_reached,
+    fences_reserve,
     first_find,
     first_follow,
     group_begin,
     group_follow,
     is_single,
+    least_of,
     levels_follow,
     levels_renew,
     partner,
@@ -176,7 +179,7 @@ cdef inline void block_compare(Block* block, Search* search, Scan* scan) noexcep
     elif block.gone >= GONE_MIN:
         block.vain += 1
         if block.vain == VAIN_MAX:
-            fence_span(&scan.heads.fences[block.at])
+            fence_span(scan.heads, &scan.heads.fences[block.at])
 
 
 cdef inline void scan_begin(Scan* scan, Heads* heads, const int32_t* offer) noexcept nogil:
@@ -214,22 +217,28 @@ cdef inline void heads_scan(Heads* heads, Search* search) noexcept nogil:
     cdef int32_t offer[4]
     cdef uint32_t kinds = search.shape.marks[KINDS]
     cdef uint32_t lacking = ~search.shape.marks[LABELS]
-    cdef uint32_t i = 0, count = 0, at = 0, place, fences = heads.count
+    cdef uint32_t four = 0, fours = (heads.count + 3) // 4  # fences are looked at by fours
+    cdef uint32_t reached = 0, count = 0, at = 0, place
     scan_begin(&scan, heads, search.free)
     memcpy(offer, search.free, sizeof(offer))
     while True:
-        if i < fences:
-            fence = &heads.fences[i]
-            i += 1
-            if fence.low_key > search.key:
-                i = fences
-            elif (
+        while reached == 0 and four < fours:
+            if heads.fences[4 * four].low_key > search.key:
+                four = fours
+                break
+            reached = fences_reached(heads.leasts[four], offer)
+            four += 1
+            if 4 * four > heads.count:
+                reached &= 15 >> (4 * four - heads.count)
+        if reached:
+            fence = &heads.fences[4 * four - 4 + lowest_bit(reached)]
+            reached &= reached - 1
+            if (
                 (fence.key <= search.key)
-                & need_fits(fence.least, offer)
                 & ((fence.kinds & kinds) != 0)
                 & ((fence.labels_all & lacking) == 0)
             ):
-                if fences > 1:
+                if heads.count > 1:
                     prefetch_block(
                         fence.block.live,
                         columns_at(fence.block),
@@ -254,13 +263,15 @@ cdef inline void heads_scan(Heads* heads, Search* search) noexcept nogil:
 
 cdef inline void least_find(Heads* heads) noexcept nogil:
     """Find what no need is less than, once fences alone have refused an offer."""
+    cdef const int32_t* least
     cdef uint32_t i
     cdef int d
     for d in range(DIMENSIONS):
         heads.least[d] = AMOUNT_LAST
     for i in range(heads.count):
+        least = least_of(heads, &heads.fences[i])
         for d in range(DIMENSIONS):
-            heads.least[d] = min(heads.least[d], heads.fences[i].least[d])
+            heads.least[d] = min(heads.least[d], least[4 * d])
 
 
 cdef inline void heads_search(Heads* heads, Search* search) noexcept nogil:
@@ -332,19 +343,12 @@ cdef inline int heads_put(Heads* heads, Class* cls, uint64_t key, uint32_t handl
     """Add a class that is in no block. Raises: MemoryError, and nothing has changed."""
     cdef Block* added = NULL
     cdef Block* block
-    cdef Fence* fences
     cdef Fence* fence
     cdef Row row
     cdef Owner owner
     cdef uint32_t at, capacity
     cdef int d
-    if heads.count == heads.capacity:
-        capacity = heads.capacity + heads.capacity // 2 + 1
-        fences = <Fence*>realloc(heads.fences, capacity * sizeof(Fence))
-        if fences == NULL:
-            raise MemoryError
-        heads.fences = fences
-        heads.capacity = capacity
+    fences_reserve(heads)
     if heads.count == 0:
         fence_insert(heads, 0, block_new(SMALL_FIRST), 0, 0)
     at = fence_find(heads, key, handle)
@@ -367,7 +371,7 @@ cdef inline int heads_put(Heads* heads, Class* cls, uint64_t key, uint32_t handl
             fence = &heads.fences[at]
     block = fence.block
     block_place(block, &row, &owner)
-    fence_add(fence, &row, cls.traits)
+    fence_add(heads, fence, &row, cls.traits)
     heads.live += 1
     if block.columns != NULL:
         levels_set(
@@ -389,7 +393,7 @@ cdef inline void heads_tidy(Heads* heads, uint32_t at) noexcept nogil:
             fence_delete(heads, at)
         else:
             block_clear(fence.block)
-            fence_clear(&heads.fences[at])
+            fence_clear(heads, &heads.fences[at])
     elif heads.count == 1 or fence.live > PACK_UP_TO // 4 or fence.live % 16:
         return  # it is looked at again when there are fewer
     else:
@@ -448,6 +452,7 @@ cdef inline int heads_update(Heads* heads, Class* cls) except -1:
 cdef inline int block_check(const Heads* heads, const Fence* fence, size_t* classes) except -1:
     """Assert what a block holds, and that its fence and its marks span it."""
     cdef const Block* block = fence.block
+    cdef const int32_t* least = least_of(heads, fence)
     cdef const Row* row
     cdef const Row* last = NULL
     cdef const Class* cls
@@ -483,7 +488,7 @@ cdef inline int block_check(const Heads* heads, const Fence* fence, size_t* clas
         marks_add(cls.traits, cls.kind, marks)
         for d in range(DIMENSIONS):
             assert row.need[d] == cls.need[d]
-            assert heads.least[d] <= fence.least[d] <= cls.need[d] <= block.most[d]
+            assert heads.least[d] <= least[4 * d] <= cls.need[d] <= block.most[d]
         assert not marks[KINDS] & ~fence.kinds
         assert not fence.labels_all & ~marks[LABELS]
         for g in range(MARKS):
