@@ -12,7 +12,7 @@ Only classes with queued jobs are in blocks. A change costs O(log blocks), and n
 splits or joins a block, or divides 16 of them; where a block comes or goes, O(blocks).
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -58,7 +58,6 @@ from headrace._native.fences cimport (
     PACK_UP_TO,
     Fence,
     Heads,
-    blocks_divide,
     fence_add,
     fence_clear,
     fence_delete,
@@ -74,14 +73,17 @@ from headrace._native.fences cimport (
     first_find,
     first_follow,
     group_begin,
-    group_follow,
-    is_single,
     least_of,
     levels_follow,
     levels_renew,
+    same_group,
+)
+from headrace._native.groups cimport (
+    blocks_divide,
+    group_follow,
+    is_single,
     partner,
     row_before,
-    same_group,
     singles_follow,
 )
 from headrace._native.heap cimport KEY_MAX, NONE, before
