@@ -253,7 +253,7 @@ def growth(
     title: str,
     below: str,
 ) -> Figure | None:
-    """Draw costs over a size, and beside the first of them what log n would be."""
+    """Draw costs over a size, and beside the first of them, from 1,000 on, what log n would be."""
     rows = [row for row in rows if all(key in row for key in (over, *lines))]
     if len(rows) < 2:
         return None
@@ -273,7 +273,7 @@ def growth(
             fontsize=9,
         )
     first = next(iter(lines))
-    steps = [(size, row[first]) for size, row in zip(sizes, rows, strict=True) if size > 1]
+    steps = [(size, row[first]) for size, row in zip(sizes, rows, strict=True) if size >= 1_000]
     unit = steps[0][1] / log2(steps[0][0])
     axes.plot(
         [size for size, _ in steps],
@@ -285,9 +285,9 @@ def growth(
     axes.annotate(
         "as log n",
         (steps[-1][0], unit * log2(steps[-1][0])),
-        xytext=(8, 0),
+        xytext=(8, 6),
         textcoords="offset points",
-        va="center",
+        va="bottom",
         color=FAINT,
         fontsize=9,
     )
