@@ -3,8 +3,8 @@
 What the numbers do not say: no engine, no store and no HTTP is in them. Calls are made from
 Python, so each holds the cost of a call (`call_ns` is a call that does nothing). Percentiles
 time each call by itself and hold one clock reading; means are medians over runs of 500 calls.
-Sizes are measured in turn, five times each, so that what slows the machine for a while slows all of
-them; 500 calls go before each turn, which brings into the caches what stays there.
+Depths and numbers of classes are measured in turn, five times each, so that what slows the machine
+for a while slows all of them; 500 calls go before each turn, with offers of their own.
 Depth and classes stay as they are: every job taken is pushed back at the end of its class, or
 ("churn") replaced by one with needs that none had before. The trace's jobs are those of
 `trace_replay.py`, each a few percent off; without the trace's files they are left out.
@@ -161,13 +161,19 @@ class Load:
         return self.row()
 
 
+def in_all(rounds: int) -> int:
+    """Return how many offers turns need that measure so many, or a little more."""
+    return TURNS * (RUN + max(RUN, rounds // TURNS))
+
+
 def in_turn(loads: list[Load], frees: list[list[Need]]) -> None:
     """Run each of the loads with its own offers, a part of them in each turn."""
-    part = max(RUN, len(frees[0]) // TURNS)
-    for at in range(0, len(frees[0]), part):
+    part = len(frees[0]) // TURNS
+    for turn in range(TURNS):
         for load, offers in zip(loads, frees, strict=True):
-            load.warm(offers[at : at + RUN])
-            load.run(offers[at : at + part])
+            some = offers[turn * part : (turn + 1) * part]
+            load.warm(some[:RUN])
+            load.run(some[RUN:])
 
 
 def rising(priorities: int) -> Callable[[int], int]:
@@ -239,7 +245,7 @@ def over_depth(depths: list[int], rounds: int) -> list[Row]:
     """100 classes, three priorities, everything fits."""
     needs = [need_small(number) for number in range(100)]
     loads = [Load(needs, depth, rising(3)) for depth in depths]
-    in_turn(loads, [[EVERYTHING] * rounds] * len(loads))
+    in_turn(loads, [[EVERYTHING] * in_all(rounds)] * len(loads))
     return [
         {"jobs": depth, "classes": 100, **load.row()}
         for depth, load in zip(depths, loads, strict=True)
@@ -255,7 +261,7 @@ def over_classes(classes: list[int], rounds: int) -> list[Row]:
             rand = random.Random(number)
             jobs = max(number, 10_000)
             loads.append(Load([need(rand) for _ in range(number)], jobs, rising(1)))
-            frees.append([need(rand) for _ in range(rounds)])
+            frees.append([need(rand) for _ in range(in_all(rounds))])
         in_turn(loads, frees)
         for number, load in zip(classes, loads, strict=True):
             jobs = max(number, 10_000)
@@ -499,7 +505,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the native structures alone.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--full", action="store_true", help="add 10^7 jobs; needs 2 GB")
-    parser.add_argument("--rounds", type=int, default=5_000, help="takes for each row")
+    parser.add_argument("--rounds", type=int, default=5_000, help="takes for each row, about")
     parser.add_argument("--only", default="", help="sections by name, with commas between")
     arguments = parser.parse_args()
     rounds = arguments.rounds

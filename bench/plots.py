@@ -274,6 +274,8 @@ def growth(
         )
     first = next(iter(lines))
     steps = [(size, row[first]) for size, row in zip(sizes, rows, strict=True) if size >= 1_000]
+    if not steps:
+        return None
     unit = steps[0][1] / log2(steps[0][0])
     axes.plot(
         [size for size, _ in steps],

@@ -66,3 +66,25 @@ def test_a_run_that_grows_over_its_gaps_stays_sound(length: int) -> None:
     expected = [*range(first + 1), *range(last + 1, last + 201)]
     assert index.take_many(shape, (1, 1, 1, 1), 1_000) == expected
     index.check()
+
+
+def test_priorities_that_come_lowest_first_have_a_run_each() -> None:
+    """A first job that a new one comes before takes no run from those behind it."""
+    index = MatchIndex()
+    cls = index.class_add(0, 0, (0, 0, 0, 0), NONE, NONE)
+    shape = index.shape_add(None, None, -1, NONE)
+    priorities, each = 7, 5_000
+    handles = iter(range(priorities * each))
+    for priority in reversed(range(priorities)):
+        for age in range(each):
+            index.push(cls, next(handles), priority << 32 | age)
+    last = each - 1
+    index.check()
+
+    # Only in runs is this told exactly of so many.
+    assert index.ahead(cls, (priorities - 1) << 32 | last, last) == (priorities * each - 1,) * 2
+    taken = index.take_many(shape, (0, 0, 0, 0), each + 1)
+
+    assert taken[:3] == [(priorities - 1) * each + age for age in range(3)]
+    assert taken[-1] == (priorities - 2) * each
+    index.check()

@@ -70,7 +70,7 @@ cdef struct Owner:  # whose row it is
     const Traits* traits
 
 
-cdef struct Block:  # what a search reads lies in its first two cache lines
+cdef struct Block:  # what a search reads, but for the order, lies in its first two cache lines
     uint64_t live[8]   # a bit for each slot whose class has a job queued
     uint32_t marks[MARKS]  # those of any class here; may hold more
     int32_t most[4]    # of the needs of any class here; may be more

@@ -369,7 +369,7 @@ cdef inline void fence_fill(Heads* heads, Fence* fence, const Head* some, int co
     block_clear(block)
     fence_clear(heads, fence)
     for i in range(count):
-        prefetch_write(some[min(i + CLASSES_AHEAD, count - 1)].owner.cls)
+        prefetch_write(&some[min(i + CLASSES_AHEAD, count - 1)].owner.cls.block)
         block_place(block, &some[i].row, &some[i].owner)
         fence_add(heads, fence, &some[i].row, some[i].owner.traits)
     if count:

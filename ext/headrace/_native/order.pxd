@@ -4,7 +4,7 @@ The first job stands by itself, so a class of one job, and there may be many suc
 memory. Other jobs mostly arrive in order within a priority. So a job is appended to a run whose
 last key is smaller, the one with the largest such key; the first job of a run is its head, and
 taking it moves an index, whatever the depth. A few runs serve as many interleaved priorities. Jobs
-that suit no run, and the first few of a class, go to a heap.
+that suit no run, the first few of a class, and a first job that a new one comes before go to a heap.
 
     head   the smallest of all, or KEY_MAX and NONE
     heap   what came out of order
@@ -40,7 +40,7 @@ from headrace._native.heap cimport (
 
 cdef enum:
     AHEAD_MAX = 10_000   # entries of a heap that are looked at to count those ahead
-    RUNS_MAX = 8
+    RUNS_MAX = 7         # one more, and a position could be NONE
     RUN_SHIFT = 28
     RUN_INDEX = (1 << 28) - 1
     HEAP_FIRST = 4       # a class with so few jobs needs no run
@@ -76,7 +76,7 @@ cdef struct Order:
 
 
 cdef inline void order_init(Order* order) noexcept nogil:
-    """Start with nothing; the memory is zeroed already."""
+    """Have no first job; for a new one the memory is zeroed already."""
     order.head_key = KEY_MAX
     order.head_handle = NONE
 
@@ -211,7 +211,7 @@ cdef inline int order_push(
         order.size += 1
         return 0
     if order.size:
-        rest_add(order, positions, order.head_key, order.head_handle)
+        heap_push(&order.heap, positions, order.head_key, order.head_handle)
     order.head_key = key
     order.head_handle = handle
     positions.at[handle] = AT_HEAD
