@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from http_tools import Server, open_server
 
 from headrace.core.commands import SubmitEach
-from headrace.http import singles
 from headrace.wire.problems import Problem, ProblemCode
 
 JOB = b'{"type":"t"}'
@@ -174,87 +172,3 @@ async def test_a_commit_that_fails_is_told_to_each(clients: Clients) -> None:
     answers = await sending
     unknown = Problem(ProblemCode.OUTCOME_UNKNOWN, "").row.status
     assert [status for status, _, _ in answers] == [unknown, unknown]
-
-
-# Waiting for those who were just answered -------------------------------------------------------
-
-MANY = [(JOB, "")] * 16
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is all the time in the world."""
-    monkeypatch.setattr(singles, "PATIENCE_S_MIN", 3_600.0)
-    monkeypatch.setattr(singles, "PATIENCE_S_MAX", 3_600.0)
-
-
-@pytest.fixture
-async def crowd(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clients]:
-    server = await open_server()
-    yield Clients(server, monkeypatch)
-    await server.close()
-
-
-@pytest.mark.usefixtures("patient")
-async def test_the_next_command_waits_until_most_of_many_are_back(crowd: Clients) -> None:
-    await crowd.send(*MANY)
-    first = asyncio.create_task(crowd.send(*MANY[:13]))
-    await asyncio.sleep(0.05)
-    assert not first.done()
-    assert [number for _, number in crowd.together] == [16]
-    await crowd.send(*MANY[:1])
-    assert [status for status, _, _ in await first] == [200] * 13
-    assert [number for _, number in crowd.together] == [16, 14]
-
-
-@pytest.mark.usefixtures("patient")
-async def test_those_that_came_during_a_commit_wait_with_the_others(crowd: Clients) -> None:
-    pump, release = crowd.server.node.pump, threading.Event()
-    write = crowd.server.node.store.write
-    crowd.server.node.store.write = lambda batch: (release.wait(), write(batch))  # type: ignore
-    first = asyncio.create_task(crowd.send(*MANY[:8]))
-    while not pump.write_age_ms:
-        await asyncio.sleep(0.001)
-    second = asyncio.create_task(crowd.send(*MANY[:8]))
-    await asyncio.sleep(0.05)
-    release.set()
-    await first
-    await asyncio.sleep(0.02)
-    assert [number for _, number in crowd.together] == [8]
-    await crowd.send(*MANY[:6])
-    await second
-    assert [number for _, number in crowd.together] == [8, 14]
-
-
-@pytest.mark.usefixtures("patient")
-async def test_a_few_are_not_waited_for(crowd: Clients) -> None:
-    await crowd.send(*MANY[:7])
-    await crowd.send((JOB, ""))
-    assert [number for _, number in crowd.together] == [7, 1]
-
-
-@pytest.mark.usefixtures("patient")
-async def test_a_commit_that_is_made_at_any_rate_takes_them_along(crowd: Clients) -> None:
-    await crowd.send(*MANY)
-    one = asyncio.create_task(crowd.send((JOB, "")))
-    await asyncio.sleep(0.05)
-    assert not one.done()
-    await crowd.server.poll()
-    assert (await one)[0][0] == 200
-
-
-async def test_who_does_not_come_back_is_not_waited_for_again_and_again(
-    crowd: Clients, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(singles, "PATIENCE_S_MIN", 0.05)
-    monkeypatch.setattr(singles, "PATIENCE_S_MAX", 0.05)
-    for _ in range(3):
-        await crowd.send(*MANY)
-        await crowd.send((JOB, ""))
-    site_singles = crowd.server.node.pump.gather.__self__  # type: ignore[attr-defined]
-    assert isinstance(site_singles, singles.Singles)
-    assert site_singles._doubt == 3, "in vain, not tried, in vain"
-    await crowd.send(*MANY)
-    assert site_singles._patience is None
-    await crowd.send((JOB, ""))
-    assert [number for _, number in crowd.together] == [16, 1] * 4

@@ -140,6 +140,55 @@ async def test_what_arrives_during_a_write_is_one_commit(house: House) -> None:
     assert house.pump.position.seq == before + 2
 
 
+async def test_a_batch_behind_a_commit_stays_open_while_news_come(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump_module, "GATHER_S_MAX", 60.0)
+    await house.submit()
+    before = house.pump.position.seq
+    close_gate(house)
+    first, *others = [asyncio.get_running_loop().create_future() for _ in range(7)]
+    house.pump.post(Submit(CALLER, [house.new()]), first)
+    await arrived(house)
+    house.pump.post(Submit(CALLER, [house.new()]), others[0])
+    await asyncio.sleep(0.2)  # the write takes so long, and the batch stays open for twice of it
+    house.gate.open.set()
+    await first
+    for other in others[1:]:
+        house.pump.post(Submit(CALLER, [house.new()]), other)
+        await asyncio.sleep(0)
+    await asyncio.gather(*others)
+    assert house.pump.position.seq == before + 2
+
+
+async def test_news_without_end_do_not_keep_a_batch_open(house: House) -> None:
+    close_gate(house)
+    first = asyncio.create_task(house.submit())
+    await arrived(house)
+    second = asyncio.create_task(house.submit())
+    await turns()
+    house.gate.open.set()
+    while not second.done():
+        house.pump.note()
+        await asyncio.sleep(0)
+    assert house.committed(await first)
+    assert house.committed(await second)
+
+
+async def test_what_comes_while_nothing_is_written_is_written_at_once(house: House) -> None:
+    await house.submit()
+    await asyncio.sleep(2 * pump_module.GATHER_S_MAX)
+    close_gate(house)
+    submit = asyncio.create_task(house.submit())
+    for _ in range(2):
+        await asyncio.sleep(0)
+        house.pump.note()
+    await asyncio.sleep(0)
+    assert house.pump._in_flight is not None
+    house.gate.open.set()
+    await submit
+
+
 async def test_a_refusal_is_raised(house: House) -> None:
     assert await code_of(house.pump.ask(Control(CALLER, b"?" * 16, Act.CANCEL))) is (
         ProblemCode.JOB_UNKNOWN

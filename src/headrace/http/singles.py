@@ -7,17 +7,13 @@
 A job in a request of its own costs much beside the job: a command, a look at the clock, a header,
 a count, a share of a commit. What comes between two commits shares these. What is not plain (a
 module, a key, a body that is refused) goes the way of one request, which has the words for it.
-
-Clients that send a job when the last one is answered would fall into two groups that take turns:
-one is being committed while the other gathers, and each commit is of half of them. So when many are
-answered at once, the next command waits a moment for them, if it paid the last time.
 """
 
 import asyncio
 import logging
 from http import HTTPStatus
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -39,18 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headrace.http")
 
-PATIENCE_SHARE: Final = 1 / 4
-"""Of the time that the last commit took, the next command waits at most so much."""
-PATIENCE_S_MIN: Final = 0.001
-"""The least that the loop's timers can measure."""
-PATIENCE_S_MAX: Final = 0.01
-MANY: Final = 8
-"""Answered at once, they are waited for."""
-BACK_SHARE: Final = 7 / 8
-"""Of those that may come, so many are enough."""
-DOUBT_MAX: Final = 63
-"""Commands that do not wait, after it was in vain again and again."""
-
 
 class Singles:
     """Those of one server that wait for the pump's next turn, by caller."""
@@ -58,20 +42,6 @@ class Singles:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._waiting: dict[Caller, Together] = {}
-        self._number = 0
-        """Of those that wait."""
-        self._enough = 1
-        """So many go, when none is under way; more than 1 while there is patience."""
-        self._under_way = 0
-        self._began_s = 0.0
-        """When the last of them set out."""
-        self._answered = 0
-        """Since none was under way."""
-        self._patience: asyncio.TimerHandle | None = None
-        self._doubt = 0
-        """Rises when patience was in vain; 0: it paid."""
-        self._doubts = 0
-        """Times that it is not tried."""
         site.pump.gather = self._go
 
     def add(self, connection: "LaneConnection", passage: Passage, body: bytes) -> None:
@@ -82,71 +52,23 @@ class Singles:
             return
         together = self._waiting.get(passage.caller)
         if together is None:
-            together = self._waiting[passage.caller] = Together(self, self._site)
+            together = self._waiting[passage.caller] = Together(self._site)
         together.connections.append(connection)
         together.passages.append(passage)
         together.bodies.append(body)
-        self._number += 1
-        if self._number == self._enough and not self._under_way:
-            self._site.pump.turn_soon()
+        self._site.pump.note()
 
-    def _go(self, at_any_rate: bool) -> None:
-        """Give the pump, whose turn begins, a command for each caller."""
-        if not self._number:
-            return
-        if not at_any_rate and (self._under_way or self._number < self._enough):
-            return
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-            if self._number >= self._enough:
-                self._doubt = 0
+    def _go(self) -> None:
+        """Give the pump, which closes a batch, a command for each caller."""
         waiting, self._waiting = self._waiting, {}
-        self._number, self._enough = 0, 1
         for caller, together in waiting.items():
             together.go(caller)
-
-    def begin(self, requests: int) -> None:
-        self._under_way += requests
-        self._began_s = asyncio.get_running_loop().time()
-
-    def end(self, requests: int) -> None:
-        """Requests are answered. When all are, those that wait go, or wait for some of these."""
-        self._under_way -= requests
-        self._answered += requests
-        if self._under_way:
-            return
-        answered, self._answered = self._answered, 0
-        if answered >= MANY and self._patience is None:
-            if self._doubts:
-                self._doubts -= 1
-            else:
-                self._be_patient(answered)
-        if self._number >= self._enough:
-            self._site.pump.turn_soon()
-
-    def _be_patient(self, answered: int) -> None:
-        self._enough = max(1, int((self._number + answered) * BACK_SHARE))
-        loop = asyncio.get_running_loop()
-        share_s = (loop.time() - self._began_s) * PATIENCE_SHARE
-        patience_s = min(max(PATIENCE_S_MIN, share_s), PATIENCE_S_MAX)
-        self._patience = loop.call_later(patience_s, self._is_over)
-
-    def _is_over(self) -> None:
-        """Wait no longer."""
-        self._patience = None
-        if 0 < self._number < self._enough / 2:
-            self._doubt = self._doubts = min(2 * self._doubt + 1, DOUBT_MAX)
-        self._enough = 1
-        if self._number:
-            self._site.pump.turn_soon()
 
 
 class Together:
     """Requests of one caller, from their bodies to their answers."""
 
-    def __init__(self, singles: Singles, site: Site) -> None:
-        self._singles = singles
+    def __init__(self, site: Site) -> None:
         self._site = site
         self.connections: list[LaneConnection] = []
         self.passages: list[Passage] = []
@@ -155,7 +77,6 @@ class Together:
     def go(self, caller: Caller) -> None:
         jobs = self._jobs(caller)
         if jobs:
-            self._singles.begin(len(self.connections))
             try:
                 self._site.pump.post(SubmitEach(caller, jobs), self)
             except Problem as problem:
@@ -219,7 +140,6 @@ class Together:
                 log.exception("an answer cannot be sent")
                 for connection in connections:
                     connection.abort()
-        self._singles.end(len(self.connections))
 
     def _tell(
         self,

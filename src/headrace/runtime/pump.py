@@ -8,6 +8,11 @@ effects and for those it could see: a reply without effects waits for the batch 
 If a commit fails, memory is ahead of disk, and the process must stop (`failed`); only a full
 disk is waited out, since the same batch can be written again.
 
+A commit has its price, however much is in it: two syncs, pages of every table, changes of thread.
+So behind a commit the next batch stays open while each look at the sockets brings news, for twice
+as long as that commit took at most. Without it, clients that send when they are answered fall into
+groups that take turns, and each commit is of one of them.
+
 One question needs no batch: why a job waits, if all that was done to this job is on disk. What else
 it tells are counts of now, like those of `stats`.
 """
@@ -30,7 +35,6 @@ from headrace.core.commands import (
     Outcome,
     Poll,
     PollReply,
-    PutDocument,
     PutModule,
     Report,
     Submit,
@@ -56,6 +60,7 @@ from headrace.core.job import LEASED, Status
 from headrace.core.resources import Amounts
 from headrace.core.stats import EngineStats, Spans, SpanView
 from headrace.runtime.clock import Clock
+from headrace.runtime.costs import cost_bytes
 from headrace.store.contract import Position, StoreError, StoreFull
 from headrace.store.store import Batch, Store
 from headrace.wire.documents import Kind
@@ -73,6 +78,8 @@ STALL_S_MAX: Final = 1.0
 short leases, a quarter of their term does."""
 BEATS_PER_STALL: Final = 5
 """How often time is looked at when nothing else happens."""
+GATHER_S_MAX: Final = 0.01
+"""A batch stays open no longer than this, however slow the disk."""
 FULL_RETRY_S: Final = 0.5
 WALL_JUMP_MS: Final = 1_000
 """A wall clock that moves more than this against the monotonic one is worth a line."""
@@ -155,6 +162,10 @@ class Pump:
         self._pending = 0
         self._pending_bytes = 0
         self._turn_due = False
+        self._news = False
+        """Something has come since the last turn began."""
+        self._open_until_s = 0.0
+        """While news come, the batch is not closed before."""
         self._beat_due = True
         self._timer: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
@@ -174,9 +185,8 @@ class Pump:
         self.failure = asyncio.Event()
         """Set when the process must stop."""
         self.position = Position(0, 0, 0)
-        self.gather: Callable[[bool], None] = lambda _at_any_rate: None
-        """Called at the start of a turn, to `post` what has been put by; does not raise. True:
-        there is something to commit at any rate."""
+        self.gather: Callable[[], None] = lambda: None
+        """Called before a batch is closed, to `post` what has been put by; does not raise."""
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _effects: None
         """Called with each commit's duration and number of effects; for metrics."""
         self.on_lag: Callable[[float], None] = lambda _seconds: None
@@ -238,7 +248,7 @@ class Pump:
 
         Raises: `Problem`, when it is refused at the door.
         """
-        cost = _cost_bytes(command)
+        cost = cost_bytes(command)
         self._admit(command, cost)
         if isinstance(command, Explain) and self._is_durable(command.job_id):
             taker.set_result(self._engine.apply(self._clock.now_ms(), command)[0])
@@ -246,11 +256,14 @@ class Pump:
         self._inbox.append(_Asked(command, taker, cost))
         self._pending += 1
         self._pending_bytes += cost
+        self._news = True
         self._schedule()
 
-    def turn_soon(self) -> None:
-        """Make sure of a turn, and so of a call of `gather`."""
-        self._schedule()
+    def note(self) -> None:
+        """Make sure of a call of `gather`: something was put by."""
+        self._news = True
+        if self._in_flight is None:
+            self._schedule()
 
     def forsake(self, command: Command) -> None:
         """Do what is right when the taker of a command went away: withdraw a parked poll."""
@@ -300,18 +313,21 @@ class Pump:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Apply what has arrived; hand a batch to the writer if it is free."""
-        self.gather(bool(self._inbox or self._applied))
+        """Apply what has arrived; hand a batch to the writer if it is free and no news come."""
         self._turn_due = False
         if self.failed:
             self._fail_all()
             return
+        news, self._news = self._news, False
         try:
             now_ms = self._clock.now_ms()
             self._apply_inbox(now_ms)
             self._pass_time(now_ms)
             if self._in_flight is None:
-                self._commit(now_ms)
+                if news and self._loop.time() < self._open_until_s:
+                    self._schedule()  # for another look at the sockets
+                else:
+                    self._commit(now_ms)
         except Exception:
             log.exception("a defect: the engine cannot go on, the server stops")
             self._fail()
@@ -351,6 +367,8 @@ class Pump:
 
     def _commit(self, now_ms: int) -> None:
         """Close the batch: give it to the writer, or release it if nothing has to be written."""
+        self.gather()
+        self._apply_inbox(now_ms)
         self._effects.extend(self._engine.settle(now_ms))
         if not self._effects and not self._applied:
             self._idle.set()
@@ -466,10 +484,11 @@ class Pump:
         self.position = batch.position
         self._commits += 1
         self._committed_at_s = now_s
-        self.on_commit(now_s - self._writing_since_s, len(effects))
+        took_s = now_s - self._writing_since_s
+        self.on_commit(took_s, len(effects))
         self._release(applied, effects)
-        self._turn_due = True
-        self._turn()
+        self._open_until_s = self._loop.time() + min(2 * took_s, GATHER_S_MAX)
+        self._schedule()
 
     def _release(self, applied: list[_Asked], effects: list[Effect]) -> None:
         if self._watches:  # before the replies: a result is waited for longer than its ack
@@ -524,6 +543,7 @@ class Pump:
         self._fail_all()
 
     def _fail_all(self) -> None:
+        self.gather()
         waiting = [*self._inbox, *self._applied, *self._parked.values()]
         if self._in_flight is not None:
             waiting.extend(self._in_flight[1])
@@ -661,29 +681,6 @@ class Pump:
             wait=live.waits.recent(now_ms),
             run=live.runs.recent(now_ms),
         )
-
-
-def _cost_bytes(command: Command) -> int:
-    if isinstance(command, Poll):
-        cost = 0
-        for told in command.reports:
-            if isinstance(told, Completions):
-                cost += sum(map(len, told.bodies))
-            else:
-                cost += len(told.body) + len(told.checkpoint or b"")
-        for news in command.progress:
-            cost += len(news.log)
-            for _, data in news.events:
-                cost += len(data)
-        return cost
-    if isinstance(command, Submit):
-        specs = sum([sum(map(len, new.specs)) for new in command.jobs])
-        return specs + sum([len(module.data) for module in command.modules])
-    if isinstance(command, PutModule):
-        return len(command.module.data)
-    if isinstance(command, PutDocument):
-        return len(command.body)
-    return 0
 
 
 def _unknown() -> Problem:
