@@ -2,13 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from http_tools import Server, open_server
 
 from headrace.core.commands import SubmitEach
+from headrace.http import singles
+from headrace.store.contract import StoreFull
 from headrace.wire.problems import Problem, ProblemCode
 
 JOB = b'{"type":"t"}'
@@ -172,3 +175,101 @@ async def test_a_commit_that_fails_is_told_to_each(clients: Clients) -> None:
     answers = await sending
     unknown = Problem(ProblemCode.OUTCOME_UNKNOWN, "").row.status
     assert [status for status, _, _ in answers] == [unknown, unknown]
+
+
+async def test_what_comes_after_a_failure_is_told_at_once(clients: Clients) -> None:
+    pump = clients.server.node.pump
+    pump._fail()
+    pump._beat.cancel()  # type: ignore[union-attr]
+    ((status, _, _),) = await clients.send((JOB, ""))
+    assert status == Problem(ProblemCode.OUTCOME_UNKNOWN, "").row.status
+
+
+async def test_what_cannot_be_taken_is_cut_off_and_others_are_not(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator = clients.server.site.translator
+
+    def of(caller: Any) -> Any:
+        if caller.user == "bob":
+            raise MemoryError
+        return translator(caller)
+
+    monkeypatch.setattr(clients.server.site, "translator", of)
+    bob = asyncio.create_task(clients.send((JOB, "X-User-ID: bob\r\n")))
+    ann = asyncio.create_task(clients.send((JOB, "X-User-ID: ann\r\n")))
+    ((status, _, _),) = await ann
+    assert status == 200
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        await bob
+
+
+# While the disk does not write ------------------------------------------------------------------
+
+
+@pytest.fixture
+def full(clients: Clients) -> Iterator[threading.Event]:
+    """The disk has no space until the event is set."""
+    store, space = clients.server.node.store, threading.Event()
+    write = store.write
+
+    def refuse(batch: Any) -> None:
+        if not space.is_set():
+            raise StoreFull("the test says so")
+        write(batch)
+
+    store.write = refuse  # type: ignore[method-assign]
+    yield space
+    space.set()
+
+
+async def test_while_a_full_disk_is_waited_for_each_is_refused_at_once(
+    clients: Clients, full: threading.Event
+) -> None:
+    pump = clients.server.node.pump
+    first = asyncio.create_task(clients.send((JOB, "")))
+    ((status, _, _),) = await first
+    assert status == Problem(ProblemCode.OUTCOME_UNKNOWN, "").row.status
+    answers = await clients.send((JOB, ""), (JOB, ""))
+    assert [status for status, _, _ in answers] == [507, 507]
+    taken = pump.stats().engine.submitted_total
+    full.set()
+    while pump.write_age_ms or pump.disk_low:
+        await asyncio.sleep(0.01)
+    ((status, _, _),) = await clients.send((JOB, ""))
+    assert status == 200
+    assert pump.stats().engine.submitted_total == taken + 1
+
+
+async def test_those_put_by_when_the_disk_turns_out_to_be_full_are_refused(
+    clients: Clients, full: threading.Event
+) -> None:
+    assert not full.is_set()
+    pump, store = clients.server.node.pump, clients.server.node.store
+    refuse, gate = store.write, threading.Event()
+    store.write = lambda batch: (gate.wait(), refuse(batch))  # type: ignore
+    first = asyncio.create_task(clients.send((JOB, "")))
+    while not pump.write_age_ms:
+        await asyncio.sleep(0.001)
+    second = asyncio.create_task(clients.send((JOB, "")))
+    await asyncio.sleep(0.05)
+    gate.set()
+    assert [status for status, _, _ in await second] == [507]
+    await first
+
+
+async def test_bodies_that_a_slow_disk_keeps_waiting_are_counted(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(singles, "PUT_BY_BYTES_MAX", 3 * len(JOB))
+    pump, store, gate = clients.server.node.pump, clients.server.node.store, threading.Event()
+    write = store.write
+    store.write = lambda batch: (gate.wait(), write(batch))  # type: ignore
+    first = asyncio.create_task(clients.send((JOB, "")))
+    while not pump.write_age_ms:
+        await asyncio.sleep(0.001)
+    others = asyncio.create_task(clients.send(*[(JOB, "")] * 4))
+    while pump.stats().pending_commands < 2:
+        await asyncio.sleep(0.001)
+    gate.set()
+    assert [status for status, _, _ in await first + await others] == [200] * 5

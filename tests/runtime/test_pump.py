@@ -1,7 +1,7 @@
 """The one ack barrier: no reply leaves before what it rests on is committed."""
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from house import CALLER, House, MakeHouse, watching
@@ -212,6 +212,31 @@ async def test_a_failed_write_is_unknown_to_everybody_and_the_end(house: House) 
         assert await code_of(asked) is ProblemCode.OUTCOME_UNKNOWN
     assert house.pump.failed
     assert house.pump.failure.is_set()
+
+
+async def test_a_failure_is_told_once_whatever_becomes_of_the_write(house: House) -> None:
+    class Taker:
+        told: ClassVar[list[Any]] = []
+
+        def set_result(self, reply: Any, /) -> None:
+            self.told.append(reply)
+
+        def done(self) -> bool:
+            return False
+
+        def cancelled(self) -> bool:
+            return False
+
+    close_gate(house)
+    house.pump.post(Submit(CALLER, [house.new()]), Taker())
+    await arrived(house)
+    house.pump._fail()
+    house.pump._on_beat()
+    await turns()
+    house.gate.open.set()
+    await until(lambda: house.pump._in_flight is None)
+    await turns()
+    assert [type(reply) for reply in Taker.told] == [Problem]
 
 
 async def test_a_defect_of_the_engine_ends_the_server_too(

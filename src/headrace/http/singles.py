@@ -13,7 +13,7 @@ import asyncio
 import logging
 from http import HTTPStatus
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headrace.http")
 
+PUT_BY_BYTES_MAX: Final = 1 << 20
+"""Bodies of more go to the pump, which counts them, though nothing closes a batch."""
+
 
 class Singles:
     """Those of one server that wait for the pump's next turn, by caller."""
@@ -42,6 +45,7 @@ class Singles:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._waiting: dict[Caller, Together] = {}
+        self._bytes = 0
         site.pump.gather = self._go
 
     def add(self, connection: "LaneConnection", passage: Passage, body: bytes) -> None:
@@ -56,13 +60,22 @@ class Singles:
         together.connections.append(connection)
         together.passages.append(passage)
         together.bodies.append(body)
-        self._site.pump.note()
+        self._bytes += len(body)
+        if self._bytes > PUT_BY_BYTES_MAX:
+            self._go()
+        else:
+            self._site.pump.note()
 
     def _go(self) -> None:
-        """Give the pump, which closes a batch, a command for each caller."""
-        waiting, self._waiting = self._waiting, {}
+        """Give the pump a command for each caller."""
+        waiting, self._waiting, self._bytes = self._waiting, {}, 0
         for caller, together in waiting.items():
-            together.go(caller)
+            try:
+                together.go(caller)
+            except Exception:  # must neither end the pump's turn nor keep the others waiting
+                log.exception("single submits cannot be taken")
+                for connection in together.connections:
+                    connection.abort()
 
 
 class Together:

@@ -22,6 +22,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -186,7 +187,8 @@ class Pump:
         """Set when the process must stop."""
         self.position = Position(0, 0, 0)
         self.gather: Callable[[], None] = lambda: None
-        """Called before a batch is closed, to `post` what has been put by; does not raise."""
+        """Called to `post` what has been put by, before a batch is closed, and when the disk is
+        slow or full, so that it is counted or refused; does not raise."""
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _effects: None
         """Called with each commit's duration and number of effects; for metrics."""
         self.on_lag: Callable[[float], None] = lambda _seconds: None
@@ -262,7 +264,7 @@ class Pump:
     def note(self) -> None:
         """Make sure of a call of `gather`: something was put by."""
         self._news = True
-        if self._in_flight is None:
+        if self._in_flight is None or self._holding or self.failed:
             self._schedule()
 
     def forsake(self, command: Command) -> None:
@@ -321,10 +323,12 @@ class Pump:
         news, self._news = self._news, False
         try:
             now_ms = self._clock.now_ms()
+            if self._holding:
+                self.gather()
             self._apply_inbox(now_ms)
             self._pass_time(now_ms)
             if self._in_flight is None:
-                if news and self._loop.time() < self._open_until_s:
+                if news and monotonic() < self._open_until_s:
                     self._schedule()  # for another look at the sockets
                 else:
                     self._commit(now_ms)
@@ -389,7 +393,7 @@ class Pump:
             self._idle.set()
             return
         self._in_flight = (batch, applied, effects)
-        self._writing_since_s = self._loop.time()
+        self._writing_since_s = monotonic()
         self._written.put(batch)
 
     def _arm(self, now_ms: int) -> None:
@@ -410,10 +414,7 @@ class Pump:
         now_s = self._loop.time()
         self.on_lag(max(0.0, now_s - self._beat_due_s))
         self._next_beat(now_s)
-        stuck = (
-            self._in_flight is not None
-            and self._loop.time() - self._writing_since_s > self._stall_s
-        )
+        stuck = self._in_flight is not None and monotonic() - self._writing_since_s > self._stall_s
         if stuck and not self._holding:
             self._hold()
             log.warning("the disk has been busy with one commit for over %.1f s", self._stall_s)
@@ -468,6 +469,7 @@ class Pump:
                 if isinstance(asked.reply, PollReply) and len(asked.reply.jobs):
                     self._take_back(asked.command, asked.reply)
             self._loop.call_later(FULL_RETRY_S, self._written.put, batch)
+            self._schedule()
             return
         if self._holding:
             self._holding = False
@@ -484,10 +486,10 @@ class Pump:
         self.position = batch.position
         self._commits += 1
         self._committed_at_s = now_s
-        took_s = now_s - self._writing_since_s
+        took_s = monotonic() - self._writing_since_s
         self.on_commit(took_s, len(effects))
         self._release(applied, effects)
-        self._open_until_s = self._loop.time() + min(2 * took_s, GATHER_S_MAX)
+        self._open_until_s = monotonic() + min(2 * took_s, GATHER_S_MAX)
         self._schedule()
 
     def _release(self, applied: list[_Asked], effects: list[Effect]) -> None:
@@ -546,7 +548,9 @@ class Pump:
         self.gather()
         waiting = [*self._inbox, *self._applied, *self._parked.values()]
         if self._in_flight is not None:
-            waiting.extend(self._in_flight[1])
+            batch, applied, effects = self._in_flight
+            waiting.extend(applied)
+            self._in_flight = (batch, [], effects)
         for asked in waiting:
             if asked.taker is not None and not asked.taker.done():
                 asked.taker.set_result(_unknown())
@@ -662,7 +666,7 @@ class Pump:
         """How long the write in flight has taken; 0 if there is none."""
         if self._in_flight is None:
             return 0
-        return int((self._loop.time() - self._writing_since_s) * 1000)
+        return int((monotonic() - self._writing_since_s) * 1000)
 
     def stats(self) -> RuntimeStats:
         live = self._engine.live
