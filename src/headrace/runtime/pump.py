@@ -22,7 +22,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from time import monotonic
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -79,6 +78,8 @@ STALL_S_MAX: Final = 1.0
 short leases, a quarter of their term does."""
 BEATS_PER_STALL: Final = 5
 """How often time is looked at when nothing else happens."""
+GATHER_S_MIN: Final = 0.001
+"""The least that the loop's clock can measure."""
 GATHER_S_MAX: Final = 0.01
 """A batch stays open no longer than this, however slow the disk."""
 FULL_RETRY_S: Final = 0.5
@@ -328,7 +329,7 @@ class Pump:
             self._apply_inbox(now_ms)
             self._pass_time(now_ms)
             if self._in_flight is None:
-                if news and monotonic() < self._open_until_s:
+                if news and self._loop.time() < self._open_until_s:
                     self._schedule()  # for another look at the sockets
                 else:
                     self._commit(now_ms)
@@ -393,7 +394,7 @@ class Pump:
             self._idle.set()
             return
         self._in_flight = (batch, applied, effects)
-        self._writing_since_s = monotonic()
+        self._writing_since_s = self._loop.time()
         self._written.put(batch)
 
     def _arm(self, now_ms: int) -> None:
@@ -414,7 +415,10 @@ class Pump:
         now_s = self._loop.time()
         self.on_lag(max(0.0, now_s - self._beat_due_s))
         self._next_beat(now_s)
-        stuck = self._in_flight is not None and monotonic() - self._writing_since_s > self._stall_s
+        stuck = (
+            self._in_flight is not None
+            and self._loop.time() - self._writing_since_s > self._stall_s
+        )
         if stuck and not self._holding:
             self._hold()
             log.warning("the disk has been busy with one commit for over %.1f s", self._stall_s)
@@ -486,10 +490,11 @@ class Pump:
         self.position = batch.position
         self._commits += 1
         self._committed_at_s = now_s
-        took_s = monotonic() - self._writing_since_s
+        took_s = now_s - self._writing_since_s
         self.on_commit(took_s, len(effects))
         self._release(applied, effects)
-        self._open_until_s = monotonic() + min(2 * took_s, GATHER_S_MAX)
+        open_s = min(max(GATHER_S_MIN, 2 * took_s), GATHER_S_MAX)
+        self._open_until_s = self._loop.time() + open_s
         self._schedule()
 
     def _release(self, applied: list[_Asked], effects: list[Effect]) -> None:
@@ -666,7 +671,7 @@ class Pump:
         """How long the write in flight has taken; 0 if there is none."""
         if self._in_flight is None:
             return 0
-        return int((monotonic() - self._writing_since_s) * 1000)
+        return int((self._loop.time() - self._writing_since_s) * 1000)
 
     def stats(self) -> RuntimeStats:
         live = self._engine.live
