@@ -15,7 +15,10 @@ _S = Status
 
 
 def nothing_to_wait_for(model: "Model", job: ModelJob) -> None:
-    """A job that does not wait for others is to run after none that has not come to a good end."""
+    """A job that does not wait has its module, and runs after none without a good end."""
+    module = job.new.module_key
+    if module and module not in model.modules:
+        fail("runs_after_what_it_waits_for", f"{job.new} does not wait for its module")
     for key in job.new.after:
         end = model.waiting.end_of(model.known_as.get(key, key))
         if end is None or (spoils(end) and not job.new.any_end):

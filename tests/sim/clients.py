@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from headrace.core.bulk_acts import ACTED_ON, BULK_ACTS
 from headrace.core.commands import (
+    TENANT_DEFAULT,
     Act,
     Caller,
     Control,
@@ -28,6 +29,7 @@ from headrace.core.commands import (
 )
 from headrace.core.ids import id_text
 from headrace.core.job import Status
+from headrace.core.module_keys import module_key
 from headrace.core.resources import Amounts, Requirements
 from headrace.store.contract import ListQuery
 from headrace.wire.documents import (
@@ -160,7 +162,8 @@ class Client:
             else:
                 self._act(act, self._target(act))
         elif world.chance(0.02):
-            module = Module(sha := world.pick(MODULES), b"\0asm" + sha)
+            key = module_key(world.pick((TENANT_DEFAULT, *TENANTS)), world.pick(MODULES))
+            module = Module(key, b"\0asm" + key)
             self._net.ask(lambda: PutModule(module), self._heard, TIMEOUT_MS)
         elif len(self._model.jobs) < self._settings.jobs_wanted:
             count = 1 if world.chance(0.7) else world.between(2, BATCH_MAX)
@@ -235,7 +238,9 @@ class Client:
             new["retention"] = kept = pick(RETENTIONS)
             new["specs"] = [with_member(spec, "retention", kept) for spec in new["specs"]]
         if kind == "" and random() < 0.3:
-            new["module_key"] = pick(MODULES)
+            sha = pick(MODULES)
+            new["module_key"] = module_key(tenant or TENANT_DEFAULT, sha)
+            new["specs"] = [with_member(spec, "wasm_sha256", sha.hex()) for spec in new["specs"]]
             if len(new["specs"]) == 1 and random() < 0.5:
                 new["await_module"] = True
         if settings.afters and len(new["specs"]) == 1 and random() < settings.afters:
@@ -487,12 +492,9 @@ class Closer:
             if job.status.name == "SUSPENDED":
                 command = Control(self._model.owners[job_id], job_id, Act.RESUME)
                 self._net.ask(lambda command=command: command, lambda _reply: None, TIMEOUT_MS)
-        for sha in MODULES:
-            if any(sha in job.waits for job in self._model.waiting.jobs.values()):
-                module = Module(sha, b"\0asm" + sha)
-                self._net.ask(
-                    lambda module=module: PutModule(module), lambda _reply: None, TIMEOUT_MS
-                )
+        for key in sorted(self._model.waiting.modules()):
+            module = Module(key, b"\0asm" + key)
+            self._net.ask(lambda module=module: PutModule(module), lambda _reply: None, TIMEOUT_MS)
         for name in QUEUES:
             capacity, paused = self._model.limits_of(name)
             if paused or capacity == 0:

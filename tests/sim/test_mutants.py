@@ -31,7 +31,7 @@ BEGIN = {
     "restart_fills_the_rates": 10,
     "restart_forgets_leases_of_gates": 61,
     "restart_forgets_sessions": 38,
-    "restore_believes_late_reports": 47,
+    "restore_believes_late_reports": 314,
     "restore_leaves_leases": 10,
     "resume_wakes_nobody": 44,
     "retries_off_by_one": 9,

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from headrace.core.ids import ID_BYTES
 from headrace.core.job import Status
 from sim.checkers_waits import spoils
 from sim.model_job import ModelJob
@@ -44,12 +45,21 @@ class Waiting:
     def end_of(self, key: bytes) -> Status | None:
         """Return how something ended that a job waits for; SKIPPED: it is gone."""
         model = self._model
-        if len(key) > 16:
+        if len(key) > ID_BYTES:
             return Status.COMPLETED if key in model.modules else None
         if key in model.jobs or key in self.jobs:
             return None
         finished = model.ended.get(key)
         return Status.SKIPPED if finished is None else finished.status
+
+    def modules(self) -> set[bytes]:
+        """Return the modules that are waited for."""
+        return {
+            key
+            for job in self.jobs.values()
+            for key, end in job.waits.items()
+            if len(key) > ID_BYTES and end is None
+        }
 
     def came_to_pass(self, key: bytes, status: Status) -> None:
         for job in self.jobs.values():
