@@ -227,8 +227,7 @@ async def test_while_a_full_disk_is_waited_for_each_is_refused_at_once(
     clients: Clients, full: threading.Event
 ) -> None:
     pump = clients.server.node.pump
-    first = asyncio.create_task(clients.send((JOB, "")))
-    ((status, _, _),) = await first
+    ((status, _, _),) = await clients.send((JOB, ""))
     assert status == Problem(ProblemCode.OUTCOME_UNKNOWN, "").row.status
     answers = await clients.send((JOB, ""), (JOB, ""))
     assert [status for status, _, _ in answers] == [507, 507]
@@ -241,10 +240,10 @@ async def test_while_a_full_disk_is_waited_for_each_is_refused_at_once(
     assert pump.stats().engine.submitted_total == taken + 1
 
 
+@pytest.mark.usefixtures("full")
 async def test_those_put_by_when_the_disk_turns_out_to_be_full_are_refused(
-    clients: Clients, full: threading.Event
+    clients: Clients,
 ) -> None:
-    assert not full.is_set()
     pump, store = clients.server.node.pump, clients.server.node.store
     refuse, gate = store.write, threading.Event()
     store.write = lambda batch: (gate.wait(), refuse(batch))  # type: ignore

@@ -161,6 +161,27 @@ async def test_a_batch_behind_a_commit_stays_open_while_news_come(
     assert house.pump.position.seq == before + 2
 
 
+async def test_a_large_batch_does_not_stay_open(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump_module, "GATHER_S_MAX", 60.0)
+    monkeypatch.setattr(pump_module, "GATHER_BYTES_MAX", 2 * len(house.new().specs[0]))
+    await house.submit()
+    before = house.pump.position.seq
+    close_gate(house)
+    first, *others = [asyncio.get_running_loop().create_future() for _ in range(4)]
+    house.pump.post(Submit(CALLER, [house.new()]), first)
+    await arrived(house)
+    for other in others[:2]:
+        house.pump.post(Submit(CALLER, [house.new()]), other)
+    await asyncio.sleep(0.2)
+    house.gate.open.set()
+    await first
+    house.pump.post(Submit(CALLER, [house.new()]), others[2])
+    await asyncio.gather(*others)
+    assert house.pump.position.seq == before + 3
+
+
 async def test_news_without_end_do_not_keep_a_batch_open(house: House) -> None:
     close_gate(house)
     first = asyncio.create_task(house.submit())

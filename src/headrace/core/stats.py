@@ -180,3 +180,22 @@ class EngineStats(msgspec.Struct):
         position = 0 if run_ms <= 1000 else ((run_ms - 1) // 1000).bit_length()
         if position < len(self.run_buckets):
             self.run_buckets[position] += jobs
+
+
+class RuntimeStats(msgspec.Struct, frozen=True):
+    """O(1) counters of the running node."""
+
+    engine: EngineStats
+    jobs: int
+    leases: int
+    workers: int
+    parked_polls: int
+    classes: int
+    pending_commands: int
+    commits: int
+    stalled_ms: int
+    workers_busy: int
+    wait: SpanView
+    """From ready to leased, of late."""
+    run: SpanView
+    """From leased to the end, of late."""

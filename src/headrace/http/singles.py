@@ -2,7 +2,7 @@
 
     request ─┐                 ┌ one command for all ┐              ┌─▶ answer
     request ─┼─▶ the pump's ───┤ of a caller, each   ├──▶ commit ───┼─▶ answer
-    request ─┘   next turn     └ taken by itself ────┘              └─▶ answer
+    request ─┘   next batch    └ taken by itself ────┘              └─▶ answer
 
 A job in a request of its own costs much beside the job: a command, a look at the clock, a header,
 a count, a share of a commit. What comes between two commits shares these. What is not plain (a
@@ -36,16 +36,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("headrace.http")
 
 PUT_BY_BYTES_MAX: Final = 1 << 20
-"""Bodies of more go to the pump, which counts them, though nothing closes a batch."""
+"""Bodies of more go to the pump, which counts them, though it closes no batch yet."""
 
 
 class Singles:
-    """Those of one server that wait for the pump's next turn, by caller."""
+    """Those of one server that wait for the pump to close a batch, by caller."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._waiting: dict[Caller, Together] = {}
         self._bytes = 0
+        """Of their bodies."""
         site.pump.gather = self._go
 
     def add(self, connection: "LaneConnection", passage: Passage, body: bytes) -> None:

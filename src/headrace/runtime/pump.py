@@ -24,8 +24,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-import msgspec
-
 from headrace.core.commands import (
     Caller,
     Command,
@@ -58,7 +56,7 @@ from headrace.core.engine import Engine
 from headrace.core.fitting import limit_state
 from headrace.core.job import LEASED, Status
 from headrace.core.resources import Amounts
-from headrace.core.stats import EngineStats, Spans, SpanView
+from headrace.core.stats import RuntimeStats, Spans
 from headrace.runtime.clock import Clock
 from headrace.runtime.costs import cost_bytes
 from headrace.store.contract import Position, StoreError, StoreFull
@@ -78,6 +76,8 @@ STALL_S_MAX: Final = 1.0
 short leases, a quarter of their term does."""
 BEATS_PER_STALL: Final = 5
 """How often time is looked at when nothing else happens."""
+GATHER_BYTES_MAX: Final = 256 * 1024
+"""A batch of more payload is closed, and the next gathers while it is written."""
 GATHER_S_MIN: Final = 0.001
 """The least that the loop's clock can measure."""
 GATHER_S_MAX: Final = 0.01
@@ -88,25 +88,6 @@ WALL_JUMP_MS: Final = 1_000
 
 _TOUCHING: Final = (JobChanged, JobFinished, JobRedriven, LogAppended, JobDeleted, Noted)
 _TOUCHING_MANY: Final = (JobsLeased, JobsCompleted)
-
-
-class RuntimeStats(msgspec.Struct, frozen=True):
-    """O(1) counters of the running node."""
-
-    engine: EngineStats
-    jobs: int
-    leases: int
-    workers: int
-    parked_polls: int
-    classes: int
-    pending_commands: int
-    commits: int
-    stalled_ms: int
-    workers_busy: int
-    wait: SpanView
-    """From ready to leased, of late."""
-    run: SpanView
-    """From leased to the end, of late."""
 
 
 class Taker(Protocol):
@@ -329,7 +310,7 @@ class Pump:
             self._apply_inbox(now_ms)
             self._pass_time(now_ms)
             if self._in_flight is None:
-                if news and self._loop.time() < self._open_until_s:
+                if news and self._stays_open():
                     self._schedule()  # for another look at the sockets
                 else:
                     self._commit(now_ms)
@@ -338,6 +319,9 @@ class Pump:
             self._fail()
             return
         self._arm(now_ms)
+
+    def _stays_open(self) -> bool:
+        return self._pending_bytes < GATHER_BYTES_MAX and self._loop.time() < self._open_until_s
 
     def _apply_inbox(self, now_ms: int) -> None:
         inbox, self._inbox = self._inbox, []
@@ -495,7 +479,11 @@ class Pump:
         self._release(applied, effects)
         open_s = min(max(GATHER_S_MIN, 2 * took_s), GATHER_S_MAX)
         self._open_until_s = self._loop.time() + open_s
-        self._schedule()
+        if self._stays_open():
+            self._schedule()
+        else:
+            self._turn_due = True
+            self._turn()
 
     def _release(self, applied: list[_Asked], effects: list[Effect]) -> None:
         if self._watches:  # before the replies: a result is waited for longer than its ack
